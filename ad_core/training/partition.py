@@ -1,0 +1,195 @@
+"""One step over many devices: `jax.jit` with shardings, or `jax.pmap`, with one layout of data.
+
+The state is replicated and the batch split along its leading axis in both modes, so that a
+state moves freely between them. A step written once serves both: it takes its means with
+`mean_over_devices`, which is the identity under jit, where arrays are global already.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PRNGKeyArray
+
+from ad_core.errors import UserError
+from ad_core.types import Batch, Metrics, TrainState
+
+AXIS = "data"
+MODES = ("jit", "pmap")
+Tree = TypeVar("Tree")
+
+
+def _in_pmap() -> bool:
+    """Whether the code being traced runs once per device, with the axis bound."""
+    try:
+        lax.axis_index(AXIS)
+    except NameError:
+        return False
+    return True
+
+
+def mean_over_devices(tree: Tree) -> Tree:
+    """Mean of each leaf over the devices under pmap; the identity elsewhere.
+
+    For gradients and metrics that are means over the step's own batch.
+    """
+    return lax.pmean(tree, AXIS) if _in_pmap() else tree
+
+
+def sum_over_devices(tree: Tree) -> Tree:
+    """Sum of each leaf over the devices under pmap; the identity elsewhere.
+
+    For counts and sums over the step's own batch.
+    """
+    return lax.psum(tree, AXIS) if _in_pmap() else tree
+
+
+def gather_over_devices(x: Array) -> Array:
+    """The devices' parts of `x`, concatenated along axis 0, under pmap; the identity elsewhere."""
+    return lax.all_gather(x, AXIS, tiled=True) if _in_pmap() else x
+
+
+def device_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    """A key of this device's own under pmap; `key` itself elsewhere.
+
+    A step gets the same key on every device, so that what all share (new codes, say) is drawn
+    alike. What is drawn for each image needs this key, or image i of every device would get the
+    same noise. Such draws differ between the modes.
+    """
+    return jax.random.fold_in(key, lax.axis_index(AXIS)) if _in_pmap() else key
+
+
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of all `devices` (default: every local one) along the axis "data".
+
+    Auto axes: under Explicit ones, which are JAX's default, gathers by code index, reshapes to
+    patches and contractions over the batch do not trace.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A full copy on each device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """The leading axis divided among the devices."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def check_divisible(batch_size: int, mesh: Mesh) -> None:
+    """Raises UserError, with sizes that fit, unless the devices divide the batch."""
+    if batch_size % mesh.size == 0 and batch_size > 0:
+        return
+    below = batch_size // mesh.size * mesh.size
+    sizes = f"{below} or {below + mesh.size}" if below else f"{mesh.size}"
+    raise UserError(
+        f"`batch_size` (={batch_size}) must be divisible by the number of devices "
+        f"(={mesh.size}); use {sizes}."
+    )
+
+
+class Partition(NamedTuple):
+    """A training step on the devices of `mesh`.
+
+    step: (state, batch, key) -> (state, metrics), compiled; consumes (donates) the state.
+        State and batch must have been placed; the key may lie anywhere.
+    place_state: a copy on each device that shares no memory with its argument.
+    place_batch: host arrays to the devices, without waiting. Raises UserError when the devices
+        do not divide the batch.
+    fetch_state: one copy of the state as host arrays of its own memory.
+    """
+
+    mesh: Mesh
+    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
+    place_state: Callable[[TrainState], TrainState]
+    place_batch: Callable[[Batch], Batch]
+    fetch_state: Callable[[TrainState], TrainState]
+
+
+def partition(
+    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]],
+    mode: str,
+    *,
+    devices: Sequence[Any] | None = None,
+) -> Partition:
+    """`step` compiled for all `devices` (default: every local one).
+
+    mode "jit" gives the step the whole batch; "pmap" gives it each device's part, with the axis
+    "data" bound, and the step must make state and metrics equal on all devices
+    (`mean_over_devices`, `sum_over_devices`).
+
+    Raises:
+        UserError: an unknown mode.
+    """
+    if mode not in MODES:
+        raise UserError(f"Unknown `train.partition` {mode!r}; known: {', '.join(MODES)}.")
+    mesh = make_mesh(devices)
+    whole, parts = replicated(mesh), split(mesh)
+
+    def place_batch(batch: Batch) -> Batch:
+        check_divisible(len(batch.image), mesh)
+        if mode == "pmap":
+            batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+        return jax.device_put(batch, parts)
+
+    if mode == "jit":
+        compiled = jax.jit(
+            step,
+            in_shardings=(whole, parts, whole),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+        )
+    else:
+        # A state mapped over no axis has the layout that jit gives it: replicated, not stacked.
+        compiled = jax.pmap(
+            step,
+            axis_name=AXIS,
+            in_axes=(None, 0, None),  # pyright: ignore[reportArgumentType]
+            out_axes=(None, None),
+            devices=list(mesh.devices.flat),
+            donate_argnums=0,
+        )
+
+    def place_state(state: TrainState) -> TrainState:
+        # Through host copies: `device_put` alone shares buffers with its argument, and two
+        # leaves that share one (averaged weights at the start) cannot both be donated.
+        return jax.device_put(fetch_state(state), whole, may_alias=False)
+
+    return Partition(mesh, compiled, place_state, place_batch, fetch_state)
+
+
+def is_key(x: Any) -> bool:
+    """Whether `x` is an array of typed PRNG keys."""
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def fetch_state(state: Any) -> Any:
+    """The state as NumPy arrays of their own memory, which donation of the original cannot reach.
+
+    Typed PRNG keys stay keys.
+    """
+
+    def fetch(x: Any) -> Any:
+        if is_key(x):
+            data = jnp.array(jax.random.key_data(x), copy=True)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        return np.array(x)
+
+    return jax.tree.map(fetch, state)
+
+
+def infer(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`function(state, image, key)` compiled on `mesh`: state and key replicated, images split.
+
+    Every output must have the images' leading axis, and is split along it. `image` may be a
+    host array; its length must be divisible by the number of devices (`check_divisible`).
+    """
+    whole, parts = replicated(mesh), split(mesh)
+    return jax.jit(function, in_shardings=(whole, parts, whole), out_shardings=parts)
