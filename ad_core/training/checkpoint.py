@@ -1,0 +1,256 @@
+"""Checkpoints that are whole or not there, and that are verified before they are used.
+
+Orbax writes each step under another name; a manifest with the SHA-256 of every file is put
+beside it, and the whole is renamed to its step. A checkpoint is read only when all its files
+agree with the manifest; otherwise it is reported and the one before it is tried.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from ad_core.errors import UserError
+from ad_core.training.partition import is_key
+from ad_core.types import TrainState
+
+log = logging.getLogger(__name__)
+MANIFEST = "MANIFEST.json"
+UNFINISHED = ".unfinished"
+Position = Mapping[str, Any]
+
+# Orbax logs what it also raises, with tracebacks; the exceptions are enough.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+
+
+class _Damaged(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+def _flat(state: TrainState) -> dict[str, Any]:
+    """Path -> leaf, in the order of the tree. A path is like "params/encoder/kernel"."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+def _describe(x: Any) -> str:
+    """Type and shape, such as "float32[3, 3, 1, 8]"."""
+    return f"{x.dtype}{list(x.shape)}"
+
+
+def _host(x: Any) -> np.ndarray:
+    """A copy of `x` in memory of its own, out of reach of the donation of `x`."""
+    return np.array(jax.random.key_data(x) if is_key(x) else x)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """SHA-256 of every file in `path` but the manifest, by relative name."""
+    digests = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.name != MANIFEST:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digests[file.relative_to(path).as_posix()] = digest
+    return digests
+
+
+def _verify(path: Path) -> None:
+    """Raises _Damaged, naming the file, unless `path` holds what was written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        digests = _digests(path)
+    except (OSError, ValueError) as error:
+        raise _Damaged(f"its {MANIFEST} or another file cannot be read ({error})") from error
+    if not isinstance(manifest, dict):
+        raise _Damaged(f"its {MANIFEST} is damaged")
+    for name in sorted({*manifest, *digests}):
+        if name not in digests:
+            raise _Damaged(f"its file {name!r} is missing")
+        if manifest.get(name) != digests[name]:
+            raise _Damaged(f"its file {name!r} is damaged")
+
+
+def _difference(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
+    """The first leaf that differs, in words; None where all agree."""
+    for path in [*wanted, *stored]:
+        there, here = stored.get(path, "missing"), wanted.get(path, "missing")
+        if there != here:
+            return f"`{path}` is {there} in the checkpoint and {here} in this model"
+    return None
+
+
+class Restored(NamedTuple):
+    """A verified checkpoint: the state on the host, and the data position that goes with it."""
+
+    state: TrainState
+    position: dict[str, Any]
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of one training, a directory each, the newest `keep` of them.
+
+    One process at a time may use a directory (`lock.exclusive`).
+
+    Args:
+        keep: at least 2, so that a damaged newest one leaves another.
+    """
+
+    def __init__(self, directory: Path, *, keep: int):
+        if keep < 2:
+            raise UserError(f"`train.keep` (={keep}) must be at least 2.")
+        self._directory = directory.absolute()
+        self._keep = keep
+        self._checkpointer = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._clean()
+
+    def steps(self) -> list[int]:
+        """The steps that are there, oldest first, verified or not."""
+        return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+
+    def save(self, step: int, state: TrainState, position: Position) -> None:
+        """Writes a checkpoint in the background; the state may be donated on return.
+
+        Waits for the save before this one, and raises its error.
+
+        Args:
+            position: of the data after the batches that made this state; JSON values.
+        """
+        self.wait()
+        arrays = {path: _host(x) for path, x in _flat(state).items()}
+        leaves = {path: _describe(x) for path, x in _flat(state).items()}
+        record = {"position": position, "leaves": leaves}
+        self._pending = self._thread.submit(self._save, step, arrays, record)
+
+    def _save(self, step: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        try:
+            _write(self._checkpointer, self._directory / str(step), arrays, record)
+            for old in self.steps()[: -self._keep]:
+                self._set_aside(old, ".old")
+            self._clean()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Checkpoint {self._directory / str(step)} could not be written ({error}); "
+                "free disk space or mend its permissions, and start again."
+            ) from error
+
+    def restore(self, template: TrainState) -> Restored | None:
+        """The newest checkpoint that proves whole; None where there is none at all.
+
+        Each one passed over is logged as a warning and renamed to `<step>.damaged`.
+
+        Args:
+            template: the state of this model, or its abstract shapes.
+
+        Raises:
+            UserError: there are checkpoints, but none is whole and of this model.
+        """
+        reasons: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            try:
+                restored = _read(self._checkpointer, self._directory / str(step), template)
+            except _Damaged as error:
+                reasons[step] = str(error)
+                log.warning("Checkpoint %s is passed over: %s.", self._directory / str(step), error)
+                continue
+            for damaged in reasons:
+                self._set_aside(damaged, ".damaged")
+            return restored
+        if not reasons:
+            return None
+        raise UserError(
+            f"No checkpoint in {self._directory} can be used: "
+            + "; ".join(f"{step}: {reason}" for step, reason in reasons.items())
+            + ". Use another --workdir, or remove this folder to train from the start."
+        )
+
+    def wait(self) -> None:
+        """Returns when the last save is complete; raises its error."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits, and frees the thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            self._checkpointer.close()
+
+    def _set_aside(self, step: int, ending: str) -> None:
+        """Renames a checkpoint, so that it is never half there under its own name."""
+        target = self._directory / f"{step}{ending}"
+        if target.exists():
+            shutil.rmtree(target)
+        (self._directory / str(step)).rename(target)
+
+    def _clean(self) -> None:
+        """Removes what unfinished saves and deletions left."""
+        for path in self._directory.iterdir():
+            if path.suffix == ".old" or UNFINISHED in path.name:
+                shutil.rmtree(path)
+
+
+def _write(
+    checkpointer: ocp.Checkpointer,
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    record: Mapping[str, Any],
+) -> None:
+    # Orbax refuses arrays without elements; `_read_arrays` makes those from their shape.
+    items = {name: x for name, x in arrays.items() if x.size}
+    args = ocp.args.Composite(state=ocp.args.PyTreeSave(items), record=ocp.args.JsonSave(record))
+    unfinished = path.with_name(path.name + UNFINISHED)
+    checkpointer.save(unfinished, args=args)
+    (unfinished / MANIFEST).write_text(json.dumps(_digests(unfinished), indent=1))
+    unfinished.rename(path)
+
+
+def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState) -> Restored:
+    """The checkpoint in `path`. Raises _Damaged with the reason if it is not whole or not ours."""
+    _verify(path)
+    args = ocp.args.Composite(record=ocp.args.JsonRestore())
+    record = checkpointer.restore(path, args=args).record
+    wanted = _flat(template)
+    difference = _difference(record["leaves"], {name: _describe(x) for name, x in wanted.items()})
+    if difference is not None:
+        raise _Damaged(difference)
+    arrays = _read_arrays(checkpointer, path, wanted)
+    leaves = [_as_template(arrays[name], x) for name, x in wanted.items()]
+    state = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Restored(state, record["position"], int(path.name))
+
+
+def _read_arrays(
+    checkpointer: ocp.Checkpointer, path: Path, wanted: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    as_numpy = {
+        name: ocp.RestoreArgs(restore_type=np.ndarray) for name, x in wanted.items() if x.size
+    }
+    restore = ocp.args.PyTreeRestore(item=as_numpy, restore_args=as_numpy)
+    stored = checkpointer.restore(path, args=ocp.args.Composite(state=restore)).state
+    return {
+        name: np.asarray(stored[name]) if x.size else _host(jnp.zeros(x.shape, x.dtype))
+        for name, x in wanted.items()
+    }
+
+
+def _as_template(x: np.ndarray, template: Any) -> Any:
+    """`x` as the key array that `template` is, or as it is."""
+    if not jnp.issubdtype(template.dtype, jax.dtypes.prng_key):
+        return x
+    impl = jax.random.key_impl(jnp.zeros((), template.dtype))
+    return jax.random.wrap_key_data(jnp.asarray(x), impl=impl)
