@@ -1,0 +1,45 @@
+"""Residual statistics: how an image differs from its normal reconstruction."""
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from ad_core.errors import UserError
+from ad_core.statistics.comparison import Comparison
+from ad_core.statistics.context import Context, learn_context
+from ad_core.statistics.table import Available, expand, names, table
+from ad_core.types import Reconstruction
+
+__all__ = ["Available", "Context", "compute", "expand", "learn_context", "names"]
+
+
+def compute(
+    names: tuple[str, ...] | str,
+    image: Float[Array | np.ndarray, "b h w c"],
+    reconstruction: Reconstruction,
+    context: Context | None = None,
+) -> dict[str, Float[Array, "b"]]:
+    """Statistics of each image, by name. Pure; jit it with `names` static.
+
+    Args:
+        names: statistics and groups; a group stands for what can be computed from what is given.
+        image: in [-1, 1], any number of channels.
+        reconstruction: of the same shape.
+        context: what was learnt from normals, where a statistic needs it.
+
+    Returns:
+        float32, finite for every finite input. In the order asked for, but `jax.jit` sorts the
+        keys of what it returns: take the order of columns from `expand`, not from here.
+
+    Raises:
+        UserError: an unknown name, a statistic that needs what is not there, or shapes that
+            differ.
+    """
+    if image.shape != reconstruction.image.shape:
+        raise UserError(
+            f"Image {image.shape} and reconstruction {reconstruction.image.shape} differ in shape."
+        )
+    maps, losses = reconstruction.maps, reconstruction.losses
+    chosen = expand(names, losses=tuple(losses), maps=tuple(maps), context=context)
+    pair = Comparison(image, reconstruction.image, maps=maps, losses=losses, context=context)
+    lines = table(Available(tuple(losses), tuple(maps), (context or Context()).known()))
+    return {name: lines[name].function(pair) for name in chosen}

@@ -1,0 +1,90 @@
+"""An image beside its reconstruction, with what several statistics share computed once."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ad_core.statistics import order
+from ad_core.statistics.context import Context
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+ABS_QUANTILES = (0.5, 0.9, 0.95, 0.99)
+TOP_FRACTIONS = (0.001, 0.01, 0.05, 0.1)
+
+
+class Comparison:
+    """What a statistic reads. Shared quantities are traced once, whoever asks first.
+
+    Lives for one trace only: it is no pytree and never crosses a `jit`.
+    """
+
+    def __init__(
+        self,
+        image: Float[Array | np.ndarray, "b h w c"],
+        other: Float[Array | np.ndarray, "b h w c"],
+        *,
+        maps: Mapping[str, Float[Array, "b _ _"]] | None = None,
+        losses: Mapping[str, Float[Array, "b"]] | None = None,
+        context: Context | None = None,
+    ):
+        self.image = jnp.asarray(image, jnp.float32)
+        self.other = jnp.asarray(other, jnp.float32)
+        self.maps = maps or {}
+        self.losses = losses or {}
+        self.context = context or Context()
+
+    @cached_property
+    def residual(self) -> Float[Array, "b h w c"]:
+        """Image minus reconstruction, signed."""
+        return self.image - self.other
+
+    @cached_property
+    def flat(self) -> Float[Array, "b n"]:
+        """The signed residual, one row an image."""
+        return self.residual.reshape(self.residual.shape[0], -1)
+
+    @cached_property
+    def moments(self) -> order.Moments:
+        """Mean, variance, skewness and excess kurtosis of the signed residual."""
+        return order.moments(self.flat)
+
+    @cached_property
+    def abs_moments(self) -> tuple[Float[Array, "b"], Float[Array, "b"]]:
+        """Mean and variance of the absolute residual."""
+        size = jnp.abs(self.flat)
+        mean = jnp.mean(size, axis=1)
+        return mean, jnp.mean((size - mean[:, None]) ** 2, axis=1)
+
+    @cached_property
+    def mean_square(self) -> Float[Array, "b"]:
+        """Mean of the squared residual."""
+        return jnp.mean(self.flat**2, axis=1)
+
+    @cached_property
+    def _ordered(self) -> tuple[Float[Array, "b k"], Float[Array, "b m"]]:
+        signed, size = self.flat, jnp.abs(self.flat)
+        ranks = order.quantile_ranks(QUANTILES, signed.shape[1])
+        abs_ranks = order.quantile_ranks(ABS_QUANTILES, signed.shape[1])
+        abs_ranks += order.top_ranks(TOP_FRACTIONS, signed.shape[1])
+        low, abs_low = order.order_statistics((signed, size), (ranks, abs_ranks))
+        return low, abs_low
+
+    @cached_property
+    def quantiles(self) -> Float[Array, "b k"]:
+        """Quantiles of the signed residual at QUANTILES."""
+        return order.interpolate(self.flat, self._ordered[0], QUANTILES)
+
+    @cached_property
+    def abs_quantiles(self) -> Float[Array, "b m"]:
+        """Quantiles of the absolute residual at ABS_QUANTILES."""
+        low = self._ordered[1][:, : len(ABS_QUANTILES)]
+        return order.interpolate(jnp.abs(self.flat), low, ABS_QUANTILES)
+
+    @cached_property
+    def top_means(self) -> Float[Array, "b t"]:
+        """Mean of the largest absolute residuals, for each of TOP_FRACTIONS."""
+        thresholds = self._ordered[1][:, len(ABS_QUANTILES) :]
+        return order.top_means(jnp.abs(self.flat), thresholds, TOP_FRACTIONS)

@@ -1,0 +1,87 @@
+"""Statistics of the residual x - x̂ of each image, over all pixels and channels.
+
+`residual_*` are of the signed residual, `residual_abs_*` of its absolute value. Quantiles are
+NumPy's default (linear); skewness and kurtosis are scipy.stats' defaults (biased, Fisher), 0 for
+a constant residual. All are 0 where image and reconstruction are identical.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ad_core.statistics.comparison import ABS_QUANTILES, QUANTILES, TOP_FRACTIONS, Comparison
+from ad_core.statistics.order import digits
+
+Function = Callable[[Comparison], Float[Array, "b"]]
+
+
+def _mean(pair: Comparison) -> Float[Array, "b"]:
+    return pair.moments.mean
+
+
+def _std(pair: Comparison) -> Float[Array, "b"]:
+    return jnp.sqrt(pair.moments.variance)
+
+
+def _skewness(pair: Comparison) -> Float[Array, "b"]:
+    return pair.moments.skewness
+
+
+def _kurtosis(pair: Comparison) -> Float[Array, "b"]:
+    return pair.moments.kurtosis
+
+
+def _min(pair: Comparison) -> Float[Array, "b"]:
+    return jnp.min(pair.flat, axis=1)
+
+
+def _max(pair: Comparison) -> Float[Array, "b"]:
+    return jnp.max(pair.flat, axis=1)
+
+
+def _quantile(index: int, pair: Comparison) -> Float[Array, "b"]:
+    return pair.quantiles[:, index]
+
+
+def _abs_mean(pair: Comparison) -> Float[Array, "b"]:
+    return pair.abs_moments[0]
+
+
+def _abs_std(pair: Comparison) -> Float[Array, "b"]:
+    return jnp.sqrt(pair.abs_moments[1])
+
+
+def _abs_max(pair: Comparison) -> Float[Array, "b"]:
+    return jnp.max(jnp.abs(pair.flat), axis=1)
+
+
+def _abs_quantile(index: int, pair: Comparison) -> Float[Array, "b"]:
+    return pair.abs_quantiles[:, index]
+
+
+def _top_mean(index: int, pair: Comparison) -> Float[Array, "b"]:
+    return pair.top_means[:, index]
+
+
+def _quantile_name(level: float) -> str:
+    return "residual_median" if level == 0.5 else f"residual_q{digits(level)}"
+
+
+FUNCTIONS: dict[str, Function] = {
+    "residual_mean": _mean,
+    "residual_std": _std,
+    "residual_min": _min,
+    "residual_max": _max,
+    **{_quantile_name(q): partial(_quantile, i) for i, q in enumerate(QUANTILES)},
+    "residual_skewness": _skewness,
+    "residual_kurtosis": _kurtosis,
+    "residual_abs_mean": _abs_mean,
+    "residual_abs_std": _abs_std,
+    "residual_abs_max": _abs_max,
+    **{
+        f"residual_abs_q{digits(q)}": partial(_abs_quantile, i) for i, q in enumerate(ABS_QUANTILES)
+    },
+    **{f"residual_abs_top_{digits(f)}": partial(_top_mean, i) for i, f in enumerate(TOP_FRACTIONS)},
+}

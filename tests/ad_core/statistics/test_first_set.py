@@ -1,0 +1,245 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+
+from ad_core.errors import UserError
+from ad_core.statistics import Context, compute, expand, learn_context, names, order
+from ad_core.types import Reconstruction
+
+SHAPE = (24, 31)
+
+
+def _smooth(rng, channels):
+    """Like a photograph: low frequencies, a little noise."""
+    y, x = np.meshgrid(*(np.linspace(0, 1, n) for n in SHAPE), indexing="ij")
+    waves = [np.sin(2 * np.pi * (a * x + b * y) + p) for a, b, p in rng.uniform(0, 3, (6, 3))]
+    image = sum(waves)[..., None] / 6 + 0.05 * rng.normal(size=(*SHAPE, channels))
+    return np.clip(image, -1, 1).astype(np.float32)
+
+
+def cases(channels):
+    """name -> (image, reconstruction): real-like and adversarial ones."""
+    rng = np.random.default_rng(channels)
+    image, noise = _smooth(rng, channels), 0.1 * rng.normal(size=(*SHAPE, channels))
+    one_pixel = image.copy()
+    one_pixel[5, 7, 0] = -one_pixel[5, 7, 0]
+    flat = np.full_like(image, 0.7)
+    return {
+        "noisy": (image, np.clip(image + noise, -1, 1).astype(np.float32)),
+        "nearly_identical": (image, (image + 1e-4 * noise).astype(np.float32)),
+        "unrelated": (image, _smooth(rng, channels)),
+        "identical": (image, image),
+        "one_pixel": (image, one_pixel),
+        "constant_shift": (flat, np.full_like(image, 0.4)),
+        "constant_identical": (flat, flat),
+        "saturated": (np.ones_like(image), -np.ones_like(image)),
+        "bi_level": (np.sign(noise).astype(np.float32), np.sign(image).astype(np.float32)),
+    }
+
+
+def _compute(name, x, y):
+    return float(compute((name,), x[None], Reconstruction(jnp.asarray(y[None]), {}, {}))[name][0])
+
+
+def _moment(function, r):
+    return 0.0 if np.ptp(r) <= 1e-6 else function(r)
+
+
+def _top(fraction, r):
+    size = np.sort(np.abs(r))[::-1]
+    return size[: int(np.ceil(round(fraction * len(size), 9)))].mean()
+
+
+def _skimage_ssim(x, y):
+    return structural_similarity(x, y, data_range=2, channel_axis=-1)
+
+
+QUANTILES = {"01": 0.01, "05": 0.05, "25": 0.25, "75": 0.75, "95": 0.95, "99": 0.99}
+OF_RESIDUAL = {
+    "residual_mean": np.mean,
+    "residual_std": np.std,
+    "residual_min": np.min,
+    "residual_max": np.max,
+    "residual_median": np.median,
+    "residual_skewness": partial(_moment, scipy.stats.skew),
+    "residual_kurtosis": partial(_moment, scipy.stats.kurtosis),
+    "residual_abs_mean": lambda r: np.mean(np.abs(r)),
+    "residual_abs_std": lambda r: np.std(np.abs(r)),
+    "residual_abs_max": lambda r: np.max(np.abs(r)),
+    **{f"residual_q{n}": lambda r, q=q: np.quantile(r, q) for n, q in QUANTILES.items()},
+    **{
+        f"residual_abs_q{n}": lambda r, q=q: np.quantile(np.abs(r), q)
+        for n, q in {"50": 0.5, "90": 0.9, "95": 0.95, "99": 0.99}.items()
+    },
+    **{
+        f"residual_abs_top_{n}": partial(_top, f)
+        for n, f in {"001": 0.001, "01": 0.01, "05": 0.05, "10": 0.1}.items()
+    },
+}
+OF_PAIR = {
+    "mse": mean_squared_error,
+    "rmse": lambda x, y: np.sqrt(mean_squared_error(x, y)),
+    "psnr": lambda x, y: (
+        150.0 if np.array_equal(x, y) else peak_signal_noise_ratio(x, y, data_range=2)
+    ),
+    "ssim": _skimage_ssim,
+}
+OTHERS = {
+    **{
+        name: lambda x, y, f=f: f((x.astype(np.float64) - y).ravel())
+        for name, f in OF_RESIDUAL.items()
+    },
+    **{
+        name: lambda x, y, f=f: f(x.astype(np.float64), y.astype(np.float64))
+        for name, f in OF_PAIR.items()
+    },
+}
+
+
+def test_every_pixel_statistic_of_the_first_set_is_compared_with_another_library():
+    assert set(OTHERS) <= set(names("pixel"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("case", list(cases(1)))
+def test_first_set_equals_numpy_scipy_and_skimage(case, channels):
+    x, y = cases(channels)[case]
+    wanted = tuple(OTHERS)
+    got = compute(wanted, x[None], Reconstruction(jnp.asarray(y[None]), {}, {}))
+    for name in wanted:
+        # float32 residuals of images in [-1, 1] carry 6e-8; moments of the tiniest amplify it.
+        rtol = 2e-3 if name.endswith(("skewness", "kurtosis")) else 2e-5
+        expected = OTHERS[name](x, y)
+        np.testing.assert_allclose(got[name][0], expected, rtol=rtol, atol=3e-7, err_msg=name)
+        assert got[name].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.9])
+def test_ssim_keeps_its_digits_where_the_images_are_nearly_the_same(offset):
+    rng = np.random.default_rng(0)
+    x = (offset + 0.01 * rng.normal(size=(32, 32, 1))).astype(np.float32)
+    y = (x + 1e-3 * rng.normal(size=x.shape)).astype(np.float32)
+    expected = _skimage_ssim(x.astype(np.float64), y.astype(np.float64))
+    assert abs(_compute("ssim", x, y) - expected) < 5e-7
+
+
+def test_quantiles_are_exact_for_few_and_repeated_values():
+    for row in ([3.0], [-1.0, 5.0], [-3e38, 0.0, -0.0, 1e-30, 3e38], [2.0] * 9 + [3.0]):
+        rows = jnp.asarray([row], jnp.float32)
+        ranks = tuple(range(len(row)))
+        (values,) = order.order_statistics((rows,), (ranks,))
+        np.testing.assert_array_equal(values[0], np.sort(np.float32(row)))
+
+
+def _batch(channels=3):
+    x, y = (np.stack(side) for side in zip(*cases(channels).values(), strict=True))
+    losses = {"reconstruction": jnp.arange(len(x)) / 8}
+    maps = {"quantisation": jnp.asarray(x[:, :5, :6, 0])}
+    return x, Reconstruction(jnp.asarray(y), maps, losses)
+
+
+def test_compiled_batch_equals_single_images():
+    x, reconstruction = _batch()
+    wanted = expand("default", losses=reconstruction.losses, maps=reconstruction.maps)
+    together = jax.jit(compute, static_argnums=0)(wanted, x, reconstruction)
+    assert set(together) == set(wanted)
+    for i in range(len(x)):
+        alone = compute(
+            wanted, x[i : i + 1], jax.tree.map(lambda a, i=i: a[i : i + 1], reconstruction)
+        )
+        for name in wanted:
+            np.testing.assert_allclose(
+                together[name][i], alone[name][0], rtol=1e-4, atol=1e-6, err_msg=name
+            )
+
+
+def test_every_statistic_is_finite_on_adversarial_images():
+    x, reconstruction = _batch()
+    for name, values in compute("all", x, reconstruction).items():
+        assert values.shape == (len(x),)
+        assert bool(jnp.isfinite(values).all()), name
+
+
+def test_constant_and_identical_images_have_the_documented_values():
+    flat = np.full((1, 9, 9, 2), 0.3, np.float32)
+    got = compute("pixel", flat, Reconstruction(jnp.asarray(flat), {}, {}))
+    assert float(got["psnr"][0]) == 150.0
+    assert float(got["ssim"][0]) == 1.0
+    for name in (n for n in OF_RESIDUAL):
+        assert float(got[name][0]) == 0.0, name
+
+
+def test_bfloat16_images_give_float32_statistics():
+    x = jnp.zeros((2, 8, 8, 1), jnp.bfloat16)
+    assert compute("mse", x, Reconstruction(x + 1, {}, {}))["mse"].dtype == jnp.float32
+
+
+def test_losses_and_maps_become_statistics_by_their_own_names():
+    maps = {"cycle": jnp.asarray([[[1.0, 4.0], [3.0, 2.0]]])}
+    x = jnp.zeros((1, 8, 8, 1))
+    got = compute("loss", x, Reconstruction(x, maps, {"cycle": jnp.asarray([0.25])}))
+    assert {name: float(v[0]) for name, v in got.items()} == {
+        "loss_cycle": 0.25,
+        "loss_cycle_map_max": 4.0,
+        "loss_cycle_map_top_05": 4.0,
+    }
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="'ssmi'.*known: .*ssim"):
+        expand(("default", "ssmi"))
+    with pytest.raises(UserError, match="window"):
+        names("windows")
+
+
+def test_a_statistic_that_needs_what_is_absent_is_refused_by_name_and_left_out_of_groups():
+    with pytest.raises(UserError, match="losses.disc_fake"):
+        expand(("loss_disc_fake",), losses=("reconstruction",))
+    assert "loss_disc_fake" in names("loss")
+    assert expand(("loss",), losses=("reconstruction",)) == ("loss_reconstruction",)
+    with pytest.raises(UserError, match="no statistic"):
+        expand(("loss",))
+
+
+def test_ssim_refuses_images_below_its_window():
+    x = jnp.zeros((1, 6, 8, 1))
+    with pytest.raises(UserError, match="7x7"):
+        compute("ssim", x, Reconstruction(x, {}, {}))
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(UserError, match="shape"):
+        compute("mse", jnp.zeros((1, 8, 8, 1)), Reconstruction(jnp.zeros((1, 8, 8, 3)), {}, {}))
+
+
+def test_context_is_learnt_from_valid_normals_alone():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (10, 8, 9, 2)).astype(np.float32)
+    y = rng.uniform(-1, 1, x.shape).astype(np.float32)
+    codes = rng.integers(0, 5, (10, 4, 4)).astype(np.float32)
+    codes[7:] = 6
+    valid = np.arange(10) < 7
+    batches = [
+        (x[s], Reconstruction(jnp.asarray(y[s]), {"codes": jnp.asarray(codes[s])}, {}), valid[s])
+        for s in (slice(0, 4), slice(4, 8), slice(8, 10))
+    ]
+    context = learn_context(batches, code_count=8)
+    size = np.abs(x[:7].astype(np.float64) - y[:7])
+    mean = size.mean(axis=(0, -1))
+    expected = (mean - mean.min()) / (mean.max() - mean.min())
+    np.testing.assert_allclose(context.normal_mask, expected, atol=1e-6)
+    counts = np.bincount(codes[:7].astype(int).ravel(), minlength=8) + 1
+    np.testing.assert_allclose(context.code_log_prob, np.log(counts / counts.sum()), rtol=1e-6)
+    levels = np.quantile(size, (0.9, 0.99, 0.999), method="inverted_cdf")
+    np.testing.assert_allclose(context.residual_levels, levels, atol=2.5e-4)
+    assert context.known() == Context._fields
+
+
+def test_context_needs_a_normal():
+    with pytest.raises(UserError, match="normal"):
+        learn_context([])
