@@ -1,0 +1,20 @@
+"""Compiled programs that outlive the process."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def compilation_cache() -> Path:
+    """Keeps compiled programs in a folder of this user, and returns it.
+
+    $JAX_COMPILATION_CACHE_DIR if set, else zfn-ad/jax in $XDG_CACHE_HOME or ~/.cache. Made with
+    mode 0700: JAX runs what it finds there, so nobody else may write it.
+    """
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(given) if given else Path(base) / "zfn-ad" / "jax"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder

@@ -1,0 +1,264 @@
+"""The one training loop, for every reconstructor."""
+
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jaxtyping import Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.training.checkpoint import Checkpoints
+from ad_core.training.guard import COUNTERS, check_skipped, guarded
+from ad_core.training.partition import Partition, check_divisible, infer, partition, replicated
+from ad_core.training.progress import Progress
+from ad_core.training.stop import Stop
+from ad_core.training.writers import Writers
+from ad_core.types import Batch, Metrics, Reconstructor, TrainState, inference_state
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """An endless iterator over batches of one shape whose position can be saved."""
+
+    def __next__(self) -> Batch:
+        """The next batch, as host arrays."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """The position after the last batch given, as JSON values."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Moves to a position that `get_state` gave, in this process or another."""
+        ...
+
+
+class _Settings(NamedTuple):
+    """What the loop reads of a configuration."""
+
+    seed: int
+    image_shape: tuple[int, int, int]
+    steps: int
+    batch_size: int
+    partition: str
+    log_every: int
+    image_every: int
+    checkpoint_every: int
+    keep: int
+    max_skipped: int
+
+
+def _settings(config: ConfigDict) -> _Settings:
+    values = config.to_dict()
+    train, data = values["train"], values["data"]
+    size = data["image_size"]
+    common = {name: train[name] for name in _Settings._fields if name in train}
+    return _Settings(seed=values["seed"], image_shape=(size, size, data["channels"]), **common)
+
+
+class _Next(NamedTuple):
+    """A batch on its way to the devices, and the data position after it."""
+
+    batch: Batch
+    position: dict[str, Any]
+
+
+def _take(batches: Batches, parts: Partition) -> _Next:
+    batch = next(batches)
+    # The iterator runs one batch ahead of training, so the position travels with its batch.
+    position = copy.deepcopy(batches.get_state())
+    return _Next(parts.place_batch(batch), position)
+
+
+def _keyed(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step` with a key made from the seed's and the step's number: no key to be saved."""
+
+    def train_step(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
+        return step(state, batch, jax.random.fold_in(key, state.step))
+
+    return train_step
+
+
+class _Record:
+    """Gathers the metrics of each step and writes a row every `log_every` steps.
+
+    A row holds, of each metric, the mean over the steps since the row before (or since this
+    process began) whose value is finite; the counters of the guard as they stand; and
+    images_per_s.
+    """
+
+    def __init__(self, writers: Writers, progress: Progress, train: _Settings):
+        self._writers, self._progress, self._train = writers, progress, train
+        self._rows: list[dict[str, float]] = []
+
+    def __call__(self, step: int, metrics: Metrics) -> None:
+        """Fetches the metrics of `step`, waiting for it to be computed."""
+        row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+        self._rows.append(row)
+        self._progress.update(self._train.batch_size, _summary(row))
+        if step % self._train.log_every == 0 or step == self._train.steps:
+            values = {**_means(self._rows), **{name: row[name] for name in COUNTERS}}
+            self._writers.metrics(step, {**values, "images_per_s": self._progress.rate()})
+            self._rows.clear()
+        check_skipped(row, step=step, max_skipped=self._train.max_skipped)
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of the finite values of each name; NaN where there is none."""
+    finite = {name: [r[name] for r in rows if np.isfinite(r[name])] for name in rows[0]}
+    return {name: float(np.mean(x)) if x else float("nan") for name, x in finite.items()}
+
+
+def _summary(row: Mapping[str, float]) -> str:
+    shown = [name for name in row if name not in COUNTERS or row[name]]
+    return ", ".join(f"{name} {row[name]:.4g}" for name in shown[:6])
+
+
+def _drawer(
+    reconstructor: Reconstructor,
+    image: Float[np.ndarray, "n h w c"] | None,
+    *,
+    mesh: Mesh,
+    writers: Writers,
+    key: PRNGKeyArray,
+) -> Callable[[int, TrainState], None]:
+    """Writes `image` and its reconstruction by the weights that inference uses."""
+    if image is None:
+        return lambda step, state: None
+    padded = np.concatenate([image, np.repeat(image[-1:], -len(image) % mesh.size, axis=0)])
+
+    def reconstruct(state: TrainState, x: Array, key: PRNGKeyArray) -> Array:
+        return reconstructor.reconstruct(inference_state(state), x, key).image
+
+    compiled = infer(reconstruct, mesh)
+
+    def draw(step: int, state: TrainState) -> None:
+        reconstruction = np.asarray(compiled(state, padded, key))
+        writers.sample(step, image, reconstruction[: len(image)])
+
+    return draw
+
+
+def _start(
+    reconstructor: Reconstructor,
+    image_shape: tuple[int, int, int],
+    batches: Batches,
+    *,
+    parts: Partition,
+    checkpoints: Checkpoints,
+    key: PRNGKeyArray,
+) -> tuple[TrainState, int]:
+    """The state on the devices, new or restored, and its step; moves `batches` to match."""
+
+    def init(key: PRNGKeyArray) -> TrainState:
+        return reconstructor.init(key, image_shape)
+
+    restored = checkpoints.restore(jax.eval_shape(init, key))
+    if restored is None:
+        return parts.place_state(jax.jit(init)(key)), 0
+    log.info("Training goes on from step %d.", restored.step)
+    batches.set_state(restored.position)
+    return parts.place_state(restored.state), restored.step
+
+
+def _run(
+    state: TrainState,
+    step: int,
+    batches: Batches,
+    *,
+    train: _Settings,
+    parts: Partition,
+    key: PRNGKeyArray,
+    checkpoints: Checkpoints,
+    record: Callable[[int, Metrics], None],
+    draw: Callable[[int, TrainState], None],
+    stop: Stop,
+) -> TrainState:
+    late: tuple[int, Metrics] | None = None  # metrics not fetched yet: the device is never idle
+    coming = _take(batches, parts) if step < train.steps else None
+    while coming is not None:
+        batch, position = coming
+        state, metrics = parts.step(state, batch, key)
+        step += 1
+        coming = _take(batches, parts) if step < train.steps else None
+        if late is not None:
+            record(*late)
+        late = (step, metrics)
+        if step % train.image_every == 0 or coming is None:
+            draw(step, state)
+        stopping = bool(stop)
+        if step % train.checkpoint_every == 0 or coming is None or stopping:
+            record(*late)  # before the save: after a resume, this step is not seen again
+            late = None
+            checkpoints.save(step, state, position)
+        if stopping:
+            break
+    checkpoints.wait()
+    stop.check()
+    return state
+
+
+def train(
+    reconstructor: Reconstructor,
+    config: ConfigDict,
+    batches: Batches,
+    *,
+    workdir: Path,
+    sample: Float[np.ndarray, "n h w c"] | None = None,
+    stop: Stop | None = None,
+    devices: Sequence[Any] | None = None,
+) -> TrainState:
+    """Trains to `config.train.steps`, from the newest good checkpoint of `workdir` if any.
+
+    The result depends on the configuration alone, not on how often the training was
+    interrupted. The caller holds the lock on `workdir` (`lock.exclusive`).
+
+    Args:
+        sample: images whose reconstructions are written every `train.image_every` steps.
+        stop: looked at after each step; when set, the state is saved and Stopped raised.
+        devices: default, all of this machine.
+
+    Returns:
+        the state, a copy on each device.
+
+    Raises:
+        UserError: the devices do not divide the batch; no checkpoint is usable; too many steps
+            in a row were not finite.
+        Stopped: `stop` was set.
+    """
+    settings = _settings(config)
+    model = guarded(reconstructor)
+    parts = partition(_keyed(model.train_step), settings.partition, devices=devices)
+    check_divisible(settings.batch_size, parts.mesh)
+    init_key, key = jax.random.split(jax.random.key(settings.seed))
+    key = jax.device_put(key, replicated(parts.mesh))
+    with closing(Checkpoints(workdir / "checkpoints", keep=settings.keep)) as checkpoints:
+        state, step = _start(
+            model, settings.image_shape, batches, parts=parts, checkpoints=checkpoints, key=init_key
+        )
+        size = settings.batch_size
+        progress = Progress(settings.steps * size, label="train", done=step * size)
+        with closing(Writers(workdir, resume_at=step)) as writers, closing(progress):
+            return _run(
+                state,
+                step,
+                batches,
+                train=settings,
+                parts=parts,
+                key=key,
+                checkpoints=checkpoints,
+                record=_Record(writers, progress, settings),
+                draw=_drawer(model, sample, mesh=parts.mesh, writers=writers, key=key),
+                stop=Stop() if stop is None else stop,
+            )
