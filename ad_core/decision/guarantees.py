@@ -1,0 +1,110 @@
+"""What a threshold promises about parts yet to come, from the images that calibrated it.
+
+All bounds are exact for any distribution of scores, ties included; they ask only that future
+parts are drawn like the calibration images, each independently of the others.
+"""
+
+import math
+
+from scipy.stats import beta
+
+Guarantee = dict[str, str | float | int | None]
+
+# Bounds for which a statement says how many abnormal images they would take.
+_TARGETS = (0.05, 0.01)
+
+
+def lowest_score_bound(n_abnormal: int, confidence: float) -> float:
+    """Upper bound of the miss rate when the threshold is the lowest of `n_abnormal` scores.
+
+    The miss rate is Beta(1, n): P(miss rate > a) = (1 - a)^n, so a = 1 - (1 - confidence)^(1/n).
+    """
+    return 1.0 - (1.0 - confidence) ** (1.0 / n_abnormal)
+
+
+def binomial_bound(missed: int, n_abnormal: int, confidence: float) -> float:
+    """One-sided Clopper-Pearson upper bound of the miss rate.
+
+    Holds for a threshold that these abnormal images did not choose.
+    """
+    if missed >= n_abnormal:
+        return 1.0
+    return float(beta.ppf(confidence, missed + 1, n_abnormal - missed))
+
+
+def images_needed(bound: float, confidence: float) -> int:
+    """Abnormal images for which `lowest_score_bound` is at most `bound`."""
+    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - bound))
+
+
+def lowest_score_guarantee(n_abnormal: int, *, confidence: float, out_of_fold: bool) -> Guarantee:
+    """The promise of a threshold at the lowest abnormal score."""
+    bound = lowest_score_bound(n_abnormal, confidence)
+    statement = (
+        f"{_count(n_abnormal)} calibrated the threshold: with {_percent(confidence)} confidence "
+        f"at most {_percent(bound)} of abnormal parts pass ({_percent(1 / (n_abnormal + 1))} "
+        f"expected), provided that {_proviso(out_of_fold)}{_wanted(n_abnormal, confidence)}."
+    )
+    return _guarantee(statement, bound, confidence, n_abnormal)
+
+
+def binomial_guarantee(
+    missed: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
+) -> Guarantee:
+    """The promise of a threshold that normal images alone have set."""
+    bound = binomial_bound(missed, n_abnormal, confidence)
+    statement = (
+        f"Normal images set the threshold; {missed} of {_count(n_abnormal)} fell below it: with "
+        f"{_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass, "
+        f"provided that {_proviso(out_of_fold)}."
+    )
+    return _guarantee(statement, bound, confidence, n_abnormal)
+
+
+def false_alarm_guarantee(
+    expected_fpr: float, n_normal: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
+) -> Guarantee:
+    """The promise of a quantile of the normal scores: about false alarms only."""
+    statement = (
+        f"{n_normal} normal images set the threshold: at most {_percent(expected_fpr)} of normal "
+        f"parts are expected to be inspected, provided that {_proviso(out_of_fold)}. There is no "
+        "promise about misses; abnormal calibration images would give one."
+    )
+    return _guarantee(statement, None, confidence, n_abnormal)
+
+
+def no_guarantee(reason: str, *, confidence: float, n_abnormal: int) -> Guarantee:
+    """A rule that promises nothing says why."""
+    return _guarantee(reason, None, confidence, n_abnormal)
+
+
+def _guarantee(statement: str, bound: float | None, confidence: float, n: int) -> Guarantee:
+    return {
+        "statement": statement,
+        "miss_rate_bound": bound,
+        "confidence": confidence,
+        "n_abnormal": n,
+    }
+
+
+def _proviso(out_of_fold: bool) -> str:
+    drawn = "future parts are drawn like the calibration images, each on its own"
+    if not out_of_fold:
+        return drawn
+    # The final classifier has seen the calibration images; their scores come from classifiers
+    # that had not, each fitted on a little less.
+    return f"{drawn}, and that the final classifier ranks them as the out-of-fold ones did"
+
+
+def _wanted(n_abnormal: int, confidence: float) -> str:
+    wanted = [(images_needed(bound, confidence), bound) for bound in _TARGETS]
+    more = [f"{n} would promise {_percent(bound)}" for n, bound in wanted if n > n_abnormal]
+    return "; " + ", ".join(more) if more else ""
+
+
+def _count(n_abnormal: int) -> str:
+    return f"{n_abnormal} abnormal image{'' if n_abnormal == 1 else 's'}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"

@@ -1,0 +1,207 @@
+import json
+
+import numpy as np
+import pytest
+
+from ad_core.decision import Threshold, available_rules, fit_threshold
+from ad_core.decision.guarantees import binomial_bound, images_needed, lowest_score_bound
+from ad_core.decision.thresholds import RULES
+from ad_core.errors import UserError
+
+SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.3, 0.7, 0.8])
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1])
+
+
+def test_hand_drawn_thresholds():
+    assert fit_threshold("zfn", SCORES, LABELS).value == 0.3
+    # One miss and no alarm, 6 of 7 right: between 0.6 and 0.7.
+    assert fit_threshold("accuracy", SCORES, LABELS).value == pytest.approx(0.65)
+    # One of four normals may be flagged: the threshold lies just above the second highest.
+    assert fit_threshold("target_fpr", SCORES, LABELS, target_fpr=0.25).value == np.nextafter(
+        0.3, 1
+    )
+    assert fit_threshold("target_fpr", SCORES, LABELS, target_fpr=0.0).value == np.nextafter(0.6, 1)
+    # ceil(0.5 * 5) = 3rd of four normals; at 0.99 there are too few, so above all of them.
+    low = fit_threshold("normal_quantile", SCORES, LABELS, normal_quantile=0.5)
+    assert low.value == np.nextafter(0.3, 1)
+    assert fit_threshold("normal_quantile", SCORES, LABELS).value == np.nextafter(0.6, 1)
+
+
+@pytest.mark.parametrize("n, bound", [(23, 0.1221), (59, 0.0495), (299, 0.00997)])
+def test_the_bound_of_zfn_is_the_published_number(n, bound):
+    guarantee = fit_threshold("zfn", np.arange(n + 1.0), np.arange(n + 1) > 0).guarantee
+    assert guarantee["miss_rate_bound"] == pytest.approx(bound, rel=1e-3)
+    assert guarantee["n_abnormal"] == n and guarantee["confidence"] == 0.95
+
+
+def test_numbers_of_images_needed():
+    assert [images_needed(b, 0.95) for b in (0.05, 0.01, 0.001)] == [59, 299, 2995]
+    assert lowest_score_bound(58, 0.95) > 0.05 >= lowest_score_bound(59, 0.95)
+
+
+def test_the_statement_says_it_in_words():
+    statement = fit_threshold("zfn", np.arange(24.0), np.arange(24) > 0).guarantee["statement"]
+    assert statement == (
+        "23 abnormal images calibrated the threshold: with 95 % confidence at most 12.2 % of "
+        "abnormal parts pass (4.17 % expected), provided that future parts are drawn like the "
+        "calibration images, each on its own, and that the final classifier ranks them as the "
+        "out-of-fold ones did; 59 would promise 5 %, 299 would promise 1 %."
+    )
+
+
+def test_the_binomial_bound_inverts_the_binomial_tail():
+    from scipy.stats import binom
+
+    for missed, n in [(0, 10), (3, 40), (9, 10)]:
+        bound = binomial_bound(missed, n, 0.95)
+        assert binom.cdf(missed, n, bound) == pytest.approx(0.05)
+    assert binomial_bound(10, 10, 0.95) == 1.0
+    assert binomial_bound(0, 23, 0.95) == pytest.approx(lowest_score_bound(23, 0.95))
+
+
+def simulate(rule, n, draw, miss_rate, **options):
+    """The share of 2000 calibrations whose promised bound the true miss rate exceeds."""
+    rng, broken = np.random.default_rng(n), 0
+    labels = np.repeat([0, 1], [40, n])
+    for _ in range(2000):
+        scores = np.concatenate([draw(rng, 40, 0.0), draw(rng, n, 1.0)])
+        threshold = fit_threshold(rule, scores, labels, **options)
+        broken += miss_rate(threshold.value) > threshold.guarantee["miss_rate_bound"]
+    return broken / 2000
+
+
+def continuous(rng, n, mean):
+    return rng.normal(mean, size=n)
+
+
+def tied(rng, n, mean):
+    return np.floor(rng.normal(mean, size=n))
+
+
+def normal_cdf(mean):
+    from scipy.stats import norm
+
+    return lambda value: norm.cdf(value - mean)
+
+
+def tied_cdf(mean):
+    from scipy.stats import norm
+
+    # P(floor(x) < v) = P(x < ceil(v)).
+    return lambda value: norm.cdf(np.ceil(value) - mean)
+
+
+@pytest.mark.parametrize("rule", ["zfn", "target_fpr"])
+@pytest.mark.parametrize("n", [5, 23, 59])
+@pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
+def test_the_miss_rate_exceeds_its_bound_no_more_often_than_promised(rule, n, draw, cdf):
+    broken = simulate(rule, n, draw, cdf(1.0), target_fpr=0.1)
+    # Three standard errors of a share of 0.05 over 2000 draws.
+    assert broken <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+    if rule == "zfn" and draw is continuous:
+        assert broken >= 0.05 - 3 * np.sqrt(0.05 * 0.95 / 2000)  # the bound is sharp
+
+
+@pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
+def test_the_normal_quantile_alarms_no_more_than_expected(draw, cdf):
+    rng, alarms = np.random.default_rng(0), []
+    for _ in range(2000):
+        scores = draw(rng, 49, 0.0)
+        threshold = fit_threshold("normal_quantile", scores, np.zeros(49, int), normal_quantile=0.9)
+        alarms.append(1 - cdf(0.0)(threshold.value))
+    assert np.mean(alarms) <= 0.1 + 3 * np.std(alarms) / np.sqrt(2000)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_monotone_map_changes_no_decision(rule):
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [50, 20])
+    scores = rng.normal(labels).round(1)
+    before = fit_threshold(rule, scores, labels).flags(scores)
+    after = fit_threshold(rule, np.exp(scores), labels).flags(np.exp(scores))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_rule_does_on_calibration_what_its_name_says(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], [30, 12])
+    scores = rng.normal(labels).round(1)
+    flags = {rule: fit_threshold(rule, scores, labels).flags(scores) for rule in RULES}
+    assert flags["zfn"][labels == 1].all()
+    assert np.sum(flags["target_fpr"][labels == 0]) <= 0.05 * 30
+    every = [np.mean((scores >= t) == labels) for t in [*scores, np.inf]]
+    assert np.mean(flags["accuracy"] == labels) == pytest.approx(max(every))
+
+
+def test_a_target_of_five_percent_is_reached_and_not_only_kept():
+    scores, labels = np.arange(120.0), np.repeat([0, 1], [100, 20])
+    flags = fit_threshold("target_fpr", scores, labels, target_fpr=0.05).flags(scores)
+    assert flags[labels == 0].sum() == 5
+
+
+def test_float32_scores_meet_the_threshold_in_float64():
+    scores, labels = np.float32([0.1, 0.2, 0.3]), np.zeros(3, int)
+    threshold = fit_threshold("normal_quantile", scores, labels)
+    assert not threshold.flags(scores).any()
+
+
+def test_a_score_that_is_no_number_is_inspected():
+    threshold = fit_threshold("zfn", SCORES, LABELS)
+    np.testing.assert_array_equal(
+        threshold.flags(np.array([np.nan, 0.0, np.inf, -np.inf])), [True, False, True, False]
+    )
+
+
+@pytest.mark.parametrize("value", [0.1 + 0.2, np.inf, -np.inf, 5e-324])
+def test_json_keeps_a_threshold_exactly(value):
+    fitted = fit_threshold("zfn", SCORES, LABELS)
+    threshold = Threshold(float(value), fitted.rule, fitted.fitted_on, fitted.guarantee)
+    text = json.dumps(threshold.to_dict(), allow_nan=False)
+    assert Threshold.from_dict(json.loads(text)) == threshold
+
+
+def test_a_damaged_threshold_is_reported():
+    with pytest.raises(UserError, match="damaged"):
+        Threshold.from_dict({"value": 1.0})
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_threshold_refuses_test_split(rule):
+    with pytest.raises(UserError, match="test"):
+        fit_threshold(rule, SCORES, LABELS, split="test")
+
+
+def test_without_abnormal_images_only_the_normal_quantile_is_available():
+    labels = np.zeros(7, int)
+    assert available_rules(labels) == ("normal_quantile",)
+    assert available_rules(LABELS) == tuple(RULES)
+    for rule in set(RULES) - {"normal_quantile"}:
+        with pytest.raises(UserError, match="needs abnormal calibration images.*normal_quantile"):
+            fit_threshold(rule, SCORES, labels)
+    guarantee = fit_threshold("normal_quantile", SCORES, labels).guarantee
+    assert guarantee["miss_rate_bound"] is None
+    assert "at most 12.5 % of normal parts" in guarantee["statement"]
+    assert "no promise about misses" in guarantee["statement"]
+
+
+def test_without_normal_images_only_zfn_is_available():
+    assert available_rules(np.ones(7, int)) == ("zfn",)
+    with pytest.raises(UserError, match="needs normal"):
+        fit_threshold("accuracy", SCORES, np.ones(7, int))
+
+
+def test_an_unknown_rule_lists_the_known():
+    with pytest.raises(UserError, match="zfn, accuracy, target_fpr, normal_quantile"):
+        fit_threshold("zffn", SCORES, LABELS)
+
+
+@pytest.mark.parametrize("option", ["target_fpr", "normal_quantile", "confidence"])
+def test_an_option_out_of_range_is_refused(option):
+    with pytest.raises(UserError, match=f"`{option}` \\(=1.5\\)"):
+        fit_threshold("zfn", SCORES, LABELS, **{option: 1.5})
+
+
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(UserError, match="1 of 2 calibration scores"):
+        fit_threshold("zfn", np.array([0.0, np.nan]), np.array([0, 1]))
