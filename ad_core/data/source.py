@@ -1,6 +1,6 @@
 """What lies behind every set of images: records, and a way to read each one."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -29,6 +29,7 @@ class Record(NamedTuple):
     has_mask: bool
 
 
+@runtime_checkable
 class DataSource(Protocol):
     """Random access to images of one size, safe to call from several threads."""
 
@@ -51,4 +52,4 @@ class DataSource(Protocol):
 
 def open_source(data: ConfigDict) -> DataSource:
     """The source that `data.source` names by module path, e.g. "ad_core.data.folder"."""
-    return resolve(data.source, "open_source").open_source(data)
+    return resolve(str(data.source), "open_source").open_source(data)
