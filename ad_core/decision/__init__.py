@@ -1,5 +1,27 @@
 """From a table of statistics to a decision: classifiers, thresholds and what they promise."""
 
+from ad_core.decision.classifiers import (
+    anomaly_score,
+    choose_classifier,
+    fit_classifier,
+    make_classifier,
+)
+from ad_core.decision.explanations import contributions, important_statistics
+from ad_core.decision.out_of_fold import out_of_fold_scores
+from ad_core.decision.persistence import load_classifier, save_classifier
 from ad_core.decision.thresholds import Threshold, available_rules, fit_threshold
 
-__all__ = ["Threshold", "available_rules", "fit_threshold"]
+__all__ = [
+    "Threshold",
+    "anomaly_score",
+    "available_rules",
+    "choose_classifier",
+    "contributions",
+    "fit_classifier",
+    "fit_threshold",
+    "important_statistics",
+    "load_classifier",
+    "make_classifier",
+    "out_of_fold_scores",
+    "save_classifier",
+]
