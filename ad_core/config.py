@@ -5,8 +5,12 @@ so that a resolved config.json holds every value and every value can be overridd
 `--config.section.key=value`.
 """
 
+import difflib
 import importlib.util
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -15,6 +19,7 @@ from ad_core.errors import UserError
 from ad_core.registry import resolve
 
 SIZES = ("cpu", "accelerator")
+METHOD = "vqgan_ad.vqgan"
 
 
 def defaults(size: str) -> ConfigDict:
@@ -26,7 +31,7 @@ def defaults(size: str) -> ConfigDict:
     config.name = "unnamed"
     config.size = size
     config.seed = 0
-    config.method = "vqgan_ad.vqgan"
+    config.method = METHOD
     config.data = _data(small)
     config.train = _train(small)
     config.statistics = ConfigDict({"names": ("default",)})
@@ -75,6 +80,7 @@ def _train(small: bool) -> ConfigDict:
             "image_every": 200 if small else 2_000,
             "checkpoint_every": 200 if small else 1_000,
             "keep": 3,  # checkpoints
+            "epoch_steps": 100,  # steps an epoch; the main job sets it from the training split
             "max_skipped": 20,  # steps in a row with a non-finite loss before the run stops
         }
     )
@@ -100,18 +106,87 @@ def complete(recipe: ConfigDict) -> ConfigDict:
     Raises:
         UserError: the recipe sets a key that nothing knows, or a value of another type.
     """
-    config = defaults(str(recipe.get("size", "cpu")))
+    config = defaults(str(recipe.get("size", SIZES[0])))
     config.method = str(recipe.get("method", config.method))
     config.reconstructor = resolve(config.method).defaults(config.size)
-    try:
-        config.lock().update(recipe)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"Configuration: {error}") from error
+    config.lock()
+    known = flat(config)
+    for key, value in flat(recipe).items():
+        require_key(key, known)
+        try:
+            config.update_from_flattened_dict({key: value})
+        except TypeError as error:
+            kind = type(known[key]).__name__
+            raise UserError(f"`config.{key}` (={value!r}) must be of type {kind}.") from error
     return config
 
 
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """Every value by its dotted key: {"seed": 0, "train.steps": 800, ...}."""
+    values = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            values.update({f"{key}.{rest}": leaf for rest, leaf in flat(value).items()})
+        else:
+            values[key] = value
+    return values
+
+
+def require_key(key: str, known: Mapping[str, Any]) -> None:
+    """Refuses a dotted key that is not in `known` (see `flat`), naming those it may mean.
+
+    Raises:
+        UserError: the key is unknown, or names a section.
+    """
+    if key in known:
+        return
+    inside = [other for other in known if other.startswith(f"{key}.")]
+    if inside:
+        raise UserError(f"`config.{key}` is a section; its keys: {', '.join(inside)}.")
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.75)
+    section = key.rpartition(".")[0]
+    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    sections = sorted({other.partition(".")[0] for other in known})
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"known: {', '.join(siblings or sections)}."
+    )
+    raise UserError(f"`config.{key}` is unknown; {hint}")
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as it stands in config.json; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The configuration that `to_json` wrote; lists become tuples again. Locked.
+
+    Raises:
+        UserError: not such a text, or written by a version with other keys.
+    """
+    try:
+        return complete(ConfigDict(json.loads(text)))
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise UserError(f"Not a configuration in JSON: {error}.") from error
+
+
+def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> its values in `a` and in `b`, where they differ (None: not set).
+
+    A list equals a tuple with the same elements, so a config read from JSON equals its origin.
+    """
+    left, right = (json.loads(json.dumps(flat(config))) for config in (a, b))
+    keys = sorted(left.keys() | right.keys())
+    pairs = {key: (left.get(key), right.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def load_recipe(name: str) -> ConfigDict:
-    """The recipe of "configs/NAME.py[:variant]". A recipe is Python: load only what you trust.
+    """The recipe of "configs/NAME.py[:variant]", or the config of a WORKDIR/config.json.
+
+    A recipe is Python: load only what you trust.
 
     Raises:
         UserError: no such file, or a variant that the recipe refuses.
@@ -120,11 +195,14 @@ def load_recipe(name: str) -> ConfigDict:
     if not Path(path).is_file():
         found = ", ".join(sorted(p.as_posix() for p in Path("configs").glob("[!_]*.py")))
         raise UserError(f"`--config` (={path}): no such file; here: {found or 'none'}.")
+    if Path(path).suffix == ".json":
+        return from_json(Path(path).read_text())
     spec = importlib.util.spec_from_file_location(f"recipe_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UserError(f"`--config` (={path}) must end in .py or .json.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     try:
-        return module.get_config(*([variant] if variant else []))
-    except ValueError as error:
+        spec.loader.exec_module(module)
+        return module.get_config(variant)
+    except (ValueError, SyntaxError, ImportError, AttributeError, TypeError) as error:
         raise UserError(f"`--config` (={name}): {error}") from error
