@@ -1,0 +1,31 @@
+"""Brain MRI slices: normal or with a tumour.
+
+Source: N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle 2019 (98 and 155 images).
+Licence: none stated by the author; for research, not for redistribution.
+Data: in data/brain_mri or --config.data.root=, as train/good, train/tumor, test/good, test/tumor.
+    About 46 images are near-copies of another one; keep such pairs in one folder.
+Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
+Variants: accelerator (default), cpu.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    size = variant or "accelerator"
+    if size not in SIZES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = "brain_mri"
+    config.size = size
+    config.data = {
+        "source": "ad_core.data.folder",
+        "root": "data/brain_mri",
+        "channels": 1,
+        "protocol": "folders",
+        "augment": "flips_and_turns",
+    }
+    return config

@@ -1,0 +1,31 @@
+"""Any folder of images in the MVTec AD layout.
+
+Source: yours. Only train/good is needed to train; everything else makes the figures better.
+Licence: yours.
+Data: at --config.data.root=, as train/good, train/<defect>, test/good, test/<defect>, masks
+    (white: abnormal) as ground_truth/<defect>/<stem>_mask.png, ground_truth_train/ likewise.
+Command: python launch/train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/own
+Variants: accelerator (default), cpu.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    size = variant or "accelerator"
+    if size not in SIZES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = "folder"
+    config.size = size
+    config.data = {
+        "source": "ad_core.data.folder",
+        "root": "",  # --config.data.root=
+        "channels": 3,  # 1 for grey images
+        "protocol": "folders",
+        "augment": "none",  # hflip or flips_and_turns where the pose is free
+    }
+    return config

@@ -1,0 +1,33 @@
+"""Surfaces of magnetic tiles: free, or with one of five defects.
+
+Source: Huang et al., Surface defect saliency of magnetic tile, 2018 (952 free, 392
+    defective, masks).
+Licence: no licence file; the authors welcome use and ask for citation.
+Data: in data/magnetic_tile or --config.data.root=, as train/good, train/<defect>, test/good,
+    test/<defect>, masks in ground_truth/ and ground_truth_train/. Shots of one tile belong in one
+    folder. Crops differ much in size and shape; defects are small and of low contrast.
+Command: python launch/train.py --config=configs/magnetic_tile.py --workdir=runs/magnetic_tile
+Variants: accelerator (default), cpu.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    size = variant or "accelerator"
+    if size not in SIZES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = "magnetic_tile"
+    config.size = size
+    config.data = {
+        "source": "ad_core.data.folder",
+        "root": "data/magnetic_tile",
+        "channels": 1,
+        "protocol": "folders",
+        "augment": "flips_and_turns",
+    }
+    return config

@@ -1,0 +1,39 @@
+"""MVTec AD: one of its 15 categories of objects and textures.
+
+Source: Bergmann et al., MVTec AD, CVPR 2019 (normal images to train, both kinds to test, masks).
+Licence: CC BY-NC-SA 4.0, not for commercial use.
+Data: the unpacked archive as data/mvtec, or one category at --config.data.root=.
+Command: python launch/train.py --config=configs/mvtec.py:transistor --workdir=runs/transistor
+Variants: the category, then accelerator (default) or cpu: mvtec.py:screw,cpu.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+GREY = ("grid", "screw", "zipper")
+# Turned and mirrored in training, as CycleGAN-AD did; the pose of the others says something.
+FREE_POSE = ("hazelnut", "screw", "tile", "wood")
+CATEGORIES = (
+    "bottle cable capsule carpet grid hazelnut leather metal_nut "
+    "pill screw tile toothbrush transistor wood zipper"
+).split()
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    category, _, size = variant.partition(",")
+    if category not in CATEGORIES:
+        raise ValueError(f"unknown category {category!r}; known: {', '.join(CATEGORIES)}.")
+    if (size or "accelerator") not in SIZES:
+        raise ValueError(f"unknown variant {size!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = f"mvtec_{category}"
+    config.size = size or "accelerator"
+    config.data = {
+        "source": "ad_core.data.folder",
+        "root": f"data/mvtec/{category}",
+        "channels": 1 if category in GREY else 3,
+        "protocol": "folders",
+        "augment": "flips_and_turns" if category in FREE_POSE else "none",
+    }
+    return config

@@ -1,0 +1,32 @@
+"""Printed circuit boards, bi-level scans: template or with 3 to 12 defects.
+
+Source: Tang et al., DeepPCB, 2019 (1500 pairs of a template and a tested board, boxes).
+Licence: MIT by its licence file, research only by its README.
+Data: in data/pcb or --config.data.root=, as train/good, train/defect, test/good, test/defect, and
+    the boxes, filled, as masks in ground_truth/ and ground_truth_train/.
+    Normal boards differ much from one another: a stress test for one-class methods.
+Command: python launch/train.py --config=configs/pcb.py --workdir=runs/pcb
+Variants: accelerator (default), cpu.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    size = variant or "accelerator"
+    if size not in SIZES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = "pcb"
+    config.size = size
+    config.data = {
+        "source": "ad_core.data.folder",
+        "root": "data/pcb",
+        "channels": 1,
+        "protocol": "folders",
+        "augment": "none",
+    }
+    return config

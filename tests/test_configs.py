@@ -1,0 +1,91 @@
+"""Every recipe in configs/, in every variant."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from ad_core.config import complete, flat, load_recipe
+from ad_core.errors import UserError
+
+ROOT = Path(__file__).parent.parent / "configs"
+FILES = sorted(path.stem for path in ROOT.glob("*.py"))
+WORDS = {"mvtec": ["transistor", "screw"], "retina_oct": ["", "phantom"]}
+VARIANTS = [(name, word) for name in FILES for word in WORDS.get(name, [""])]
+
+
+def recipe(name, *words):
+    return load_recipe(f"{ROOT}/{name}.py:{','.join(word for word in words if word)}")
+
+
+def test_the_recipes_of_the_design_are_there():
+    assert set(FILES) >= {
+        "brain_mri", "breast_ultrasound", "folder", "magnetic_tile", "mvtec", "pcb", "retina_oct"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "word"), VARIANTS)
+@pytest.mark.parametrize("size", ["cpu", "accelerator"])
+def test_every_variant_completes_in_both_sizes(name, word, size):
+    config = complete(recipe(name, word, size))
+    assert config.size == size
+    assert config.data.image_size % 8 == 0
+    assert config.data.channels in (1, 3)
+    assert config.data.augment in ("none", "hflip", "flips_and_turns")
+    with pytest.raises((KeyError, AttributeError)):
+        config.data.unheard_of = 1
+
+
+@pytest.mark.parametrize(("name", "word"), VARIANTS)
+def test_a_recipe_says_only_what_is_particular_to_it(name, word):
+    assert len(flat(recipe(name, word))) < 15
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_unknown_variant_is_refused_with_those_that_exist(name):
+    with pytest.raises(UserError, match="unknown .*'nonsense'.*known: "):
+        recipe(name, "nonsense")
+
+
+def test_real_sets_are_sized_for_an_accelerator_and_the_demo_for_a_cpu():
+    assert recipe("brain_mri").size == "accelerator"
+    assert recipe("retina_oct").size == "accelerator"
+    assert recipe("retina_oct", "phantom").size == "cpu"
+    assert recipe("retina_oct", "phantom").data.source == "ad_core.data.phantom"
+    assert recipe("retina_oct").data.root == "data/retina_oct"
+
+
+def test_mvtec_needs_one_of_its_fifteen_categories():
+    with pytest.raises(UserError, match="bottle, .*zipper"):
+        recipe("mvtec")
+    with pytest.raises(UserError, match="'gpu'; known: accelerator, cpu"):
+        recipe("mvtec", "screw", "gpu")
+    spec = importlib.util.spec_from_file_location("mvtec", ROOT / "mvtec.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert len(set(module.CATEGORIES)) == 15
+    assert {*module.GREY, *module.FREE_POSE} <= set(module.CATEGORIES)
+    assert recipe("mvtec", "screw").data.channels == 1
+    assert recipe("mvtec", "transistor").data.to_dict() == {
+        "source": "ad_core.data.folder",
+        "root": "data/mvtec/transistor",
+        "channels": 3,
+        "protocol": "folders",
+        "augment": "none",
+    }
+
+
+def test_contradicting_sizes_are_refused():
+    with pytest.raises(UserError, match="cpu,accelerator"):
+        recipe("retina_oct", "phantom", "cpu", "accelerator")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_docstring_names_source_licence_data_command_and_result(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines = [line.partition(":")[0] for line in module.__doc__.splitlines()]
+    for item in ("Source", "Licence", "Data", "Command", "Variants", "Measured"):
+        assert item in lines, item
+    assert f"--config=configs/{name}.py" in module.__doc__
