@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from ad_core.statistics import order
 from ad_core.statistics.context import Context
+from ad_core.statistics.moments import Summary, summarise
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 ABS_QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -42,49 +43,39 @@ class Comparison:
         return self.image - self.other
 
     @cached_property
-    def flat(self) -> Float[Array, "b n"]:
-        """The signed residual, one row an image."""
-        return self.residual.reshape(self.residual.shape[0], -1)
+    def lines(self) -> Float[Array, "b h wc"]:
+        """The signed residual with channels within the columns: long inner loops on a CPU."""
+        b, h, w, c = self.image.shape
+        return self.residual.reshape(b, h, w * c)
 
     @cached_property
-    def moments(self) -> order.Moments:
-        """Mean, variance, skewness and excess kurtosis of the signed residual."""
-        return order.moments(self.flat)
-
-    @cached_property
-    def abs_moments(self) -> tuple[Float[Array, "b"], Float[Array, "b"]]:
-        """Mean and variance of the absolute residual."""
-        size = jnp.abs(self.flat)
-        mean = jnp.mean(size, axis=1)
-        return mean, jnp.mean((size - mean[:, None]) ** 2, axis=1)
-
-    @cached_property
-    def mean_square(self) -> Float[Array, "b"]:
-        """Mean of the squared residual."""
-        return jnp.mean(self.flat**2, axis=1)
+    def summary(self) -> Summary:
+        """Moments and extremes of the signed and of the absolute residual."""
+        return summarise(self.lines)
 
     @cached_property
     def _ordered(self) -> tuple[Float[Array, "b k"], Float[Array, "b m"]]:
-        signed, size = self.flat, jnp.abs(self.flat)
-        ranks = order.quantile_ranks(QUANTILES, signed.shape[1])
-        abs_ranks = order.quantile_ranks(ABS_QUANTILES, signed.shape[1])
-        abs_ranks += order.top_ranks(TOP_FRACTIONS, signed.shape[1])
+        signed, size = self.lines, jnp.abs(self.lines)
+        count = signed.shape[1] * signed.shape[2]
+        ranks = order.quantile_ranks(QUANTILES, count)
+        abs_ranks = order.quantile_ranks(ABS_QUANTILES, count)
+        abs_ranks += order.top_ranks(TOP_FRACTIONS, count)
         low, abs_low = order.order_statistics((signed, size), (ranks, abs_ranks))
         return low, abs_low
 
     @cached_property
     def quantiles(self) -> Float[Array, "b k"]:
         """Quantiles of the signed residual at QUANTILES."""
-        return order.interpolate(self.flat, self._ordered[0], QUANTILES)
+        return order.interpolate(self.lines, self._ordered[0], QUANTILES)
 
     @cached_property
     def abs_quantiles(self) -> Float[Array, "b m"]:
         """Quantiles of the absolute residual at ABS_QUANTILES."""
         low = self._ordered[1][:, : len(ABS_QUANTILES)]
-        return order.interpolate(jnp.abs(self.flat), low, ABS_QUANTILES)
+        return order.interpolate(jnp.abs(self.lines), low, ABS_QUANTILES)
 
     @cached_property
     def top_means(self) -> Float[Array, "b t"]:
         """Mean of the largest absolute residuals, for each of TOP_FRACTIONS."""
         thresholds = self._ordered[1][:, len(ABS_QUANTILES) :]
-        return order.top_means(jnp.abs(self.flat), thresholds, TOP_FRACTIONS)
+        return order.top_means(jnp.abs(self.lines), thresholds, TOP_FRACTIONS)

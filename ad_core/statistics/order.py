@@ -1,4 +1,4 @@
-"""Order statistics, quantiles and moments of rows, exact and without sorting.
+"""Order statistics and quantiles of rows, exact and without sorting.
 
 A sort of a whole image is the slowest thing a CPU can be asked for here (1.5 s for 64 images of
 256x256x3). The k-th smallest float32 is found instead by bisection over its 32 bits: 32 passes
@@ -6,42 +6,15 @@ that count, for all wanted ranks in one fused loop (0.1 s, and bound by memory b
 """
 
 import math
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
+from ad_core.statistics.moments import reduce_together, sums
+
 Ranks = tuple[int, ...]
-
-
-class Moments(NamedTuple):
-    """Central moments of each row; skewness and kurtosis are 0 where the row is constant."""
-
-    mean: Float[Array, "b"]
-    variance: Float[Array, "b"]
-    skewness: Float[Array, "b"]
-    kurtosis: Float[Array, "b"]
-
-
-def moments(rows: Float[Array, "b n"]) -> Moments:
-    """Mean, variance (ddof 0), biased skewness m3 / m2^1.5 and Fisher kurtosis m4 / m2^2 - 3.
-
-    A row counts as constant where its variance is within the rounding of its mean, as in
-    scipy.stats.skew; SciPy gives NaN there, this gives 0 for both.
-    """
-    mean = jnp.mean(rows, axis=1)
-    mean = mean + jnp.mean(rows - mean[:, None], axis=1)  # what the first sum rounded away
-    centred = rows - mean[:, None]
-    variance = jnp.mean(centred**2, axis=1)
-    rounding = 4 * jnp.finfo(jnp.float32).eps * jnp.abs(mean)
-    constant = variance <= rounding**2
-    scale = jnp.where(constant, 0.0, lax.rsqrt(jnp.where(constant, 1.0, variance)))
-    standard = centred * scale[:, None]
-    skewness = jnp.mean(standard**3, axis=1)
-    kurtosis = jnp.where(constant, 0.0, jnp.mean(standard**4, axis=1) - 3.0)
-    return Moments(mean, variance, skewness, kurtosis)
 
 
 def digits(share: float) -> str:
@@ -65,7 +38,7 @@ def top_count(fraction: float, n: int) -> int:
 
 
 def order_statistics(
-    rows: tuple[Float[Array, "b n"], ...], ranks: tuple[Ranks, ...]
+    rows: tuple[Float[Array, "b m n"], ...], ranks: tuple[Ranks, ...]
 ) -> tuple[Float[Array, "b _"], ...]:
     """For each array of finite rows, its values of the given ranks (0 is the smallest), exactly.
 
@@ -88,30 +61,30 @@ def order_statistics(
 
 
 def interpolate(
-    rows: Float[Array, "b n"], low: Float[Array, "b k"], levels: tuple[float, ...]
+    rows: Float[Array, "b m n"], low: Float[Array, "b k"], levels: tuple[float, ...]
 ) -> Float[Array, "b k"]:
     """NumPy's default ('linear') quantiles, from the lower neighbours that ranks gave."""
-    n = rows.shape[1]
+    n = rows.shape[1] * rows.shape[2]
     ranks = np.asarray(quantile_ranks(levels, n))
     share = (np.asarray(levels) * (n - 1) - ranks).astype(np.float32)
     owners = [rows] * len(levels)
     # The next order statistic is the same value if there are copies of it, else the next larger.
     repeated = (_count_at_most(owners, low) >= ranks[None, :] + 2) | (ranks[None, :] == n - 1)
-    above = [jnp.where(rows > low[:, i, None], rows, jnp.inf) for i in range(len(levels))]
-    high = _reduce_together(above, jnp.inf, jnp.minimum)
+    above = [jnp.where(rows > low[:, i, None, None], rows, jnp.inf) for i in range(len(levels))]
+    high = jnp.stack(reduce_together([(a, jnp.inf, jnp.minimum) for a in above]), axis=1)
     return low + share[None, :] * jnp.where(repeated, 0.0, high - low)
 
 
 def top_means(
-    rows: Float[Array, "b n"], thresholds: Float[Array, "b t"], fractions: tuple[float, ...]
+    rows: Float[Array, "b m n"], thresholds: Float[Array, "b t"], fractions: tuple[float, ...]
 ) -> Float[Array, "b t"]:
     """Mean of the k = ceil(fraction * n) largest values: t + sum(max(v - t, 0)) / k.
 
     t is the k-th largest value; the form loses nothing where many values equal t.
     """
-    counts = np.asarray([top_count(fraction, rows.shape[1]) for fraction in fractions])
-    excess = [jnp.maximum(rows - thresholds[:, i, None], 0.0) for i in range(len(fractions))]
-    total = jnp.stack([jnp.sum(part, axis=1) for part in excess], axis=1)
+    counts = np.asarray([top_count(f, rows.shape[1] * rows.shape[2]) for f in fractions])
+    excess = [jnp.maximum(rows - thresholds[:, i, None, None], 0.0) for i in range(len(fractions))]
+    total = jnp.stack(sums(excess), axis=1)
     return thresholds + total / counts[None, :].astype(np.float32)
 
 
@@ -124,15 +97,5 @@ def _key_to_float(key: UInt32[Array, "b k"]) -> Float[Array, "b k"]:
 
 
 def _count_at_most(owners, bounds):
-    flags = [(row <= bounds[:, i, None]).astype(jnp.int32) for i, row in enumerate(owners)]
-    return _reduce_together(flags, 0, jnp.add)
-
-
-def _reduce_together(arrays, start, combine):
-    """One pass over all arrays: separate reductions would read the rows once each (20x slower)."""
-    starts = tuple(jnp.asarray(start, a.dtype) for a in arrays)
-
-    def combine_all(left, right):
-        return tuple(combine(a, b) for a, b in zip(left, right, strict=True))
-
-    return jnp.stack(lax.reduce(tuple(arrays), starts, combine_all, (1,)), axis=1)
+    flags = [(row <= bounds[:, i, None, None]).astype(jnp.int32) for i, row in enumerate(owners)]
+    return jnp.stack(reduce_together([(flag, 0, jnp.add) for flag in flags]), axis=1)

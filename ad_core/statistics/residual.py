@@ -18,27 +18,27 @@ Function = Callable[[Comparison], Float[Array, "b"]]
 
 
 def _mean(pair: Comparison) -> Float[Array, "b"]:
-    return pair.moments.mean
+    return pair.summary.mean
 
 
 def _std(pair: Comparison) -> Float[Array, "b"]:
-    return jnp.sqrt(pair.moments.variance)
+    return jnp.sqrt(pair.summary.variance)
 
 
 def _skewness(pair: Comparison) -> Float[Array, "b"]:
-    return pair.moments.skewness
+    return pair.summary.skewness
 
 
 def _kurtosis(pair: Comparison) -> Float[Array, "b"]:
-    return pair.moments.kurtosis
+    return pair.summary.kurtosis
 
 
 def _min(pair: Comparison) -> Float[Array, "b"]:
-    return jnp.min(pair.flat, axis=1)
+    return pair.summary.min
 
 
 def _max(pair: Comparison) -> Float[Array, "b"]:
-    return jnp.max(pair.flat, axis=1)
+    return pair.summary.max
 
 
 def _quantile(index: int, pair: Comparison) -> Float[Array, "b"]:
@@ -46,15 +46,15 @@ def _quantile(index: int, pair: Comparison) -> Float[Array, "b"]:
 
 
 def _abs_mean(pair: Comparison) -> Float[Array, "b"]:
-    return pair.abs_moments[0]
+    return pair.summary.abs_mean
 
 
 def _abs_std(pair: Comparison) -> Float[Array, "b"]:
-    return jnp.sqrt(pair.abs_moments[1])
+    return jnp.sqrt(pair.summary.abs_variance)
 
 
 def _abs_max(pair: Comparison) -> Float[Array, "b"]:
-    return jnp.max(jnp.abs(pair.flat), axis=1)
+    return jnp.maximum(pair.summary.max, -pair.summary.min)
 
 
 def _abs_quantile(index: int, pair: Comparison) -> Float[Array, "b"]:

@@ -4,6 +4,7 @@ from functools import reduce
 from operator import add
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ad_core.errors import UserError
@@ -18,12 +19,12 @@ C2 = (0.03 * DATA_RANGE) ** 2
 
 def mse(pair: Comparison) -> Float[Array, "b"]:
     """Mean squared residual (skimage.metrics.mean_squared_error)."""
-    return pair.mean_square
+    return pair.summary.mean_square
 
 
 def rmse(pair: Comparison) -> Float[Array, "b"]:
     """Square root of `mse`."""
-    return jnp.sqrt(pair.mean_square)
+    return jnp.sqrt(pair.summary.mean_square)
 
 
 def psnr(pair: Comparison) -> Float[Array, "b"]:
@@ -32,7 +33,7 @@ def psnr(pair: Comparison) -> Float[Array, "b"]:
     The cap is reached at mse = 4e-15, about the rounding of float32; identical images have it.
     """
     floor = DATA_RANGE**2 * 10 ** (-PSNR_CAP / 10)
-    return 10 * jnp.log10(DATA_RANGE**2 / jnp.maximum(pair.mean_square, floor))
+    return 10 * jnp.log10(DATA_RANGE**2 / jnp.maximum(pair.summary.mean_square, floor))
 
 
 def ssim(pair: Comparison) -> Float[Array, "b"]:
@@ -44,7 +45,8 @@ def ssim(pair: Comparison) -> Float[Array, "b"]:
     Raises:
         UserError: an image side below 7 pixels.
     """
-    return jnp.mean(ssim_map(pair.image, pair.other), axis=(1, 2, 3))
+    values = lax.optimization_barrier(ssim_map(pair.image, pair.other))
+    return jnp.mean(values.reshape(values.shape[0], -1), axis=1)
 
 
 def ssim_map(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, "b h-6 w-6 c"]:
@@ -54,31 +56,47 @@ def ssim_map(x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Ar
     nearly equal numbers: (2 ab + C) / (a^2 + b^2 + C) = 1 - (a - b)^2 / (a^2 + b^2 + C) for the
     means, and likewise 2 cov(x, y) = var x + var y - var r. In float32 the textbook form is off
     where images are nearly the same.
+
+    Raises:
+        UserError: an image side below 7 pixels.
     """
-    if min(x.shape[1:3]) < SSIM_SIDE:
+    b, h, w, c = x.shape
+    if min(h, w) < SSIM_SIDE:
         raise UserError(
-            f"`ssim` needs images of at least {SSIM_SIDE}x{SSIM_SIDE} pixels, not "
-            f"{x.shape[1]}x{x.shape[2]}; leave it out or use a larger `config.data.image_size`."
+            f"`ssim` needs images of at least {SSIM_SIDE}x{SSIM_SIDE} pixels, not {h}x{w}; "
+            "leave it out or use a larger `config.data.image_size`."
         )
-    count = SSIM_SIDE**2
+    count, wide = SSIM_SIDE**2, (w - SSIM_SIDE + 1) * c
+    # Channels within the columns give the CPU long inner loops.
+    x, y = x.reshape(b, h, w * c), y.reshape(b, h, w * c)
+    level = _channel_means(x, y, c)
     # Variances do not change with the level; near zero they keep their digits.
-    level = jnp.mean((x + y) / 2, axis=(1, 2), keepdims=True)
     x0, y0 = x - level, y - level
     r = x - y
-    mean_x, mean_y, mean_r = (box_sum(z) / count for z in (x0, y0, r))
-    scatter = (box_sum(x0**2 + y0**2) / count - mean_x**2 - mean_y**2) * count / (count - 1)
-    scatter_r = (box_sum(r**2) / count - mean_r**2) * count / (count - 1)
-    square = (mean_x + level) ** 2 + (mean_y + level) ** 2
+    mean_x, mean_y, mean_r = (_box_sum(z, c) / count for z in (x0, y0, r))
+    scatter = (_box_sum(x0**2 + y0**2, c) / count - mean_x**2 - mean_y**2) * count / (count - 1)
+    scatter_r = (_box_sum(r**2, c) / count - mean_r**2) * count / (count - 1)
+    square = (mean_x + level[:, :, :wide]) ** 2 + (mean_y + level[:, :, :wide]) ** 2
     luminance = 1 - mean_r**2 / (square + C1)
     structure = 1 - jnp.maximum(scatter_r, 0.0) / (jnp.maximum(scatter, 0.0) + C2)
-    return luminance * structure
+    return (luminance * structure).reshape(b, h - SSIM_SIDE + 1, w - SSIM_SIDE + 1, c)
 
 
-def box_sum(x: Float[Array, "b h w c"]) -> Float[Array, "b h-6 w-6 c"]:
+def _channel_means(x, y, channels):
+    """Mean of both images in each channel, repeated along the columns: [b, 1, w * c]."""
+    columns = jnp.mean((x + y) / 2, axis=1)
+    means = jnp.mean(columns.reshape(x.shape[0], -1, channels), axis=1)
+    return jnp.tile(means, (1, x.shape[2] // channels))[:, None, :]
+
+
+def _box_sum(x: Float[Array, "b h wc"], channels: int) -> Float[Array, "b h-6 _"]:
     """Sum over the 7x7 neighbourhood of each pixel that has a whole one."""
-    h, w = x.shape[1] - SSIM_SIDE + 1, x.shape[2] - SSIM_SIDE + 1
-    rows = reduce(add, (x[:, i : i + h] for i in range(SSIM_SIDE)))
-    return reduce(add, (rows[:, :, i : i + w] for i in range(SSIM_SIDE)))
+    high, wide = x.shape[1] - SSIM_SIDE + 1, x.shape[2] - (SSIM_SIDE - 1) * channels
+    # Without the barriers XLA computes x anew for each of the 49 neighbours.
+    x = lax.optimization_barrier(x)
+    rows = lax.optimization_barrier(reduce(add, (x[:, i : i + high] for i in range(SSIM_SIDE))))
+    shifts = range(0, SSIM_SIDE * channels, channels)
+    return lax.optimization_barrier(reduce(add, (rows[:, :, i : i + wide] for i in shifts)))
 
 
 FUNCTIONS = {"mse": mse, "rmse": rmse, "psnr": psnr, "ssim": ssim}

@@ -128,9 +128,18 @@ def test_ssim_keeps_its_digits_where_the_images_are_nearly_the_same(offset):
     assert abs(_compute("ssim", x, y) - expected) < 5e-7
 
 
+def test_sums_over_a_large_image_keep_their_digits():
+    x = np.full((256, 256, 3), 0.7, np.float32)
+    y = (x - 0.3).astype(np.float32)
+    r = float(x[0, 0, 0]) - float(y[0, 0, 0])
+    for name in ("residual_mean", "residual_abs_mean", "rmse", "residual_abs_top_10"):
+        assert abs(_compute(name, x, y) - r) < 2e-6 * r, name
+    assert _compute("residual_std", x, y) < 1e-7
+
+
 def test_quantiles_are_exact_for_few_and_repeated_values():
     for row in ([3.0], [-1.0, 5.0], [-3e38, 0.0, -0.0, 1e-30, 3e38], [2.0] * 9 + [3.0]):
-        rows = jnp.asarray([row], jnp.float32)
+        rows = jnp.asarray([[row]], jnp.float32)
         ranks = tuple(range(len(row)))
         (values,) = order.order_statistics((rows,), (ranks,))
         np.testing.assert_array_equal(values[0], np.sort(np.float32(row)))
