@@ -1,0 +1,217 @@
+"""Batches for training (endless, resumable) and for judging (in order, never dropping one)."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import grain
+import numpy as np
+from jaxtyping import Float, Int
+
+from ad_core.data.augment import augment
+from ad_core.data.source import DataSource
+from ad_core.errors import UserError
+from ad_core.types import Batch
+
+CACHE_BYTES = 512 * 2**20  # decoded training images are kept in memory up to this
+ENDLESS = 2**50  # images in one training: more than any will draw
+
+
+@runtime_checkable
+class Images(Protocol):
+    """What can be scored: a DataSource, or a FileSource, which has no labels.
+
+    An attribute `image_shape` (h, w, c) is needed where all images of a batch are unreadable.
+    """
+
+    def image(self, index: int) -> Float[np.ndarray, "h w c"]:
+        """The image, in [-1, 1]. Raises UserError when it cannot be read."""
+        ...
+
+
+class TrainBatches:
+    """Endless training batches; the position can be saved and set. Made by `train_batches`."""
+
+    def __init__(self, draws: "_Draws", *, batch_size: int, workers: int):
+        self._draws = draws
+        self._batch_size = batch_size
+        self._images = _in_threads(draws, workers=workers, ahead=2 * batch_size)
+
+    def __iter__(self) -> "TrainBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        drawn = [next(self._images) for _ in range(self._batch_size)]
+        return _batch(
+            image=np.stack([image for _, image in drawn]),
+            label=np.array([self._draws.labels[index] for index, _ in drawn], np.int32),
+            valid=np.ones(self._batch_size, bool),
+            index=np.array([index for index, _ in drawn], np.int32),
+        )
+
+    def get_state(self) -> dict[str, int]:
+        """The position after the batches given so far, as JSON values."""
+        return {
+            "drawn": int(self._images.get_state()["next_index"]),
+            "images": len(self._draws.indices),
+            "seed": self._draws.seed,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Moves to a position that `get_state` gave, in this process or another.
+
+        Raises:
+            UserError: it was given for another number of images or another seed.
+        """
+        for name, own in self.get_state().items():
+            if name != "drawn" and state[name] != own:
+                raise UserError(
+                    f"The checkpoint was trained with {name} = {state[name]} and now {name} = "
+                    f"{own}; give back the same training images and seed, or a new workdir."
+                )
+        self._images.set_state({"next_index": state["drawn"]})
+
+
+def train_batches(
+    source: DataSource,
+    indices: Int[np.ndarray, "_"],
+    *,
+    batch_size: int,
+    seed: int,
+    augment: str,
+    workers: int,
+) -> TrainBatches:
+    """Endless batches of the images at `indices`, never a partial one.
+
+    Each epoch is another permutation, by (seed, epoch), and runs on into the next. An image's
+    augmentation depends on (seed, epoch, index) alone. So the order depends on nothing but
+    `seed`, the indices and the position: not on workers, nor on interruptions.
+
+    Args:
+        augment: a kind of `ad_core.data.augment`.
+        workers: decoding threads; 0 decodes in the caller's.
+
+    Raises:
+        UserError: no image, an unknown kind of augmentation; or, from the iterator, a training
+            image that cannot be read.
+    """
+    if len(indices) == 0:
+        raise UserError("The training split holds no image; give more or other shares.")
+    if batch_size < 1:
+        raise UserError(f"`train.batch_size` (={batch_size}) must be 1 or more.")
+    draws = _Draws(source, np.asarray(indices), seed=seed, kind=augment)
+    return TrainBatches(draws, batch_size=batch_size, workers=workers)
+
+
+def eval_batches(
+    source: Images, indices: Int[np.ndarray, "_"], *, batch_size: int, workers: int
+) -> Iterator[tuple[Batch, dict[int, str]]]:
+    """The images at `indices` in order, with what went wrong: index -> message.
+
+    The last batch is padded (`valid` False, `index` -1). An image that cannot be read is a row
+    of zeros with `valid` False that keeps its index, and has a message. `mask` is None; a source
+    without records gives label 0. Memory does not grow with the number of images: one batch is
+    read ahead.
+
+    Args:
+        workers: decoding threads; 0 decodes in the caller's.
+    """
+    rows = _in_threads(_Reads(source, np.asarray(indices)), workers=workers, ahead=batch_size)
+    try:
+        while taken := list(itertools.islice(rows, batch_size)):
+            yield _padded(taken, batch_size, source), {r.index: r.error for r in taken if r.error}
+    finally:
+        rows.close()
+
+
+class _Read(NamedTuple):
+    index: int
+    label: int
+    image: np.ndarray | None
+    error: str = ""
+
+
+class _Reads:
+    """The images at `indices`, each read or with the reason why not, for grain to index."""
+
+    def __init__(self, source: Images, indices: np.ndarray):
+        self._source = source
+        self._indices = indices
+        self._records = getattr(source, "records", None)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, position: int) -> _Read:
+        index = int(self._indices[position])
+        label = self._records[index].label if self._records is not None else 0
+        try:
+            return _Read(index, label, self._source.image(index))
+        except UserError as error:
+            return _Read(index, label, None, str(error))
+
+
+def _padded(rows: Sequence[_Read], batch_size: int, source: Images) -> Batch:
+    shapes = [row.image.shape for row in rows if row.image is not None]
+    shape = shapes[0] if shapes else getattr(source, "image_shape", None)
+    if shape is None:
+        raise UserError(f"No image could be read; the first: {rows[0].error}")
+    image = np.zeros((batch_size, *shape), np.float32)
+    label = np.zeros(batch_size, np.int32)
+    valid = np.zeros(batch_size, bool)
+    index = np.full(batch_size, -1, np.int32)
+    for place, row in enumerate(rows):
+        label[place], index[place] = row.label, row.index
+        if row.image is not None:
+            image[place], valid[place] = row.image, True
+    return _batch(image=image, label=label, valid=valid, index=index)
+
+
+def _batch(*, image: Any, label: Any, valid: Any, index: Any) -> Batch:
+    """Of host arrays, where the type names those that a compiled step sees."""
+    return Batch(image=image, label=label, mask=None, valid=valid, index=index)
+
+
+class _Draws:
+    """The images that training draws, one after the other for ever, for grain to index."""
+
+    def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
+        self.indices = indices
+        self.seed = seed
+        self.labels = {int(i): source.records[int(i)].label for i in indices}
+        self._source = source
+        self._kind = kind
+        self._decoded: dict[int, np.ndarray] = {}  # two threads may decode one image, no harm
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
+        epoch, place = divmod(position, len(self.indices))
+        index = int(self.indices[_permutation(len(self.indices), self.seed, epoch)[place]])
+        image = augment(
+            self._image(index), kind=self._kind, seed=self.seed, epoch=epoch, index=index
+        )
+        return index, image
+
+    def _image(self, index: int) -> np.ndarray:
+        image = self._decoded.get(index)
+        if image is None:
+            image = self._source.image(index)
+            if (len(self._decoded) + 1) * image.nbytes <= CACHE_BYTES:
+                self._decoded[index] = image
+        return image
+
+
+@lru_cache(maxsize=8)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def _in_threads(items: Any, *, workers: int, ahead: int) -> grain.DatasetIterator:
+    """`items` in order, up to `ahead` of them made in advance by `workers` threads."""
+    options = grain.ReadOptions(
+        num_threads=workers, prefetch_buffer_size=max(ahead, workers) if workers else 0
+    )
+    return iter(grain.MapDataset.source(items).to_iter_dataset(options))
