@@ -1,5 +1,6 @@
 """An image beside its reconstruction, with what several statistics share computed once."""
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -42,11 +43,25 @@ class Comparison:
         """Image minus reconstruction, signed."""
         return self.image - self.other
 
+    @property
+    def count(self) -> int:
+        """Values in one image: pixels times channels."""
+        return math.prod(self.image.shape[1:])
+
     @cached_property
     def lines(self) -> Float[Array, "b h wc"]:
         """The signed residual with channels within the columns: long inner loops on a CPU."""
-        b, h, w, c = self.image.shape
-        return self.residual.reshape(b, h, w * c)
+        return _lines(self.residual)
+
+    @cached_property
+    def image_lines(self) -> Float[Array, "b h wc"]:
+        """The image, laid out as `lines`."""
+        return _lines(self.image)
+
+    @cached_property
+    def other_lines(self) -> Float[Array, "b h wc"]:
+        """The reconstruction, laid out as `lines`."""
+        return _lines(self.other)
 
     @cached_property
     def summary(self) -> Summary:
@@ -56,10 +71,9 @@ class Comparison:
     @cached_property
     def _ordered(self) -> tuple[Float[Array, "b k"], Float[Array, "b m"]]:
         signed, size = self.lines, jnp.abs(self.lines)
-        count = signed.shape[1] * signed.shape[2]
-        ranks = order.quantile_ranks(QUANTILES, count)
-        abs_ranks = order.quantile_ranks(ABS_QUANTILES, count)
-        abs_ranks += order.top_ranks(TOP_FRACTIONS, count)
+        ranks = order.quantile_ranks(QUANTILES, self.count)
+        abs_ranks = order.quantile_ranks(ABS_QUANTILES, self.count)
+        abs_ranks += order.top_ranks(TOP_FRACTIONS, self.count)
         low, abs_low = order.order_statistics((signed, size), (ranks, abs_ranks))
         return low, abs_low
 
@@ -79,3 +93,8 @@ class Comparison:
         """Mean of the largest absolute residuals, for each of TOP_FRACTIONS."""
         thresholds = self._ordered[1][:, len(ABS_QUANTILES) :]
         return order.top_means(jnp.abs(self.lines), thresholds, TOP_FRACTIONS)
+
+
+def _lines(images: Float[Array, "b h w c"]) -> Float[Array, "b h wc"]:
+    b, h, w, c = images.shape
+    return images.reshape(b, h, w * c)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float
 
 from ad_core.errors import UserError
-from ad_core.statistics import network_losses, residual, similarity
+from ad_core.statistics import distances, distributions, network_losses, residual, similarity
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import CODES_MAP, Context
 
@@ -45,10 +45,13 @@ EVERYTHING = Available(USUAL_LOSSES, USUAL_MAPS, Context._fields)
 
 
 def _pixel() -> dict[str, Statistic]:
-    functions = {**residual.FUNCTIONS, **similarity.FUNCTIONS}
+    first = {**residual.FUNCTIONS, **similarity.FUNCTIONS}
+    quick = {"residual_entropy": distributions.residual_entropy, **distances.FUNCTIONS}
+    slow = {**distributions.FUNCTIONS}
     return {
-        name: Statistic(function, ("pixel", "fast", "default"))
-        for name, function in functions.items()
+        **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in first.items()},
+        **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items()},
+        **{name: Statistic(f, ("pixel",)) for name, f in slow.items()},
     }
 
 
