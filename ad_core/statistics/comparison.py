@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ad_core.statistics import order
+from ad_core.statistics import order, pyramid
 from ad_core.statistics.context import Context
 from ad_core.statistics.moments import Summary, summarise
 
@@ -67,6 +67,11 @@ class Comparison:
     def summary(self) -> Summary:
         """Moments and extremes of the signed and of the absolute residual."""
         return summarise(self.lines)
+
+    @cached_property
+    def band_energies(self) -> Float[Array, "b _"]:
+        """Mean square of the residual's Laplacian bands, relative to its largest value."""
+        return pyramid.band_energies(self.residual)
 
     @cached_property
     def _ordered(self) -> tuple[Float[Array, "b k"], Float[Array, "b m"]]:

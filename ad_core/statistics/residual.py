@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from ad_core.statistics.comparison import ABS_QUANTILES, QUANTILES, TOP_FRACTIONS, Comparison
 from ad_core.statistics.order import digits
+from ad_core.statistics.pyramid import BANDS
 
 Function = Callable[[Comparison], Float[Array, "b"]]
 
@@ -65,6 +66,17 @@ def _top_mean(index: int, pair: Comparison) -> Float[Array, "b"]:
     return pair.top_means[:, index]
 
 
+def _share_of_band(index: int, pair: Comparison) -> Float[Array, "b"]:
+    """The band's mean square over the sum of all; 0 without a residual."""
+    energies = pair.band_energies
+    total = jnp.sum(energies, axis=1)
+    return energies[:, index] / jnp.where(total > 0, total, 1.0)
+
+
+def _energy(pair: Comparison) -> Float[Array, "b"]:
+    return pair.summary.mean_square * pair.count
+
+
 def _quantile_name(level: float) -> str:
     return "residual_median" if level == 0.5 else f"residual_q{digits(level)}"
 
@@ -84,4 +96,12 @@ FUNCTIONS: dict[str, Function] = {
         f"residual_abs_q{digits(q)}": partial(_abs_quantile, i) for i, q in enumerate(ABS_QUANTILES)
     },
     **{f"residual_abs_top_{digits(f)}": partial(_top_mean, i) for i, f in enumerate(TOP_FRACTIONS)},
+}
+
+# The finest band first; `low` is what is left below BANDS bands. Shares of the energy, in
+# [0, 1]; 0 for a band that the image is too small to have.
+FURTHER: dict[str, Function] = {
+    "residual_energy": _energy,
+    **{f"residual_scale_{i}": partial(_share_of_band, i) for i in range(BANDS)},
+    "residual_scale_low": partial(_share_of_band, BANDS),
 }

@@ -10,7 +10,14 @@ from typing import NamedTuple
 from jaxtyping import Array, Float
 
 from ad_core.errors import UserError
-from ad_core.statistics import distances, distributions, network_losses, residual, similarity
+from ad_core.statistics import (
+    distances,
+    distributions,
+    network_losses,
+    regions,
+    residual,
+    similarity,
+)
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import CODES_MAP, Context
 
@@ -46,12 +53,16 @@ EVERYTHING = Available(USUAL_LOSSES, USUAL_MAPS, Context._fields)
 
 def _pixel() -> dict[str, Statistic]:
     first = {**residual.FUNCTIONS, **similarity.FUNCTIONS}
-    quick = {"residual_entropy": distributions.residual_entropy, **distances.FUNCTIONS}
+    entropy = {"residual_entropy": distributions.residual_entropy}
+    quick = {**residual.FURTHER, **entropy, **distances.FUNCTIONS}
+    levels = ("context.residual_levels",)
     slow = {**distributions.FUNCTIONS}
     return {
         **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in first.items()},
         **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items()},
         **{name: Statistic(f, ("pixel",)) for name, f in slow.items()},
+        **{name: Statistic(f, ("pixel", "fast"), levels) for name, f in regions.FUNCTIONS.items()},
+        "residual_largest_area": Statistic(regions.largest_area, ("pixel",), levels),
     }
 
 
