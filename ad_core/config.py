@@ -143,15 +143,16 @@ def require_key(key: str, known: Mapping[str, Any]) -> None:
     inside = [other for other in known if other.startswith(f"{key}.")]
     if inside:
         raise UserError(f"`config.{key}` is a section; its keys: {', '.join(inside)}.")
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.75)
+    leaves = {other: other.rpartition(".")[2] for other in known}
+    leaf = key.rpartition(".")[2]
+    close = difflib.get_close_matches(leaf, sorted(set(leaves.values())), cutoff=0.75)
+    close = [leaf] if leaf in close else close
+    near = [other for name in close for other, last in leaves.items() if last == name]
     section = key.rpartition(".")[0]
     siblings = [other for other in known if other.rpartition(".")[0] == section]
     sections = sorted({other.partition(".")[0] for other in known})
-    hint = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"known: {', '.join(siblings or sections)}."
-    )
+    listing = f"known: {', '.join(siblings or sections)}."
+    hint = f"did you mean {' or '.join(near)}?" if near else listing
     raise UserError(f"`config.{key}` is unknown; {hint}")
 
 

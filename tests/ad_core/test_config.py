@@ -27,6 +27,7 @@ def test_complete_changes_nothing_the_second_time():
     ("values", "message"),
     [
         ({"train": {"stepz": 1}}, r"`config.train.stepz` is unknown; did you mean train.steps"),
+        ({"steps": 1}, r"`config.steps` is unknown; did you mean train.steps\?"),
         ({"train": {"qqqq": 1}}, r"`config.train.qqqq` is unknown; known: .*train.batch_size"),
         ({"qqqq": {"x": 1}}, r"`config.qqqq.x` is unknown; known: data, "),
         ({"train": 5}, r"`config.train` is a section; its keys: .*train.steps"),
