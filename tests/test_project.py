@@ -1,0 +1,67 @@
+"""What pyproject.toml, the locks and the launch of the checks promise each other."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {"": "requirements.lock"} | {
+    extra: f"requirements-{extra}.lock" for extra in ("boosting", "cuda")
+}
+PIN = re.compile(r"^([a-z0-9.-]+)==(\S+)", re.MULTILINE)
+
+
+def pins(lock):
+    """Name -> the versions pinned; two where Python 3.11 needs another one."""
+    found = {}
+    for name, version in PIN.findall((ROOT / lock).read_text()):
+        found.setdefault(name, []).append(version)
+    return found
+
+
+def test_every_package_is_listed_for_installation():
+    tops = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
+    folders = {path.parent for top in tops for path in top.rglob("*.py")}
+    names = sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == names
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+@pytest.mark.parametrize("extra", ["", "test", "boosting"])
+def test_the_locks_hold_what_the_project_requires(extra):
+    project = PROJECT["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    locked = pins(LOCKS["boosting" if extra == "boosting" else ""])
+    for requirement in map(Requirement, wanted):
+        versions = locked[requirement.name.lower()]
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_the_main_lock_has_a_jax_for_python_3_11_and_one_for_later_ones():
+    assert [version[:4] for version in pins("requirements.lock")["jax"]] == ["0.10", "0.12"]
+
+
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_a_lock_has_hashes_and_names_no_place(lock):
+    text = (ROOT / lock).read_text()
+    assert not re.search(r"://|file:|find-links|index-url|(^|\s)/", text)
+    parts = PIN.split(text)
+    assert len(parts) > 3
+    for name, entry in zip(parts[1::3], parts[3::3], strict=True):
+        assert "--hash=sha256:" in entry, name
+
+
+def test_no_extra_changes_a_version_of_the_main_lock():
+    main = set(pins("requirements.lock"))
+    assert not main & set(pins("requirements-boosting.lock"))
+    assert not main & set(pins("requirements-cuda.lock"))
+
+
+@pytest.mark.parametrize("script", [".ci/run", ".ci/find-python"])
+def test_the_scripts_of_ci_can_be_run(script):
+    assert os.access(ROOT / script, os.X_OK)
