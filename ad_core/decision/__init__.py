@@ -1,5 +1,6 @@
 """From a table of statistics to a decision: classifiers, thresholds and what they promise."""
 
+from ad_core.decision import losses
 from ad_core.decision.classifiers import (
     anomaly_score,
     choose_classifier,
@@ -21,6 +22,7 @@ __all__ = [
     "fit_threshold",
     "important_statistics",
     "load_classifier",
+    "losses",
     "make_classifier",
     "out_of_fold_scores",
     "save_classifier",
