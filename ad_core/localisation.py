@@ -137,7 +137,7 @@ class MapScale(NamedTuple):
         return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
-def fit_scale(maps: Iterable[Float[np.ndarray, "n h w"]], *, level_quantile: float) -> MapScale:
+def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: float) -> MapScale:
     """One scale from the maps of calibration normals, given in batches.
 
     low is the median over the images of the map's median. level is the quantile

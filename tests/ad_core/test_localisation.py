@@ -45,7 +45,8 @@ def test_anomaly_map_of_bfloat16_images_is_float32():
 @given(value=st.floats(0, 2, width=32), sigma_px=st.floats(0.1, 4))
 def test_blur_leaves_a_flat_map_as_it_is(value, sigma_px):
     flat = jnp.full((1, 8, 8), value, jnp.float32)
-    np.testing.assert_allclose(blur(flat, sigma_px=sigma_px), flat, rtol=1e-5)
+    # XLA flushes subnormal numbers to zero.
+    np.testing.assert_allclose(blur(flat, sigma_px=sigma_px), flat, rtol=1e-5, atol=1e-37)
 
 
 def _hand_drawn():

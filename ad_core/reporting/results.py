@@ -1,0 +1,119 @@
+"""results.json: the figures of a detector, by the names that DESIGN gives them."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Shaped
+from scipy.stats import beta
+
+from ad_core.decision.thresholds import Threshold
+from ad_core.errors import UserError
+from ad_core.metrics import confusion
+
+
+def held_out(
+    labels: Shaped[Array | np.ndarray, "n"],
+    scores: Shaped[Array | np.ndarray, "n"],
+    thresholds: Mapping[str, Threshold | str],
+) -> dict[str, dict[str, Any]]:
+    """What each threshold, fitted elsewhere, does to the scores of a labelled split.
+
+    Args:
+        labels: 0 normal, 1 abnormal.
+        scores: rising with abnormality; one that is not a number counts as inspected.
+        thresholds: rule -> its threshold, or the reason why it refused to give one.
+
+    Returns:
+        rule -> {threshold, tp, fn, fp, tn, tpr, fpr, accuracy, fitted_on, guarantee}, or
+        {"refused": reason}.
+
+    Raises:
+        UserError: a threshold was fitted on the test split.
+    """
+    figures = {}
+    for rule, threshold in thresholds.items():
+        if isinstance(threshold, str):
+            figures[rule] = {"refused": threshold}
+            continue
+        if threshold.fitted_on["split"] == "test":
+            raise UserError(
+                f"Threshold {rule!r} was fitted on the test split, which judges it; "
+                "fit it on the calibration split."
+            )
+        figures[rule] = {
+            "threshold": threshold.value,
+            **confusion(labels, threshold.flags(scores)),
+            "fitted_on": dict(threshold.fitted_on),
+            "guarantee": threshold.guarantee,
+        }
+    return figures
+
+
+def miss_rate_bound(missed: int, n_abnormal: int, *, confidence: float = 0.95) -> float:
+    """One-sided upper bound of the miss rate after `missed` of `n_abnormal` test images passed.
+
+    The Clopper-Pearson bound: the (confidence)-quantile of Beta(missed + 1, n - missed). It is 1
+    without a single abnormal image, or when all of them passed.
+    """
+    if missed >= n_abnormal:
+        return 1.0
+    return float(beta.ppf(confidence, missed + 1, n_abnormal - missed))
+
+
+def per_thousand(
+    tpr: float | int, fpr: float | int, *, defect_rate: float = 0.01
+) -> dict[str, float | None]:
+    """What 1000 parts of a line bring: {inspected, defects_caught, defects_missed, precision}.
+
+    precision = defects caught / parts inspected; None where nothing is inspected.
+    """
+    caught, alarms = 1000 * defect_rate * tpr, 1000 * (1 - defect_rate) * fpr
+    return {
+        "inspected": caught + alarms,
+        "defects_caught": caught,
+        "defects_missed": 1000 * defect_rate - caught,
+        "precision": caught / (caught + alarms) if caught + alarms else None,
+    }
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types: arrays become lists, what is not finite becomes None.
+
+    Raises:
+        TypeError: a value of another kind.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    raise TypeError(f"Results hold plain data; found a {type(value).__name__}: {value!r:.80}.")
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Strict JSON (no NaN, no infinity: null), put in place as a whole."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(plain(results), indent=2, allow_nan=False) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """What `write_results` wrote.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Results {path}: {error}; run launch/evaluate.py again.") from error

@@ -1,0 +1,230 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ad_core.decision.thresholds import Threshold
+from ad_core.localisation import MapScale
+from ad_core.metrics import oracle
+from ad_core.reporting.report import Example, Report, render, write_report
+from ad_core.reporting.results import held_out
+
+HOSTILE = "test/<script>alert('1')</script>\"><img src=http://x/\u202egnp.exe\udcff"
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text, and whether every tag was closed in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.words = [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def _scores():
+    """60 normal scores from -1 to 0.77 and 30 abnormal ones from 0.1 to 3, evenly spaced."""
+    return np.repeat([0, 1], [60, 30]), np.concatenate(
+        [-1 + 0.03 * np.arange(60), 0.1 * np.arange(1, 31)]
+    )
+
+
+def _threshold(rule, value):
+    fitted_on = {"split": "calibration", "normal": 60, "abnormal": 30}
+    promise = {
+        "statement": f"At most 9.5 % pass by the rule {rule}.",
+        "miss_rate_bound": 0.095,
+        "confidence": 0.95,
+        "n_abnormal": 30,
+    }
+    return Threshold(float(value), rule, fitted_on, promise)
+
+
+def _example(path=HOSTILE, score=0.25):
+    return Example(path, "a <b>", score, np.zeros((4, 16, 3), np.uint8))
+
+
+def _report(*, zfn=0.49, **changes):
+    labels, scores = _scores()
+    values = {"zfn": zfn, "accuracy": 1.0, "target_fpr": 1.5}
+    thresholds = {rule: _threshold(rule, value) for rule, value in values.items()}
+    given = {
+        "title": HOSTILE,
+        "results": {
+            "method": "vqgan_ad.vqgan",
+            "oracle": oracle(labels, scores),
+            "held_out": {
+                **held_out(labels, scores, thresholds),
+                "normal_quantile": {"refused": "a reason <&>"},
+            },
+            "pixel": {"auroc": 0.9, "aupro": None, "ap": 0.5},
+            "counts": {"test": {"normal": 60, "abnormal": 30}, "unreadable": 0},
+            "timing": {"train": {"seconds": 12.5, "images_per_second": 80.0}},
+            "versions": {"jax": "0.12.0"},
+        },
+        "rule": "zfn",
+        "labels": labels,
+        "scores": scores,
+        "defects": ["good"] * 60 + ["scratch", HOSTILE] * 15,
+        "misses": [_example()],
+        "false_alarms": [_example(), _example(score=float("nan"))],
+        "hits": [_example()],
+        "passed": [_example()],
+        "scale": MapScale(0.0, 1.0, 0.5),
+        "importances": {"ssim": 0.7, HOSTILE: 0.3},
+        "curves": {"loss": ([1, 2, 3], [3.0, 2.0, 1.0]), HOSTILE: ([1, 2], [1.0, np.nan])},
+        "samples": [("step 3", np.zeros((8, 8, 3), np.uint8))],
+        "config_json": '{"a": "</pre><script>"}',
+    }
+    return Report(**{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(render(_report()))
+
+
+def test_the_page_refers_to_nothing_outside_itself(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form")
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name == "src":
+                assert value.startswith("data:image/png;base64,")
+            if name in ("href", "xlink:href"):
+                assert value.startswith("#")
+    html = render(_report())
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "@import" not in style and "url(" not in style
+
+
+def test_the_page_forbids_scripts_and_other_origins(page):
+    (policy,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_hostile_names_are_shown_and_never_obeyed(page):
+    shown = HOSTILE.replace("\u202e", "\\u202e").replace("\udcff", "\\udcff")
+    assert shown in page.text
+    assert any(shown in image["alt"] for image in page.all("img"))
+    assert "</pre><script>" in page.text
+
+
+def test_links_lead_to_parts_of_the_page(page):
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [link["href"][1:] for link in page.all("a")]
+    assert len(links) > 8 and set(links) <= targets
+
+
+def test_every_picture_says_what_it_is_and_decodes(page):
+    images = page.all("img")
+    assert len(images) == 6
+    for image in images:
+        assert image["alt"]
+        with Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))) as picture:
+            assert picture.size == (int(image["width"]), int(image["height"]))
+    assert all(drawing.get("aria-label") for drawing in page.all("svg"))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(page):
+    scrolling = [div for div in page.all("div") if "wide" in (div.get("class") or "").split()]
+    assert scrolling and all(div["tabindex"] == "0" and div["aria-label"] for div in scrolling)
+
+
+def test_the_page_leads_with_the_decision():
+    text = Page(render(_report(zfn=0.49))).text
+    body = text[text.index("Data and run") :]  # past the contents
+    # Abnormal scores 0.1 to 0.4 pass, normal scores 0.5 to 0.77 do not.
+    verdict = "4 of 30 abnormal images in the test split passed as normal."
+    assert verdict in body
+    assert "10 of 60 normal images were sent to inspection needlessly." in body
+    assert "At most 9.5 % pass by the rule zfn." in body
+    assert body.index(verdict) < body.index("What is promised") < body.index("Operating points")
+
+
+def test_a_detector_without_a_miss_says_so():
+    text = Page(render(_report(zfn=0.09, misses=[]))).text
+    assert "Of 30 abnormal images in the test split, none passed." in text
+    assert "There is none: every abnormal image was sent to inspection." in text
+
+
+def test_a_detector_without_a_false_alarm_says_so():
+    text = Page(render(_report(zfn=0.8, false_alarms=[]))).text
+    assert "None of 60 normal images were sent to inspection needlessly." in text
+    assert "There is none: no normal image was sent to inspection." in text
+
+
+def test_the_oracle_is_labelled_as_what_it_is(page):
+    assert (
+        "Thresholds chosen on the very scores they are judged on; for comparison with the "
+        "published tables only." in page.text
+    )
+
+
+def test_a_rule_that_refused_gives_its_reason(page):
+    assert "a reason <&>" in page.text
+    text = Page(render(_report(rule="normal_quantile"))).text
+    assert "There is no decision." in text
+
+
+def test_images_without_a_score_are_told_and_inspected():
+    report = _report()
+    report.scores[-1] = np.nan
+    assert report.decisions()[-1]
+    assert "1 of 90 images gave no finite score" in Page(render(report)).text
+
+
+def test_decisions_that_are_given_count_by_kind_of_defect():
+    report = _report(inspected=np.zeros(90, bool))
+    assert "scratch 15 15 0" in Page(render(report)).text
+
+
+def test_a_split_of_one_class_gives_a_report_without_a_roc_curve():
+    labels, scores = np.zeros(20, int), np.linspace(0, 1, 20)
+    threshold = _threshold("normal_quantile", 0.9)
+    figures = {"held_out": held_out(labels, scores, {"normal_quantile": threshold})}
+    report = Report("normals", figures, "normal_quantile", labels, scores)
+    text = Page(render(report)).text
+    assert "The test split holds no abnormal image." in text
+    assert "true-positive" not in text
+
+
+def test_the_pool_is_called_a_pool():
+    report = _report()
+    text = Page(render(_report(results={**report.results, "judged_on": "pool"}))).text
+    assert "abnormal images in the pool" in text and "test split" not in text
+
+
+def test_the_report_is_written_in_one_move(tmp_path):
+    path = tmp_path / "report" / "index.html"
+    write_report(path, _report())
+    assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+    assert path.read_text("utf-8").startswith("<!DOCTYPE html>")

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from ad_core.decision.thresholds import Threshold
+from ad_core.errors import UserError
+from ad_core.reporting import results
+
+FITTED = {"split": "calibration", "normal": 5, "abnormal": 4}
+PROMISE = {"statement": "words", "miss_rate_bound": 0.5, "confidence": 0.95, "n_abnormal": 4}
+
+
+def test_held_out_counts_a_hand_drawn_case():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    scores = np.array([0.1, 0.5, np.nan, 0.4, 0.5, 0.9])
+    figures = results.held_out(labels, scores, {"zfn": Threshold(0.5, "zfn", FITTED, PROMISE)})
+    assert figures == {
+        "zfn": {
+            "threshold": 0.5,
+            "tp": 2,
+            "fn": 1,
+            "fp": 2,  # one at the threshold itself, one without a score
+            "tn": 1,
+            "tpr": pytest.approx(2 / 3),
+            "fpr": pytest.approx(2 / 3),
+            "accuracy": 0.5,
+            "fitted_on": FITTED,
+            "guarantee": PROMISE,
+        }
+    }
+
+
+def test_a_rule_that_refused_stands_with_its_reason():
+    figures = results.held_out(np.array([0]), np.array([0.5]), {"zfn": "no abnormal image"})
+    assert figures == {"zfn": {"refused": "no abnormal image"}}
+
+
+def test_a_threshold_of_the_test_split_judges_nothing():
+    threshold = Threshold(0.5, "zfn", {**FITTED, "split": "test"})
+    with pytest.raises(UserError, match="test split"):
+        results.held_out(np.array([0]), np.array([0.5]), {"zfn": threshold})
+
+
+@pytest.mark.parametrize(("missed", "n"), [(0, 59), (1, 40), (7, 20)])
+def test_the_miss_rate_bound_leaves_five_percent_of_scipys_binomial(missed, n):
+    bound = results.miss_rate_bound(missed, n)
+    assert binom.cdf(missed, n, bound) == pytest.approx(0.05)
+
+
+def test_fifty_nine_images_without_a_miss_bear_out_five_percent():
+    assert results.miss_rate_bound(0, 59) == pytest.approx(1 - 0.05 ** (1 / 59))
+    assert results.miss_rate_bound(0, 59) < 0.05 < results.miss_rate_bound(0, 58)
+
+
+@pytest.mark.parametrize(("missed", "n"), [(0, 0), (3, 3)])
+def test_nothing_is_borne_out_by_no_image_or_by_misses_alone(missed, n):
+    assert results.miss_rate_bound(missed, n) == 1
+
+
+def test_a_thousand_parts_of_a_hand_drawn_line():
+    line = results.per_thousand(0.9, 0.1, defect_rate=0.01)
+    assert line == pytest.approx(
+        {"inspected": 108, "defects_caught": 9, "defects_missed": 1, "precision": 9 / 108}
+    )
+    assert results.per_thousand(0.0, 0.0)["precision"] is None
+
+
+def test_results_survive_as_strict_json(tmp_path):
+    path = tmp_path / "results.json"
+    written = {
+        "a": np.float32(0.5),
+        "b": float("nan"),
+        "c": (1, np.inf),
+        "d": {"e": np.arange(2), 1: True},
+        "f": None,
+        "g": "ü",
+    }
+    results.write_results(path, written)
+    expected = {
+        "a": 0.5,
+        "b": None,
+        "c": [1, None],
+        "d": {"e": [0, 1], "1": True},
+        "f": None,
+        "g": "ü",
+    }
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    assert json.loads(path.read_text("utf-8"), parse_constant=refuse) == expected
+    assert results.read_results(path) == expected
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_results_refuse_what_is_not_plain(tmp_path):
+    with pytest.raises(TypeError, match="PosixPath|object"):
+        results.write_results(tmp_path / "results.json", {"a": object(), "b": Path()})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_missing_or_damaged_results_are_named(tmp_path, content):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match="results.json"):
+        results.read_results(path)
