@@ -103,7 +103,7 @@ def aupro(
     masks: Shaped[Array | np.ndarray, "m h w"],
     maps: Shaped[Array | np.ndarray, "m h w"],
     *,
-    max_fpr: float = 0.3,
+    max_fpr: float | int = 0.3,
 ) -> float:
     """Area under the per-region-overlap curve up to `max_fpr`, divided by `max_fpr`.
 

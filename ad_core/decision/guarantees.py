@@ -6,7 +6,8 @@ parts are drawn like the calibration images, each independently of the others.
 
 import math
 
-from scipy.stats import beta
+import numpy as np
+from scipy.stats import beta, binom
 
 Guarantee = dict[str, str | float | int | None]
 
@@ -48,13 +49,36 @@ def lowest_score_guarantee(n_abnormal: int, *, confidence: float, out_of_fold: b
     return _guarantee(statement, bound, confidence, n_abnormal)
 
 
-def binomial_guarantee(
-    missed: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
+def umbrella_rank(n_abnormal: int, miss_rate: float, confidence: float) -> int:
+    """Largest k with P(Binomial(n, miss_rate) < k) <= 1 - confidence; 0 if there is none.
+
+    With the threshold at the k-th lowest of n abnormal scores, the miss rate then exceeds
+    `miss_rate` with probability at most 1 - confidence.
+    """
+    tails = binom.cdf(np.arange(n_abnormal), n_abnormal, miss_rate)
+    return int(np.searchsorted(tails, 1.0 - confidence + 1e-12, side="right"))
+
+
+def rank_guarantee(
+    rank: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
 ) -> Guarantee:
-    """The promise of a threshold that normal images alone have set."""
+    """The promise of a threshold at the `rank`-th lowest abnormal score: Beta(k, n - k + 1)."""
+    bound = float(beta.ppf(confidence, rank, n_abnormal - rank + 1))
+    statement = (
+        f"{_count(n_abnormal)} calibrated the threshold, of which {rank - 1} may fall below it: "
+        f"with {_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass "
+        f"({_percent(rank / (n_abnormal + 1))} expected), provided that {_proviso(out_of_fold)}."
+    )
+    return _guarantee(statement, bound, confidence, n_abnormal)
+
+
+def binomial_guarantee(
+    who: str, missed: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
+) -> Guarantee:
+    """The promise of a threshold that `who` has set without the abnormal images."""
     bound = binomial_bound(missed, n_abnormal, confidence)
     statement = (
-        f"Normal images set the threshold; {missed} of {_count(n_abnormal)} fell below it: with "
+        f"{who} set the threshold; {missed} of {_count(n_abnormal)} fell below it: with "
         f"{_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass, "
         f"provided that {_proviso(out_of_fold)}."
     )

@@ -29,10 +29,11 @@ from ad_core.errors import UserError
 Scores = Float[Array | np.ndarray, "n"]
 Labels = Shaped[Array | np.ndarray, "n"]
 Loss = Float[Array, ""]
-Range = tuple[float, float]
+Number = float | int
+Range = tuple[Number, Number]
 
 
-def wmw(scores: Scores, labels: Labels, *, gamma: float = 0.1, p: float = 2.0) -> Loss:
+def wmw(scores: Scores, labels: Labels, *, gamma: Number = 0.1, p: Number = 2.0) -> Loss:
     """Mean of R over all pairs: a differentiable 1 - AUROC.
 
     Source: Yan et al., Optimizing Classifier Performance via an Approximation to the
@@ -46,8 +47,8 @@ def pauc_fpr(
     labels: Labels,
     *,
     fpr_range: Range = (0.95, 1.0),
-    gamma: float = 0.1,
-    p: float = 2.0,
+    gamma: Number = 0.1,
+    p: Number = 2.0,
 ) -> Loss:
     """Partial AUC between two false-positive rates.
 
@@ -65,8 +66,8 @@ def pauc_tpr(
     labels: Labels,
     *,
     tpr_range: Range = (0.9, 1.0),
-    gamma: float = 0.1,
-    p: float = 2.0,
+    gamma: Number = 0.1,
+    p: Number = 2.0,
 ) -> Loss:
     """Partial AUC between two true-positive rates: the lowest abnormal rows against all normals."""
     return two_way(scores, labels, fpr_range=(0.0, 1.0), tpr_range=tpr_range, gamma=gamma, p=p)
@@ -78,8 +79,8 @@ def two_way(
     *,
     fpr_range: Range = (0.0, 0.5),
     tpr_range: Range = (0.5, 1.0),
-    gamma: float = 0.1,
-    p: float = 2.0,
+    gamma: Number = 0.1,
+    p: Number = 2.0,
 ) -> Loss:
     """Partial AUC in a corner of the ROC square: the lowest abnormals against the highest normals.
 
@@ -94,7 +95,7 @@ def two_way(
     return _weighted_pairs(values, rows, columns, gamma, p)
 
 
-def bottom_push(scores: Scores, labels: Labels, *, gamma: float = 0.1, p: float = 2.0) -> Loss:
+def bottom_push(scores: Scores, labels: Labels, *, gamma: Number = 0.1, p: Number = 2.0) -> Loss:
     """The lowest abnormal row against all normal ones: the limit of `pauc_tpr` at [1, 1].
 
     Source: Li, Jin and Zhou, Top Rank Optimization in Linear Time, NeurIPS 2014, mirrored.
@@ -108,9 +109,9 @@ def pauc_kl(
     scores: Scores,
     labels: Labels,
     *,
-    temperature: float = 1.0,
-    gamma: float = 1.0,
-    p: float = 2.0,
+    temperature: Number = 1.0,
+    gamma: Number = 1.0,
+    p: Number = 2.0,
 ) -> Loss:
     """Soft one-way partial AUC: mean_i t log mean_j exp(R_ij / t).
 
@@ -128,10 +129,10 @@ def two_way_kl(
     scores: Scores,
     labels: Labels,
     *,
-    temperature: float | None = 1.0,
-    temperature_abnormal: float = 0.1,
-    gamma: float = 1.0,
-    p: float = 2.0,
+    temperature: Number | None = 1.0,
+    temperature_abnormal: Number = 0.1,
+    gamma: Number = 1.0,
+    p: Number = 2.0,
 ) -> Loss:
     """Soft two-way partial AUC: t' log mean_i (mean_j exp(R_ij / t))^(t / t').
 
@@ -155,11 +156,11 @@ def tapauc(
     scores: Scores,
     labels: Labels,
     *,
-    progress: float | Float[Array, ""],
-    warm_up: float = 0.25,
-    share: float = 0.05,
-    gamma: float = 0.1,
-    p: float = 2.0,
+    progress: Number | Float[Array, ""],
+    warm_up: Number = 0.25,
+    share: Number = 0.05,
+    gamma: Number = 0.1,
+    p: Number = 2.0,
 ) -> Loss:
     """`wmw` while `progress` < `warm_up`, then `pauc_fpr` over [1 - share, 1].
 
@@ -182,7 +183,7 @@ def bce(scores: Scores, labels: Labels, *, balanced: bool = True) -> Loss:
     return focal(scores, labels, focus=0.0, balanced=balanced)
 
 
-def focal(scores: Scores, labels: Labels, *, focus: float = 2.0, balanced: bool = True) -> Loss:
+def focal(scores: Scores, labels: Labels, *, focus: Number = 2.0, balanced: bool = True) -> Loss:
     """Mean of -(1 - q)^focus log q, q the probability given to the true class.
 
     Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
@@ -223,8 +224,8 @@ def _weighted_pairs(
     values: Float[Array, "n"],
     rows: Float[Array, "n"],
     columns: Float[Array, "n"],
-    gamma: float,
-    p: float,
+    gamma: Number,
+    p: Number,
 ) -> Loss:
     return (rows * gather(values, rows > 0, columns, surrogate(gamma, p))).sum()
 

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float
 
 from ad_core.errors import UserError
 
+Number = float | int
+
 # Pairs held at once; each costs a few float32. Small enough for a CPU's cache.
 _BLOCK_PAIRS = 2**20
 
@@ -24,12 +26,12 @@ class Surrogate(NamedTuple):
     temperature * log mean exp(R / temperature), which tends to their maximum as it tends to 0.
     """
 
-    gamma: float
-    p: float
-    temperature: float | None = None
+    gamma: Number
+    p: Number
+    temperature: Number | None = None
 
 
-def surrogate(gamma: float, p: float, temperature: float | None = None) -> Surrogate:
+def surrogate(gamma: Number, p: Number, temperature: Number | None = None) -> Surrogate:
     """A checked Surrogate. Raises UserError unless gamma > 0, p >= 1 and temperature > 0."""
     if not gamma > 0:
         raise UserError(f"`gamma` (={gamma}) must be positive.")

@@ -1,22 +1,20 @@
 """The line between normal and inspect: a part is flagged if its score >= the threshold.
 
-A rule is one function of the calibration scores and one line in RULES. Calibration scores come
-out-of-fold, from classifiers that did not see the image; the test split is refused.
+Calibration scores come out-of-fold, from classifiers that did not see the image; the test split
+is refused. The rules are in `rules`.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float64, Shaped
 
-from ad_core.decision import guarantees
 from ad_core.decision.guarantees import Guarantee
+from ad_core.decision.rules import RULES, Options, Sorted
 from ad_core.errors import UserError
-
-Sorted = Float[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)
@@ -59,26 +57,21 @@ class Threshold:
             ) from error
 
 
-@dataclass(frozen=True)
-class Options:
-    """What rules may read; each rule reads only what it needs."""
-
-    target_fpr: float
-    normal_quantile: float
-    confidence: float
-    out_of_fold: bool
-
-
 def fit_threshold(
     rule: str,
     scores: Shaped[Array | np.ndarray, "n"],
     labels: Shaped[Array | np.ndarray, "n"],
     *,
     split: str = "calibration",
-    target_fpr: float = 0.05,
-    normal_quantile: float = 0.99,
-    confidence: float = 0.95,
+    target_fpr: float | int = 0.05,
+    normal_quantile: float | int = 0.99,
+    confidence: float | int = 0.95,
     out_of_fold: bool = True,
+    miss_rate: float | int = 0.05,
+    miss_cost: float | int | None = None,
+    alarm_cost: float | int | None = None,
+    prevalence: float | int | None = None,
+    value: float | int | None = None,
 ) -> Threshold:
     """The threshold that `rule` takes from calibration scores.
 
@@ -87,15 +80,18 @@ def fit_threshold(
         scores: rising with abnormality; out-of-fold, if the classifier was fitted on these images.
         labels: 0 normal, 1 abnormal.
         split: where the scores come from; anything but the test split.
-        target_fpr: for the rule of that name, in [0, 1).
+        target_fpr: for the rule of that name and conformal_p, in [0, 1).
         normal_quantile: for the rule of that name, in (0, 1).
         confidence: of the guarantee, in (0, 1).
         out_of_fold: False when no classifier was fitted on these images, so that the statement
             need not mention it.
+        miss_rate: for np_umbrella and conformal_risk, in (0, 1).
+        miss_cost, alarm_cost, prevalence: for cost; the share of parts that are abnormal.
+        value: for manual, the threshold itself.
 
     Raises:
         UserError: unknown rule, the test split, an option out of range, scores that are not
-            finite, or a class absent that the rule needs.
+            finite, a class absent that the rule needs, or too few images for what is asked.
     """
     if rule not in RULES:
         raise UserError(f"Unknown threshold rule {rule!r}; known: {', '.join(RULES)}.")
@@ -104,7 +100,17 @@ def fit_threshold(
             f"Rule {rule!r} (split='test'): a threshold chosen on the images that judge it "
             "flatters itself. Fit it on the calibration split."
         )
-    options = Options(target_fpr, normal_quantile, confidence, out_of_fold)
+    options = Options(
+        target_fpr=target_fpr,
+        normal_quantile=normal_quantile,
+        confidence=confidence,
+        out_of_fold=out_of_fold,
+        miss_rate=miss_rate,
+        miss_cost=miss_cost,
+        alarm_cost=alarm_cost,
+        prevalence=prevalence,
+        value=value,
+    )
     _check_options(options)
     normal, abnormal = _classes(scores, labels)
     if not abnormal.size and RULES[rule].needs_abnormal:
@@ -114,92 +120,21 @@ def fit_threshold(
         )
     if not normal.size and RULES[rule].needs_normal:
         raise UserError(f"Rule {rule!r} needs normal calibration images and there are none.")
-    value, guarantee = RULES[rule].fit(normal, abnormal, options)
+    fitted, guarantee = RULES[rule].fit(normal, abnormal, options)
     fitted_on = {"split": split, "normal": int(normal.size), "abnormal": int(abnormal.size)}
-    return Threshold(float(value), rule, fitted_on, guarantee)
+    return Threshold(float(fitted), rule, fitted_on, guarantee)
 
 
-def _zfn(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The lowest score of an abnormal image: none of them passes, and the fewest normals alarm."""
-    guarantee = guarantees.lowest_score_guarantee(
-        int(abnormal.size), confidence=options.confidence, out_of_fold=options.out_of_fold
-    )
-    return abnormal[0], guarantee
+def conformal_p_values(
+    scores: Shaped[Array | np.ndarray, "n"], normal_scores: Shaped[Array | np.ndarray, "m"]
+) -> Float64[np.ndarray, "n"]:
+    """(1 + number of calibration normals scoring as high) / (m + 1), for each score.
 
-
-def _accuracy(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """Best accuracy; of equally good thresholds the lowest, amid the gap that it falls into."""
-    correct = (
-        np.searchsorted(normal, abnormal, side="left")
-        + abnormal.size
-        - np.searchsorted(abnormal, abnormal, side="left")
-    )
-    best = int(np.argmax(correct))
-    everything = np.concatenate([normal, abnormal])
-    if correct[best] < normal.size:
-        value = _just_above(everything.max())
-    else:
-        value = _amid_gap(everything, abnormal[best])
-    reason = (
-        "No promise about misses: the threshold weighs a miss as it weighs a false alarm, and "
-        "the abnormal images that would bound the misses have chosen it."
-    )
-    n_abnormal = int(abnormal.size)
-    return value, guarantees.no_guarantee(
-        reason, confidence=options.confidence, n_abnormal=n_abnormal
-    )
-
-
-def _target_fpr(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The smallest threshold that flags at most `target_fpr` of the calibration normals.
-
-    Ties count against it: the share flagged never exceeds the target. It is set by normals
-    alone, so the exact binomial bound on misses holds.
+    For a normal part P(p <= a) <= a. Low means abnormal; a score that is not a number has 0.
     """
-    allowed = math.floor(options.target_fpr * normal.size + 1e-9)
-    value = _just_above(normal[normal.size - 1 - allowed])
-    missed = int(np.searchsorted(abnormal, value, side="left"))
-    guarantee = guarantees.binomial_guarantee(
-        missed,
-        int(abnormal.size),
-        confidence=options.confidence,
-        out_of_fold=options.out_of_fold,
-    )
-    return value, guarantee
-
-
-def _normal_quantile(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """Just above the ceil(q (n + 1))-th smallest normal score, or above all if n is too small.
-
-    A further normal part then exceeds it with probability at most 1 - q (1 / (n + 1) when n is
-    too small): the split-conformal quantile, conservative under ties.
-    """
-    n = int(normal.size)
-    rank = min(math.ceil(options.normal_quantile * (n + 1) - 1e-9), n)
-    guarantee = guarantees.false_alarm_guarantee(
-        (n + 1 - rank) / (n + 1),
-        n,
-        int(abnormal.size),
-        confidence=options.confidence,
-        out_of_fold=options.out_of_fold,
-    )
-    return _just_above(normal[rank - 1]), guarantee
-
-
-class Rule(NamedTuple):
-    """A function of (normal scores, abnormal scores, options), both ascending, and its needs."""
-
-    fit: Callable[[Sorted, Sorted, Options], tuple[float, Guarantee]]
-    needs_normal: bool
-    needs_abnormal: bool
-
-
-RULES: dict[str, Rule] = {
-    "zfn": Rule(_zfn, needs_normal=False, needs_abnormal=True),
-    "accuracy": Rule(_accuracy, needs_normal=True, needs_abnormal=True),
-    "target_fpr": Rule(_target_fpr, needs_normal=True, needs_abnormal=True),
-    "normal_quantile": Rule(_normal_quantile, needs_normal=True, needs_abnormal=False),
-}
+    normal, values = np.sort(np.asarray(normal_scores, np.float64)), np.asarray(scores, np.float64)
+    as_high = normal.size - np.searchsorted(normal, values, side="left")
+    return np.where(np.isnan(values), 0.0, (1 + as_high) / (normal.size + 1))
 
 
 def available_rules(labels: Shaped[Array | np.ndarray, "n"]) -> tuple[str, ...]:
@@ -213,25 +148,19 @@ def available_rules(labels: Shaped[Array | np.ndarray, "n"]) -> tuple[str, ...]:
     )
 
 
-def _just_above(score: float) -> float:
-    return float(np.nextafter(score, np.inf))
-
-
-def _amid_gap(scores: Float[np.ndarray, "n"], lowest_flagged: float) -> float:
-    """Halfway to the highest score below `lowest_flagged`, which stays flagged."""
-    below = scores[scores < lowest_flagged]
-    if not below.size:
-        return float(lowest_flagged)
-    middle = float(below.max() / 2 + lowest_flagged / 2)
-    return middle if below.max() < middle <= lowest_flagged else float(lowest_flagged)
-
-
 def _check_options(options: Options) -> None:
     if not 0 <= options.target_fpr < 1:
         raise UserError(f"`target_fpr` (={options.target_fpr}) must lie in [0, 1).")
-    for name in ("normal_quantile", "confidence"):
-        if not 0 < getattr(options, name) < 1:
-            raise UserError(f"`{name}` (={getattr(options, name)}) must lie in (0, 1).")
+    for name in ("normal_quantile", "confidence", "miss_rate", "prevalence"):
+        number = getattr(options, name)
+        if number is not None and not 0 < number < 1:
+            raise UserError(f"`{name}` (={number}) must lie in (0, 1).")
+    for name in ("miss_cost", "alarm_cost"):
+        number = getattr(options, name)
+        if number is not None and not 0 < number < math.inf:
+            raise UserError(f"`{name}` (={number}) must be positive.")
+    if options.value is not None and math.isnan(options.value):
+        raise UserError("`value` (=nan) must be a number.")
 
 
 def _classes(

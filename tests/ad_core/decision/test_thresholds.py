@@ -2,12 +2,25 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from ad_core.decision import Threshold, available_rules, fit_threshold
-from ad_core.decision.guarantees import binomial_bound, images_needed, lowest_score_bound
-from ad_core.decision.thresholds import RULES
+from ad_core.decision.guarantees import (
+    binomial_bound,
+    images_needed,
+    lowest_score_bound,
+    umbrella_rank,
+)
+from ad_core.decision.thresholds import RULES, conformal_p_values
 from ad_core.errors import UserError
 
+ASKED = {  # what a rule cannot do without
+    "np_umbrella": {"miss_rate": 0.5, "confidence": 0.8},
+    "conformal_risk": {"miss_rate": 0.5},
+    "conformal_p": {"target_fpr": 0.2},
+    "cost": {"miss_cost": 50.0, "alarm_cost": 1.0, "prevalence": 0.02},
+    "manual": {"value": 0.65},
+}
 SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.3, 0.7, 0.8])
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1])
 
@@ -59,14 +72,14 @@ def test_the_binomial_bound_inverts_the_binomial_tail():
     assert binomial_bound(0, 23, 0.95) == pytest.approx(lowest_score_bound(23, 0.95))
 
 
-def simulate(rule, n, draw, miss_rate, **options):
+def simulate(rule, n, draw, true_rate, **options):
     """The share of 2000 calibrations whose promised bound the true miss rate exceeds."""
     rng, broken = np.random.default_rng(n), 0
     labels = np.repeat([0, 1], [40, n])
     for _ in range(2000):
         scores = np.concatenate([draw(rng, 40, 0.0), draw(rng, n, 1.0)])
         threshold = fit_threshold(rule, scores, labels, **options)
-        broken += miss_rate(threshold.value) > threshold.guarantee["miss_rate_bound"]
+        broken += true_rate(threshold.value) > threshold.guarantee["miss_rate_bound"]
     return broken / 2000
 
 
@@ -91,15 +104,72 @@ def tied_cdf(mean):
     return lambda value: norm.cdf(np.ceil(value) - mean)
 
 
-@pytest.mark.parametrize("rule", ["zfn", "target_fpr"])
+@pytest.mark.parametrize("rule", ["zfn", "target_fpr", "conformal_risk"])
 @pytest.mark.parametrize("n", [5, 23, 59])
 @pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
 def test_the_miss_rate_exceeds_its_bound_no_more_often_than_promised(rule, n, draw, cdf):
-    broken = simulate(rule, n, draw, cdf(1.0), target_fpr=0.1)
+    broken = simulate(rule, n, draw, cdf(1.0), target_fpr=0.1, miss_rate=0.2)
     # Three standard errors of a share of 0.05 over 2000 draws.
     assert broken <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
     if rule == "zfn" and draw is continuous:
         assert broken >= 0.05 - 3 * np.sqrt(0.05 * 0.95 / 2000)  # the bound is sharp
+
+
+@pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
+@pytest.mark.parametrize("n, miss_rate, confidence", [(5, 0.5, 0.9), (60, 0.1, 0.95)])
+def test_the_umbrella_keeps_the_miss_rate_asked_for(n, miss_rate, confidence, draw, cdf):
+    rng, broken = np.random.default_rng(n), 0
+    for _ in range(2000):
+        threshold = fit_threshold(
+            "np_umbrella", draw(rng, n, 1.0), np.ones(n), miss_rate=miss_rate, confidence=confidence
+        )
+        assert threshold.guarantee["miss_rate_bound"] <= miss_rate
+        broken += cdf(1.0)(threshold.value) > miss_rate
+    share = 1 - confidence
+    assert broken / 2000 <= share + 3 * np.sqrt(share * (1 - share) / 2000)
+
+
+def test_the_umbrella_takes_the_highest_rank_that_keeps_its_promise():
+    from scipy.stats import beta
+
+    for n in (59, 100, 400):
+        rank = umbrella_rank(n, 0.05, 0.95)
+        assert beta.ppf(0.95, rank, n - rank + 1) <= 0.05 < beta.ppf(0.95, rank + 1, n - rank)
+    assert umbrella_rank(58, 0.05, 0.95) == 0 and umbrella_rank(59, 0.05, 0.95) == 1
+
+
+def test_conformal_risk_keeps_the_expected_miss_rate():
+    rng = np.random.default_rng(0)
+    misses = [
+        normal_cdf(0.0)(
+            fit_threshold("conformal_risk", rng.normal(size=39), np.ones(39), miss_rate=0.1).value
+        )
+        for _ in range(2000)
+    ]
+    # Exactly 4 / 40 for continuous scores.
+    assert np.mean(misses) == pytest.approx(0.1, abs=3 * np.std(misses) / np.sqrt(2000))
+
+
+@pytest.mark.parametrize(
+    "rule, message",
+    [
+        ("np_umbrella", "needs 59 abnormal.*there are 3"),
+        ("conformal_risk", "needs 19 abnormal.*there are 3"),
+        ("conformal_p", "from 4 normal images"),
+        ("cost", "needs `miss_cost`"),
+        ("manual", "needs `value`"),
+    ],
+)
+def test_a_rule_that_lacks_something_says_what(rule, message):
+    with pytest.raises(UserError, match=message):
+        fit_threshold(rule, SCORES, LABELS)
+
+
+def test_a_threshold_set_by_hand_is_bounded_by_the_abnormal_images_it_meets():
+    guarantee = fit_threshold("manual", SCORES, LABELS, value=0.65).guarantee
+    assert guarantee["miss_rate_bound"] == pytest.approx(binomial_bound(1, 3, 0.95))
+    nothing = fit_threshold("manual", SCORES, np.zeros(7), value=0.65).guarantee
+    assert nothing["miss_rate_bound"] is None
 
 
 @pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
@@ -117,8 +187,11 @@ def test_a_monotone_map_changes_no_decision(rule):
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1], [50, 20])
     scores = rng.normal(labels).round(1)
-    before = fit_threshold(rule, scores, labels).flags(scores)
-    after = fit_threshold(rule, np.exp(scores), labels).flags(np.exp(scores))
+    options = ASKED.get(rule, {})
+    before = fit_threshold(rule, scores, labels, **options).flags(scores)
+    if rule == "manual":
+        options = {"value": np.exp(options["value"])}
+    after = fit_threshold(rule, np.exp(scores), labels, **options).flags(np.exp(scores))
     np.testing.assert_array_equal(before, after)
 
 
@@ -127,11 +200,26 @@ def test_each_rule_does_on_calibration_what_its_name_says(seed):
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1], [30, 12])
     scores = rng.normal(labels).round(1)
-    flags = {rule: fit_threshold(rule, scores, labels).flags(scores) for rule in RULES}
+    flags = {
+        rule: fit_threshold(rule, scores, labels, **ASKED.get(rule, {})).flags(scores)
+        for rule in RULES
+    }
     assert flags["zfn"][labels == 1].all()
     assert np.sum(flags["target_fpr"][labels == 0]) <= 0.05 * 30
-    every = [np.mean((scores >= t) == labels) for t in [*scores, np.inf]]
+    candidates = [scores >= t for t in [*scores, np.inf]]
+    every = [np.mean(flag == labels) for flag in candidates]
     assert np.mean(flags["accuracy"] == labels) == pytest.approx(max(every))
+    every = [f1_score(labels, flag) for flag in candidates]
+    assert f1_score(labels, flags["f1"]) == pytest.approx(max(every))
+
+    def cost(flag):
+        return 0.02 * 50.0 * np.mean(~flag[labels == 1]) + 0.98 * np.mean(flag[labels == 0])
+
+    assert cost(flags["cost"]) == pytest.approx(min(map(cost, candidates)))
+    np.testing.assert_array_equal(
+        flags["conformal_p"], conformal_p_values(scores, scores[labels == 0]) <= 0.2
+    )
+    assert np.sum(~flags["conformal_risk"][labels == 1]) <= 0.5 * 13 - 1
 
 
 def test_a_target_of_five_percent_is_reached_and_not_only_kept():
@@ -172,11 +260,12 @@ def test_threshold_refuses_test_split(rule):
         fit_threshold(rule, SCORES, LABELS, split="test")
 
 
-def test_without_abnormal_images_only_the_normal_quantile_is_available():
+def test_without_abnormal_images_only_rules_on_normals_are_available():
     labels = np.zeros(7, int)
-    assert available_rules(labels) == ("normal_quantile",)
+    without = {"normal_quantile", "conformal_p", "manual"}
+    assert set(available_rules(labels)) == without
     assert available_rules(LABELS) == tuple(RULES)
-    for rule in set(RULES) - {"normal_quantile"}:
+    for rule in set(RULES) - without:
         with pytest.raises(UserError, match="needs abnormal calibration images.*normal_quantile"):
             fit_threshold(rule, SCORES, labels)
     guarantee = fit_threshold("normal_quantile", SCORES, labels).guarantee
@@ -185,8 +274,9 @@ def test_without_abnormal_images_only_the_normal_quantile_is_available():
     assert "no promise about misses" in guarantee["statement"]
 
 
-def test_without_normal_images_only_zfn_is_available():
-    assert available_rules(np.ones(7, int)) == ("zfn",)
+def test_without_normal_images_only_rules_on_abnormals_are_available():
+    rules = {"zfn", "np_umbrella", "conformal_risk", "manual"}
+    assert set(available_rules(np.ones(7, int))) == rules
     with pytest.raises(UserError, match="needs normal"):
         fit_threshold("accuracy", SCORES, np.ones(7, int))
 
@@ -196,7 +286,7 @@ def test_an_unknown_rule_lists_the_known():
         fit_threshold("zffn", SCORES, LABELS)
 
 
-@pytest.mark.parametrize("option", ["target_fpr", "normal_quantile", "confidence"])
+@pytest.mark.parametrize("option", ["target_fpr", "normal_quantile", "confidence", "miss_rate"])
 def test_an_option_out_of_range_is_refused(option):
     with pytest.raises(UserError, match=f"`{option}` \\(=1.5\\)"):
         fit_threshold("zfn", SCORES, LABELS, **{option: 1.5})
