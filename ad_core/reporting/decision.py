@@ -19,6 +19,15 @@ RULES_IN_WORDS = {
     "within the share asked for.",
     "normal_quantile": "A part is inspected when its score is higher than nearly all normal "
     "calibration images; abnormal ones play no part.",
+    "np_umbrella": "The highest threshold whose miss rate stays, with the confidence asked for, "
+    "within the rate asked for.",
+    "conformal_risk": "The highest threshold whose expected miss rate stays within the rate asked "
+    "for.",
+    "conformal_p": "A part is inspected when it would be too rare among normal calibration images.",
+    "f1": "The threshold with the best F1 on the calibration images.",
+    "cost": "The threshold with the least expected cost, from the costs of a miss and of a false "
+    "alarm and the share of abnormal parts.",
+    "manual": "The threshold was given by hand.",
 }
 _DEFECT_RATE = 0.01  # of the line that the table of operating points imagines
 
