@@ -7,9 +7,18 @@ from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
 from ad_core.statistics.table import Available, expand, names, table
+from ad_core.statistics.windows import WindowSettings
 from ad_core.types import Reconstruction
 
-__all__ = ["Available", "Context", "compute", "expand", "learn_context", "names"]
+__all__ = [
+    "Available",
+    "Context",
+    "WindowSettings",
+    "compute",
+    "expand",
+    "learn_context",
+    "names",
+]
 
 
 def compute(
@@ -17,6 +26,8 @@ def compute(
     image: Float[Array | np.ndarray, "b h w c"],
     reconstruction: Reconstruction,
     context: Context | None = None,
+    *,
+    windows: WindowSettings | None = None,
 ) -> dict[str, Float[Array, "b"]]:
     """Statistics of each image, by name. Pure; jit it with `names` static.
 
@@ -25,6 +36,7 @@ def compute(
         image: in [-1, 1], any number of channels.
         reconstruction: of the same shape.
         context: what was learnt from normals, where a statistic needs it.
+        windows: how the worst windows are searched; None: the defaults. Static under jit.
 
     Returns:
         float32, finite for every finite input. In the order asked for, but `jax.jit` sorts the
@@ -40,6 +52,13 @@ def compute(
         )
     maps, losses = reconstruction.maps, reconstruction.losses
     chosen = expand(names, losses=tuple(losses), maps=tuple(maps), context=context)
-    pair = Comparison(image, reconstruction.image, maps=maps, losses=losses, context=context)
+    pair = Comparison(
+        image,
+        reconstruction.image,
+        maps=maps,
+        losses=losses,
+        context=context,
+        settings=windows,
+    )
     lines = table(Available(tuple(losses), tuple(maps), (context or Context()).known()))
     return {name: lines[name].function(pair) for name in chosen}

@@ -1,8 +1,9 @@
 """An image beside its reconstruction, with what several statistics share computed once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from ad_core.statistics import order, pyramid
 from ad_core.statistics.context import Context
 from ad_core.statistics.moments import Summary, summarise
+from ad_core.statistics.windows import WindowSettings
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 ABS_QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -31,12 +33,21 @@ class Comparison:
         maps: Mapping[str, Float[Array, "b _ _"]] | None = None,
         losses: Mapping[str, Float[Array, "b"]] | None = None,
         context: Context | None = None,
+        settings: WindowSettings | None = None,
     ):
         self.image = jnp.asarray(image, jnp.float32)
         self.other = jnp.asarray(other, jnp.float32)
         self.maps = maps or {}
         self.losses = losses or {}
         self.context = context or Context()
+        self.settings = settings or WindowSettings()
+        self._shared: dict[Hashable, Any] = {}
+
+    def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for each key."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     @cached_property
     def residual(self) -> Float[Array, "b h w c"]:

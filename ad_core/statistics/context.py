@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from ad_core.errors import UserError
@@ -23,11 +24,14 @@ class Context(NamedTuple):
     code_log_prob: log probability of each code among normals; a code beyond it counts as the
         least likely one.
     residual_levels: quantiles LEVELS of normals' |x - x̂|, ascending.
+    backbone: jax.tree_util.Partial(function, parameters), which gives features [b, d] of images
+        [b, h, w, c] in [-1, 1] of any size and 1 or 3 channels. Not learnt: `_replace` it in.
     """
 
     normal_mask: Float[Array, "h w"] | None = None
     code_log_prob: Float[Array, "k"] | None = None
     residual_levels: Float[Array, "m"] | None = None
+    backbone: Partial | None = None
 
     def known(self) -> tuple[str, ...]:
         """Names of the fields that are not None."""

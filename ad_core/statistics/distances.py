@@ -62,15 +62,15 @@ def braycurtis(pair: Comparison) -> Float[Array, "b"]:
 
 def cosine(pair: Comparison) -> Float[Array, "b"]:
     """1 - u.v / (|u| |v|), in [0, 2]; 0 if both are zero vectors, 1 if only one is."""
-    return _angular(pair.image_lines, pair.other_lines)
+    return angular(pair.image_lines, pair.other_lines)
 
 
 def correlation(pair: Comparison) -> Float[Array, "b"]:
     """1 - Pearson's correlation, in [0, 2]; 0 if both are constant, 1 if only one is."""
-    return _angular(_centred(pair.image_lines), _centred(pair.other_lines))
+    return angular(centred(pair.image_lines), centred(pair.other_lines))
 
 
-def _centred(lines):
+def centred(lines: Float[Array, "b m n"]) -> Float[Array, "b m n"]:
     """Less its mean; exactly 0 where what remains is the rounding of a constant."""
     count = lines.shape[1] * lines.shape[2]
     mean = sums([lines])[0] / count
@@ -80,8 +80,11 @@ def _centred(lines):
     return jnp.where(constant, 0.0, lines - mean[:, None, None])
 
 
-def _angular(u, v):
-    """|u/|u| - v/|v||^2 / 2: equals 1 - cos without the difference of nearly equal numbers."""
+def angular(u: Float[Array, "b m n"], v: Float[Array, "b m n"]) -> Float[Array, "b"]:
+    """|u/|u| - v/|v||^2 / 2: equals 1 - cos without the difference of nearly equal numbers.
+
+    0 if both vanish, 1 if only one does.
+    """
     square_u, square_v = sums([u**2, v**2])
     zero_u, zero_v = square_u == 0, square_v == 0
     unit_u = u * lax.rsqrt(jnp.where(zero_u, 1.0, square_u))[:, None, None]

@@ -35,7 +35,7 @@ def residual_entropy(pair: Comparison) -> Float[Array, "b"]:
     0 for a constant residual; scipy.stats.entropy of numpy.histogram.
     """
     cells = cell_of(pair.lines.reshape(pair.lines.shape[0], -1), 2.0, ENTROPY_BINS)
-    return _entropy(histogram(cells, ENTROPY_BINS) / pair.count)
+    return entropy(histogram(cells, ENTROPY_BINS) / pair.count)
 
 
 def mutual_information(pair: Comparison) -> Float[Array, "b"]:
@@ -48,7 +48,7 @@ def mutual_information(pair: Comparison) -> Float[Array, "b"]:
     x, y = (cell_of(z.reshape(b, -1), 1.0, JOINT_BINS) for z in (pair.image, pair.other))
     joint = histogram(x * JOINT_BINS + y, JOINT_BINS**2) / pair.count
     table = joint.reshape(b, JOINT_BINS, JOINT_BINS)
-    information = _entropy(table.sum(axis=2)) + _entropy(table.sum(axis=1)) - _entropy(joint)
+    information = entropy(table.sum(axis=2)) + entropy(table.sum(axis=1)) - entropy(joint)
     return jnp.maximum(information, 0.0)
 
 
@@ -99,7 +99,8 @@ def _divergence_density(p, q):
     return total / 4 * jnp.where(jnp.abs(t) < 0.1, series, exact)
 
 
-def _entropy(shares):
+def entropy(shares: Float[Array, "b k"]) -> Float[Array, "b"]:
+    """In nats, of each row of shares."""
     return jnp.sum(jax.scipy.special.entr(shares), axis=1)
 
 

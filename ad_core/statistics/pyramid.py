@@ -5,8 +5,9 @@ with borders mirrored about the outermost pixel (scipy.ndimage's "mirror").
 """
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
+
+from ad_core.statistics.filters import image_mean, mirrored, separable
 
 BANDS = 4  # besides what is left, the low-pass
 KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
@@ -35,17 +36,8 @@ def _enlarge(small, shape):
 
 
 def _blur(x):
-    for axis in (1, 2):
-        padding = [(2, 2) if i == axis else (0, 0) for i in range(4)]
-        padded = jnp.pad(x, padding, mode="reflect")
-        size = x.shape[axis]
-        parts = (
-            weight * lax.slice_in_dim(padded, i, i + size, axis=axis)
-            for i, weight in enumerate(KERNEL)
-        )
-        x = sum(parts, start=jnp.zeros_like(x))
-    return x
+    return separable(mirrored(x, 2), KERNEL, KERNEL)
 
 
 def _mean_square(x):
-    return jnp.mean((x**2).reshape(x.shape[0], x.shape[1], -1).mean(axis=2), axis=1)
+    return image_mean(x**2)

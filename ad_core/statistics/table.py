@@ -11,12 +11,18 @@ from jaxtyping import Array, Float
 
 from ad_core.errors import UserError
 from ad_core.statistics import (
+    curves,
     distances,
     distributions,
+    edges,
+    features,
     network_losses,
+    phase,
     regions,
     residual,
     similarity,
+    structure,
+    window_statistics,
 )
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import CODES_MAP, Context
@@ -24,7 +30,7 @@ from ad_core.statistics.context import CODES_MAP, Context
 GROUPS = ("all", "pixel", "window", "loss", "fast", "default")
 # What the VQGAN gives: listed where no reconstruction is at hand.
 USUAL_LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
-USUAL_MAPS = ("quantisation", "disc_real", "disc_fake")
+USUAL_MAPS = ("quantisation", "disc_real", "disc_fake", "unquantised")
 
 
 class Statistic(NamedTuple):
@@ -48,19 +54,30 @@ class Available(NamedTuple):
         return name in getattr(self, kind)
 
 
-EVERYTHING = Available(USUAL_LOSSES, USUAL_MAPS, Context._fields)
+EVERYTHING = Available(USUAL_LOSSES, (*USUAL_MAPS, CODES_MAP), Context._fields)
 
 
-def _pixel() -> dict[str, Statistic]:
-    first = {**residual.FUNCTIONS, **similarity.FUNCTIONS}
-    entropy = {"residual_entropy": distributions.residual_entropy}
-    quick = {**residual.FURTHER, **entropy, **distances.FUNCTIONS}
+def _pairwise() -> dict[str, Statistic]:
+    """Of image and reconstruction; computed on the whole image and on its worst windows."""
+    quick = {**structure.FUNCTIONS, **similarity.FURTHER, **distances.FUNCTIONS, **edges.FUNCTIONS}
+    slow = {**distributions.FUNCTIONS, **curves.FUNCTIONS, **phase.FUNCTIONS}
+    default = {**similarity.FUNCTIONS, "ssim": structure.ssim}
+    return {
+        **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in default.items()},
+        **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items() if name != "ssim"},
+        **{name: Statistic(f, ("pixel",)) for name, f in slow.items()},
+        "fid": Statistic(features.fid, ("pixel",), ("context.backbone",)),
+    }
+
+
+def _residual() -> dict[str, Statistic]:
     levels = ("context.residual_levels",)
-    slow = {**distributions.FUNCTIONS}
+    entropy = {"residual_entropy": distributions.residual_entropy}
+    quick = {**residual.FURTHER, **entropy}
+    first = residual.FUNCTIONS
     return {
         **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in first.items()},
         **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items()},
-        **{name: Statistic(f, ("pixel",)) for name, f in slow.items()},
         **{name: Statistic(f, ("pixel", "fast"), levels) for name, f in regions.FUNCTIONS.items()},
         "residual_largest_area": Statistic(regions.largest_area, ("pixel",), levels),
     }
@@ -69,21 +86,48 @@ def _pixel() -> dict[str, Statistic]:
 def _losses(available: Available) -> dict[str, Statistic]:
     groups = ("loss", "fast", "default")
     lines = {}
-    for name in dict.fromkeys((*USUAL_LOSSES, *available.losses)):
+    losses = tuple(dict.fromkeys((*USUAL_LOSSES, *available.losses)))
+    for name in losses:
         function = partial(network_losses.loss, name)
         lines[f"loss_{name}"] = Statistic(function, groups, (f"losses.{name}",))
-    for name in dict.fromkeys((*USUAL_MAPS, *available.maps)):
-        if name == CODES_MAP:  # numbers of codes have no order
-            continue
+    for name, needs in _maps(available).items():
         for pooling, function in network_losses.POOLINGS.items():
-            line = Statistic(partial(function, name), groups, (f"maps.{name}",))
-            lines[f"loss_{name}_map_{pooling}"] = line
+            if pooling != "mean" or name not in losses:
+                line = Statistic(partial(function, name), groups, needs)
+                lines[f"loss_{name}_map_{pooling}"] = line
+    return lines
+
+
+def _maps(available: Available) -> dict[str, tuple[str, ...]]:
+    """Maps that can be pooled, and what each needs. Codes themselves have no order."""
+    names = dict.fromkeys((*USUAL_MAPS, *available.maps))
+    maps = {name: (f"maps.{name}",) for name in names if name != CODES_MAP}
+    surprise = (f"maps.{CODES_MAP}", "context.code_log_prob")
+    return {**maps, network_losses.SURPRISE_MAP: surprise}
+
+
+def _windows(available: Available) -> dict[str, Statistic]:
+    lines = {}
+    for prefix, weighted in (("window", False), ("window_weighted", True)):
+        mask = ("context.normal_mask",) if weighted else ()
+        for name, line in _pairwise().items():
+            for how in window_statistics.poolings(name):
+                function = partial(window_statistics.pairwise, line.function, how, weighted)
+                lines[f"{prefix}_{name}_{how}"] = Statistic(
+                    function, ("window",), line.needs + mask
+                )
+        for name, needs in _maps(available).items():
+            for how in window_statistics.poolings(name):
+                function = partial(window_statistics.network_map, name, how, weighted)
+                lines[f"{prefix}_loss_{name}_{how}"] = Statistic(
+                    function, ("window",), needs + mask
+                )
     return lines
 
 
 def table(available: Available) -> dict[str, Statistic]:
     """Every known statistic by name, whether or not what it needs is available."""
-    return {**_pixel(), **_losses(available)}
+    return {**_residual(), **_pairwise(), **_losses(available), **_windows(available)}
 
 
 def names(group: str = "all", *, available: Available | None = None) -> tuple[str, ...]:

@@ -110,10 +110,11 @@ def test_quantiles_are_exact_for_few_and_repeated_values():
 def test_compiled_batch_equals_single_images(batch):
     x, reconstruction = batch
     wanted = expand("default", losses=reconstruction.losses, maps=reconstruction.maps)
-    together = jax.jit(compute, static_argnums=0)(wanted, x, reconstruction)
+    compiled = jax.jit(compute, static_argnums=0)
+    together = compiled(wanted, x, reconstruction)
     assert set(together) == set(wanted)
     for i in range(len(x)):
-        alone = compute(
+        alone = compiled(
             wanted, x[i : i + 1], jax.tree.map(lambda a, i=i: a[i : i + 1], reconstruction)
         )
         for name in wanted:
@@ -122,16 +123,16 @@ def test_compiled_batch_equals_single_images(batch):
             )
 
 
-def test_every_statistic_is_finite_on_adversarial_images(batch):
+def test_every_fast_statistic_is_finite_on_adversarial_images(batch):
     x, reconstruction = batch
-    for name, values in compute("all", x, reconstruction).items():
+    for name, values in jax.jit(compute, static_argnums=0)("fast", x, reconstruction).items():
         assert values.shape == (len(x),)
         assert bool(jnp.isfinite(values).all()), name
 
 
 def test_constant_and_identical_images_have_the_documented_values():
     flat = np.full((1, 9, 9, 2), 0.3, np.float32)
-    got = compute("pixel", flat, Reconstruction(jnp.asarray(flat), {}, {}))
+    got = compute(tuple(OTHERS), flat, Reconstruction(jnp.asarray(flat), {}, {}))
     assert float(got["psnr"][0]) == 150.0
     assert float(got["ssim"][0]) == 1.0
     for name in (n for n in OF_RESIDUAL):
@@ -201,7 +202,7 @@ def test_context_is_learnt_from_valid_normals_alone():
     np.testing.assert_allclose(context.code_log_prob, np.log(counts / counts.sum()), rtol=1e-6)
     levels = np.quantile(size, (0.9, 0.99, 0.999), method="inverted_cdf")
     np.testing.assert_allclose(context.residual_levels, levels, atol=2.5e-4)
-    assert context.known() == Context._fields
+    assert context.known() == Context._fields[:3]
 
 
 def test_context_needs_a_normal():
