@@ -14,7 +14,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 	--no-config --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-3.11 test-slow boosting cuda lock clean
+.PHONY: help setup demo test lint test-3.11 test-slow boosting cuda lock lock-boosting \
+	lock-cuda clean
 
 help:
 	@echo "make demo       set up, train and evaluate on made-up retina scans, say where the report is"
@@ -83,12 +84,11 @@ $(VENV)/.boosting $(VENV)/.cuda: $(VENV)/.%: requirements-%.lock $(VENV)/.instal
 
 lock:
 	$(COMPILE) pyproject.toml --extra test --output-file $(LOCK)
-	@for extra in boosting cuda; do $(MAKE) --no-print-directory requirements-$$extra.lock; done
+	@$(MAKE) --no-print-directory lock-boosting lock-cuda
 
 # What an extra needs beyond the main lock, at the versions that the main lock leaves it.
-.PHONY: requirements-boosting.lock requirements-cuda.lock
-requirements-boosting.lock requirements-cuda.lock: requirements-%.lock:
-	$(COMPILE) pyproject.toml --extra $* --constraints $(LOCK) --output-file $@ \
+lock-boosting lock-cuda: lock-%:
+	$(COMPILE) pyproject.toml --extra $* --constraints $(LOCK) --output-file requirements-$*.lock \
 		$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' $(LOCK) | sort -u)
 
 clean:
