@@ -59,6 +59,7 @@ def compute(
         losses=losses,
         context=context,
         settings=windows,
+        weightings=tuple(sorted({"_weighted_" in name for name in chosen})),
     )
     lines = table(Available(tuple(losses), tuple(maps), (context or Context()).known()))
     return {name: lines[name].function(pair) for name in chosen}

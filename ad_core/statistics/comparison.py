@@ -34,6 +34,7 @@ class Comparison:
         losses: Mapping[str, Float[Array, "b"]] | None = None,
         context: Context | None = None,
         settings: WindowSettings | None = None,
+        weightings: tuple[bool, ...] = (False,),
     ):
         self.image = jnp.asarray(image, jnp.float32)
         self.other = jnp.asarray(other, jnp.float32)
@@ -41,6 +42,7 @@ class Comparison:
         self.losses = losses or {}
         self.context = context or Context()
         self.settings = settings or WindowSettings()
+        self.weightings = weightings
         self._shared: dict[Hashable, Any] = {}
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:

@@ -9,8 +9,7 @@ from ad_core.statistics.moments import sums
 
 ENTROPY_BINS = 256  # over [-2, 2]
 JOINT_BINS = 64  # over [-1, 1], for each of the two images
-FINE_BINS = 65536  # over [-1, 1]
-SORTED_AT_MOST = 8192
+FINE_STEPS = 16384  # over [-1, 1]
 
 
 def histogram(cells: Int[Array, "b n"], count: int) -> Float[Array, "b {count}"]:
@@ -72,17 +71,20 @@ def jensenshannon(pair: Comparison) -> Float[Array, "b"]:
 def wasserstein(pair: Comparison) -> Float[Array, "b"]:
     """Wasserstein-1 distance between the values of the two images, wherever they lie.
 
-    scipy.stats.wasserstein_distance. Up to SORTED_AT_MOST values by sorting, exactly; above
-    that from histograms of FINE_BINS bins over [-1, 1] (off by 3e-5 at most: sorting whole
-    images takes seconds on CPU).
+    scipy.stats.wasserstein_distance, of values rounded to FINE_STEPS steps over [-1, 1], which
+    is off by one step (1.2e-4) at most and in practice by far less. Sorting would be exact, and
+    take seconds on CPU.
     """
     b = pair.image.shape[0]
-    x, y = pair.image.reshape(b, -1), pair.other.reshape(b, -1)
-    if pair.count <= SORTED_AT_MOST:
-        return jnp.mean(jnp.abs(jnp.sort(x, axis=1) - jnp.sort(y, axis=1)), axis=1)
-    x, y = (histogram(cell_of(z, 1.0, FINE_BINS), FINE_BINS) for z in (x, y))
-    apart = jnp.abs(jnp.cumsum(x - y, axis=1))
-    return sums([apart.reshape(b, 256, -1)])[0] / pair.count * (2.0 / FINE_BINS)
+    more, less = (histogram(_nearest_step(z), FINE_STEPS + 1) for z in (pair.image, pair.other))
+    apart = jnp.abs(jnp.cumsum(more - less, axis=1))[:, :-1]
+    return sums([apart.reshape(b, 128, -1)])[0] / pair.count * (2.0 / FINE_STEPS)
+
+
+def _nearest_step(images):
+    values = images.reshape(images.shape[0], -1)
+    steps = jnp.round(values * (FINE_STEPS / 2)).astype(jnp.int32) + FINE_STEPS // 2
+    return jnp.clip(steps, 0, FINE_STEPS)
 
 
 def _divergence_density(p, q):

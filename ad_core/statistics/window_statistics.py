@@ -7,6 +7,7 @@ value at the one window of highest residual.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,6 +19,7 @@ from ad_core.statistics.windows import (
     block_side,
     cut,
     pool,
+    usable_scales,
     weighted_other,
     worst_windows,
 )
@@ -48,38 +50,75 @@ def pairwise(
     pair: Comparison,
 ) -> Float[Array, "b"]:
     """A pairwise statistic on each kept window, pooled."""
-    windows, inner = pair.shared(("windows", weighted), lambda: _look(pair, weighted))
-    values = inner.shared(function, lambda: function(inner).reshape(windows.top.shape))
+    looks = _looks(pair)
+
+    def of_all():
+        return function(looks.inside).reshape(len(looks.windows), pair.image.shape[0], -1)
+
+    windows = looks.windows[weighted]
+    values = looks.inside.shared(function, of_all)[list(looks.windows).index(weighted)]
     return pool(values, windows.kept, how)
 
 
 def network_map(name: str, how: str, weighted: bool, pair: Comparison) -> Float[Array, "b"]:
     """Mean of a map of the reconstructor over each kept window, pooled."""
-    windows, _ = pair.shared(("windows", weighted), lambda: _look(pair, weighted))
+    windows = _looks(pair).windows[weighted]
 
-    values = pair.shared(
-        ("window", name, weighted), lambda: _window_means(map_of(name, pair), windows, pair)
+    def means():
+        return _window_means(map_of(name, pair), windows, pair)
+
+    return pool(pair.shared((name, weighted), means), windows.kept, how)
+
+
+class _Looks(NamedTuple):
+    """The worst windows by weighting, and what lies in all of them as one comparison."""
+
+    windows: dict[bool, Windows]
+    inside: Comparison
+
+
+def _looks(pair: Comparison) -> _Looks:
+    return pair.shared("windows", lambda: _look(pair))
+
+
+def _look(pair: Comparison) -> _Looks:
+    """One batch for both weightings: half the code to compile."""
+    h, w = pair.image.shape[1:3]
+    block, settings = block_side(pair.settings, h, w), pair.settings
+    found, images, others = {}, [], []
+    for weighted in pair.weightings:
+        other = pair.other
+        if weighted:
+            assert pair.context.normal_mask is not None  # `expand` saw to it
+            other = weighted_other(pair.image, other, pair.context.normal_mask)
+        windows = worst_windows(jnp.mean(jnp.abs(pair.image - other), axis=3), settings)
+        both = jnp.concatenate([pair.image, other], axis=3)
+        inside = cut(
+            both,
+            windows,
+            block=(block, block),
+            largest=max(usable_scales(settings, h, w)),
+            side=settings.side,
+        )
+        x, y = jnp.split(inside.reshape(-1, *inside.shape[2:]), 2, axis=3)
+        found[weighted] = windows
+        images.append(x)
+        others.append(y)
+    inside = Comparison(
+        jnp.concatenate(images), jnp.concatenate(others), context=pair.context, settings=settings
     )
-    return pool(values, windows.kept, how)
-
-
-def _look(pair: Comparison, weighted: bool) -> tuple[Windows, Comparison]:
-    """The worst windows, and what lies in them as a comparison of [b * k] small images."""
-    other = pair.other
-    if weighted:
-        assert pair.context.normal_mask is not None  # `expand` saw to it
-        other = weighted_other(pair.image, other, pair.context.normal_mask)
-    size = jnp.mean(jnp.abs(pair.image - other), axis=3)
-    windows = worst_windows(size, pair.settings)
-    block, side = block_side(pair.settings, *size.shape[1:]), pair.settings.side
-    inside = (cut(z, windows, block=(block, block), side=side) for z in (pair.image, other))
-    x, y = (z.reshape(-1, *z.shape[2:]) for z in inside)
-    return windows, Comparison(x, y, context=pair.context)
+    return _Looks(found, inside)
 
 
 def _window_means(values, windows, pair):
     """A map covers the image whatever its own size; windows are squares of the image."""
     h, w = pair.image.shape[1:3]
     block = block_side(pair.settings, h, w)
-    per_block = (block * values.shape[1] / h, block * values.shape[2] / w)
-    return cut(values[..., None], windows, block=per_block, side=1)[..., 0, 0, 0]
+    means = cut(
+        values[..., None],
+        windows,
+        block=(block * values.shape[1] / h, block * values.shape[2] / w),
+        largest=max(usable_scales(pair.settings, h, w)),
+        side=1,
+    )
+    return means[..., 0, 0, 0]

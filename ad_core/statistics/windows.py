@@ -5,9 +5,11 @@ sizes on and around them, the windows with the largest residual kept. All on a g
 that window sums are exact and the same window is never kept twice.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -149,6 +151,7 @@ def cut(
     windows: Windows,
     *,
     block: tuple[float | int, float | int],
+    largest: int,
     side: int,
 ) -> Float[Array, "b k side side c"]:
     """What lies in each window, as side x side area means (a pixel counts by its overlap).
@@ -158,32 +161,39 @@ def cut(
     Args:
         block: height and width of a block in pixels of `images`; fractions where these are maps
             of another resolution than the images that were searched.
+        largest: no window is larger, in blocks.
     """
-    h, w = images.shape[1:3]
-    rows = _overlaps(windows.top, windows.size, block[0], side, h)
-    columns = _overlaps(windows.left, windows.size, block[1], side, w)
-    exact = lax.Precision.HIGHEST
+    h, w, c = images.shape[1:]
     b, k = windows.top.shape
-    high = jnp.einsum("bnh,bhx->bnx", rows.reshape(b, -1, h), _flat(images), precision=exact)
-    high = high.reshape(b, k, side, w, images.shape[3])
+    first_row, rows = _overlaps(windows.top, windows.size, block[0], largest, side, h)
+    first_column, columns = _overlaps(windows.left, windows.size, block[1], largest, side, w)
+    shape = (rows.shape[3], columns.shape[3], c)
+
+    def piece(image, row, column):
+        return lax.dynamic_slice(image, (row, column, 0), shape)
+
+    pieces = jax.vmap(jax.vmap(piece, (None, 0, 0)))(images, first_row, first_column)
+    exact = lax.Precision.HIGHEST
+    high = jnp.einsum("bksh,bkhx->bksx", rows, pieces.reshape(b, k, shape[0], -1), precision=exact)
+    high = high.reshape(b, k, side, *shape[1:])
     return jnp.einsum("bktw,bkswc->bkstc", columns, high, precision=exact)
 
 
-def _flat(images):
-    b, h, w, c = images.shape
-    return images.reshape(b, h, w * c)
-
-
-def _overlaps(start, size, block, side, length):
-    """Share of each cell of each window that each pixel takes: [b, k, side, length]."""
+def _overlaps(start, size, block, largest, side, length):
+    """First pixel of a stretch that holds the window, and the share of each of the window's
+    cells that each pixel of the stretch takes: [b, k], [b, k, side, stretch].
+    """
+    stretch = min(length, math.ceil(largest * block) + 1)
+    begin = start.astype(jnp.float32) * block
+    first = jnp.clip(jnp.floor(begin).astype(jnp.int32), 0, length - stretch)
     cell = (size.astype(jnp.float32) * (block / side))[..., None, None]
     cells = jnp.arange(side, dtype=jnp.float32)[None, None, :, None]
-    low = start.astype(jnp.float32)[..., None, None] * block + cell * cells
-    pixel = jnp.arange(length, dtype=jnp.float32)[None, None, None, :]
+    low = begin[..., None, None] + cell * cells
+    pixel = first[..., None, None] + jnp.arange(stretch)[None, None, None, :]
     # What lies beyond the last pixel belongs to it.
-    pixel_end = jnp.where(pixel == length - 1, jnp.inf, pixel + 1)
-    overlap = jnp.minimum(low + cell, pixel_end) - jnp.maximum(low, pixel)
-    return jnp.maximum(overlap, 0.0) / cell
+    pixel_end = jnp.where(pixel == length - 1, jnp.inf, (pixel + 1).astype(jnp.float32))
+    overlap = jnp.minimum(low + cell, pixel_end) - jnp.maximum(low, pixel.astype(jnp.float32))
+    return first, jnp.maximum(overlap, 0.0) / cell
 
 
 def weighted_other(

@@ -66,7 +66,8 @@ def test_distances_equal_scipy_and_sklearn(measure, pair):
     u, v = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
     for name, function in OTHERS.items():
         # jensenshannon is a root: SciPy's own float64 error of 1e-16 shows as 1e-8.
-        np.testing.assert_allclose(got[name], function(u, v), rtol=5e-5, atol=1e-6, err_msg=name)
+        atol = 1.3e-4 if name == "wasserstein" else 1e-6  # which rounds values to 1 / 8192
+        np.testing.assert_allclose(got[name], function(u, v), rtol=5e-5, atol=atol, err_msg=name)
 
 
 def test_entropy_of_the_residual_equals_scipy(measure, pair):
@@ -77,12 +78,12 @@ def test_entropy_of_the_residual_equals_scipy(measure, pair):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_wasserstein_of_large_images_is_within_a_fine_bin_of_scipy(measure):
+def test_wasserstein_of_large_images_is_within_a_fine_step_of_scipy(measure):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (80, 70, 3)).astype(np.float32)
     y = np.clip(0.7 * x + 0.1 * rng.normal(size=x.shape), -1, 1).astype(np.float32)
     expected = scipy.stats.wasserstein_distance(x.ravel(), y.ravel())
-    assert abs(measure(("wasserstein",), x, y)["wasserstein"] - expected) < 3.1e-5
+    assert abs(measure(("wasserstein",), x, y)["wasserstein"] - expected) < 2e-6
     assert measure(("wasserstein",), x, x[::-1])["wasserstein"] == 0.0
 
 

@@ -87,7 +87,7 @@ def test_cut_gives_area_means(side):
     places = [(0, 0, 1), (2, 3, 2), (4, 1, 2), (7, 6, 3)]  # in blocks of 4: the last leaves it
     top, left, size = (jnp.asarray([column]) for column in zip(*places, strict=True))
     windows = Windows(top, left, size, jnp.ones((1, 4), bool))
-    got = cut(jnp.asarray(image), windows, block=(4, 4), side=side)
+    got = cut(jnp.asarray(image), windows, block=(4, 4), largest=3, side=side)
     for i, (t, v, s) in enumerate(places):
         expected = _area_means(image[0], 4 * t, 4 * v, 4 * s, side)
         np.testing.assert_allclose(got[0, i], expected, atol=2e-6)
