@@ -8,11 +8,13 @@ from ad_core.decision.classifiers import (
     make_classifier,
 )
 from ad_core.decision.explanations import contributions, important_statistics
+from ad_core.decision.full_sensitivity import FullSensitivityClassifier
 from ad_core.decision.out_of_fold import out_of_fold_scores
 from ad_core.decision.persistence import load_classifier, save_classifier
 from ad_core.decision.thresholds import Threshold, available_rules, fit_threshold
 
 __all__ = [
+    "FullSensitivityClassifier",
     "Threshold",
     "anomaly_score",
     "available_rules",

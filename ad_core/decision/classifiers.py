@@ -11,12 +11,22 @@ import numpy as np
 from jaxtyping import Array, Float64, Shaped
 from sklearn.base import BaseEstimator, is_classifier, is_outlier_detector
 from sklearn.covariance import LedoitWolf
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
+from ad_core.decision.boosting import BoostedTrees, require_library
 from ad_core.decision.cleaning import CleanTable, Table
+from ad_core.decision.full_sensitivity import FullSensitivityClassifier
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -44,6 +54,43 @@ def _logistic_regression(seed: int) -> list[BaseEstimator]:
     return [StandardScaler(), model]
 
 
+def _ada_boost(seed: int) -> list[BaseEstimator]:
+    stump = DecisionTreeClassifier(max_depth=2, class_weight="balanced")
+    return [AdaBoostClassifier(stump, n_estimators=100, random_state=seed)]
+
+
+def _gradient_boosting(seed: int) -> list[BaseEstimator]:
+    # Not the histogram variant: its leaves want more abnormal rows than there usually are.
+    model = GradientBoostingClassifier(
+        n_estimators=200, learning_rate=0.05, subsample=0.8, random_state=seed
+    )
+    return [model]
+
+
+def _xgboost(seed: int) -> list[BaseEstimator]:
+    require_library("xgboost")
+    return [BoostedTrees("xgboost", random_state=seed)]
+
+
+def _lightgbm(seed: int) -> list[BaseEstimator]:
+    require_library("lightgbm")
+    return [BoostedTrees("lightgbm", random_state=seed)]
+
+
+def _svm(seed: int) -> list[BaseEstimator]:
+    return [StandardScaler(), SVC(class_weight="balanced", random_state=seed)]
+
+
+def _k_nn(seed: int) -> list[BaseEstimator]:
+    """Five neighbours weighted by 1 / distance, so that few scores tie. `seed` is not needed."""
+    model = KNeighborsClassifier(n_neighbors=5, weights="distance", algorithm="brute")
+    return [StandardScaler(), model]
+
+
+def _full_sensitivity(seed: int) -> list[BaseEstimator]:
+    return [FullSensitivityClassifier(random_state=seed)]
+
+
 def _one_class(seed: int) -> list[BaseEstimator]:
     """Squared Mahalanobis distance from the normals; Ledoit-Wolf shrinks their covariance.
 
@@ -56,6 +103,13 @@ CLASSIFIERS: dict[str, Callable[[int], list[BaseEstimator]]] = {
     "extra_trees": _extra_trees,
     "random_forest": _random_forest,
     "logistic_regression": _logistic_regression,
+    "ada_boost": _ada_boost,
+    "gradient_boosting": _gradient_boosting,
+    "xgboost": _xgboost,
+    "lightgbm": _lightgbm,
+    "svm": _svm,
+    "k_nn": _k_nn,
+    "full_sensitivity": _full_sensitivity,
     "one_class": _one_class,
 }
 
@@ -64,7 +118,8 @@ def make_classifier(name: str, *, seed: int = 0) -> Pipeline:
     """The unfitted pipeline called `name`; fit it with `fit_classifier`.
 
     Raises:
-        UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`).
+        UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), or its library
+            is not installed.
     """
     return make_pipeline(CleanTable(), *CLASSIFIERS[_known(name)](seed))
 

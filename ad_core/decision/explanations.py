@@ -21,10 +21,11 @@ def important_statistics(classifier: Any, names: Sequence[str]) -> list[tuple[st
     - linear models: |coefficient| on the standardised table;
     - one_class: the diagonal of the precision matrix, i.e. what a deviation of one standard
       deviation in this statistic alone adds to the squared distance.
+    - others, which offer nothing of the kind: alike for every statistic that remains.
     A statistic that cleaning dropped, because it is constant or repeats an earlier one, weighs 0.
 
     Raises:
-        UserError: the classifier offers none of these, or the number of names is wrong.
+        UserError: the number of names is not that of the statistics.
     """
     final: Any = classifier[-1] if isinstance(classifier, Pipeline) else classifier
     if hasattr(final, "feature_importances_"):
@@ -34,7 +35,7 @@ def important_statistics(classifier: Any, names: Sequence[str]) -> list[tuple[st
     elif hasattr(final, "precision_"):
         kept = np.diag(final.precision_)
     else:
-        raise UserError(f"{type(final).__name__} has no importances; choose another classifier.")
+        kept = np.ones(_n_kept(classifier, len(names)))
     weights = _over_all_columns(classifier, np.asarray(kept, dtype=np.float64), len(names))
     order = np.argsort(-weights, kind="stable")
     return [(names[int(i)], float(weights[i])) for i in order]
@@ -82,6 +83,11 @@ def _robust_z(
         distance = np.where(np.isfinite(distance), distance, np.inf)
         z[:, column] = distance / sigma if sigma else np.where(distance > 0, np.inf, 0.0)
     return z
+
+
+def _n_kept(classifier: Any, n_columns: int) -> int:
+    cleaning = classifier[0] if isinstance(classifier, Pipeline) else None
+    return cleaning.kept_.size if isinstance(cleaning, CleanTable) else n_columns
 
 
 def _over_all_columns(

@@ -1,3 +1,6 @@
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
@@ -16,6 +19,12 @@ from ad_core.errors import UserError
 from ad_core.metrics import auroc
 
 
+def installed(names):
+    absent = pytest.mark.skip(reason="the `boosting` extra is not installed")
+    missing = [n for n in ("xgboost", "lightgbm") if importlib.util.find_spec(n) is None]
+    return [pytest.param(name, marks=[absent] * (name in missing)) for name in names]
+
+
 @pytest.fixture(scope="module")
 def tumours():
     """Benign = normal, one malignant kept for every third benign; 30 measurements each."""
@@ -24,14 +33,14 @@ def tumours():
     return table[rows], 1 - benign[rows]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_the_score_rises_with_abnormality_on_unseen_rows(name, tumours):
     table, labels = tumours
     fitted = fit_classifier(make_classifier(name), table[::2], labels[::2])
     assert auroc(labels[1::2], anomaly_score(fitted, table[1::2])) > 0.9
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_scores_depend_on_the_seed_alone_and_on_no_other_row(name, tumours):
     table, labels = tumours
     first, second = (fit_classifier(make_classifier(name, seed=7), table, labels) for _ in "ab")
@@ -54,15 +63,21 @@ def test_one_class_is_the_mahalanobis_distance_from_normals():
     np.testing.assert_allclose(anomaly_score(fitted, table), expected, rtol=1e-3)
 
 
-def test_a_table_in_bad_condition_still_gives_finite_scores(tumours):
+@pytest.mark.parametrize("name", installed(CLASSIFIERS))
+def test_a_table_in_bad_condition_still_gives_finite_scores(name, tumours):
     table, labels = tumours[0].copy(), tumours[1]
     table[3, 2], table[4, 5], table[:, 7], table[8, :] = np.inf, np.nan, 1.0, np.nan
-    for name in CLASSIFIERS:
-        fitted = fit_classifier(make_classifier(name), table, labels)
-        assert np.isfinite(anomaly_score(fitted, table)).all()
+    fitted = fit_classifier(make_classifier(name), table, labels)
+    assert np.isfinite(anomaly_score(fitted, table)).all()
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_boosting_library_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(UserError, match=r"'xgboost'.*zfn-ad\[boosting\]"):
+        make_classifier("xgboost")
+
+
+@pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_a_measurement_that_failed_is_no_score(name, tumours):
     table, labels = tumours
     fitted = fit_classifier(make_classifier(name), table, labels)

@@ -64,6 +64,14 @@ def test_a_value_that_is_not_finite_comes_first(case):
     assert firsts == ["noise", "noise_again", "signal"]  # a dropped column never counts
 
 
+def test_a_classifier_without_weights_counts_what_cleaning_kept_alike(case):
+    weights = dict(important_statistics(fit_classifier(make_classifier("svm"), *case), NAMES))
+    third = pytest.approx(1 / 3)
+    assert weights == {"constant": 0, "signal_again": 0} | dict.fromkeys(
+        ("noise", "signal", "noise_again"), third
+    )
+
+
 def test_a_wrong_number_of_names_is_refused(case):
     with pytest.raises(UserError, match="2 names for a classifier of 5"):
         important_statistics(fit_classifier(make_classifier("extra_trees"), *case), ("a", "b"))

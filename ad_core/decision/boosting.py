@@ -1,0 +1,134 @@
+"""XGBoost and LightGBM, kept as the text that each library writes itself: no pickle, no binary."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float64
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ad_core.errors import UserError
+
+# Small tables with few abnormal rows: shallow trees, leaves of a few rows, a slow rate.
+_ROUNDS = 200
+_XGBOOST = {
+    "objective": "binary:logistic",
+    "max_depth": 4,
+    "eta": 0.05,
+    "subsample": 0.8,
+    "colsample_bytree": 0.8,
+    "verbosity": 0,
+}
+_LIGHTGBM = {
+    "objective": "binary",
+    "num_leaves": 15,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "feature_fraction": 0.8,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
+
+class BoostedTrees(ClassifierMixin, BaseEstimator):
+    """Two classes of equal total weight, boosted by the library named.
+
+    Attributes: `model_` the library's own text (JSON for xgboost), exact to the last bit.
+    """
+
+    def __init__(self, library: str = "xgboost", random_state: int = 0):
+        self.library = library
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> "BoostedTrees":
+        """Fit on X [n, k] and y [n] with two classes, the second of which is "abnormal"."""
+        table, kinds = validate_data(self, X, y, ensure_all_finite="allow-nan")
+        self.classes_, labels = np.unique(kinds, return_inverse=True)
+        if self.classes_.size != 2:
+            raise UserError(f"{self.library} needs two classes; the labels hold {self.classes_}.")
+        weight = compute_sample_weight("balanced", labels)
+        self.model_ = _LIBRARIES[self.library][0](table, labels, weight, self.random_state)
+        return self
+
+    def predict_proba(self, X: Any) -> Float64[np.ndarray, "n 2"]:
+        """Probability of each class, of which the second is "abnormal"."""
+        check_is_fitted(self)
+        table = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
+        abnormal = np.asarray(_LIBRARIES[self.library][1](self.model_, table), dtype=np.float64)
+        return np.stack([1.0 - abnormal, abnormal], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likelier class."""
+        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
+
+    @property
+    def feature_importances_(self) -> Float64[np.ndarray, "k"]:
+        """Total gain of the splits on each column, with sum 1 where there is any split."""
+        n_columns = int(getattr(self, "n_features_in_"))  # noqa: B009 (set by validate_data)
+        gain = _LIBRARIES[self.library][2](self.model_, n_columns)
+        return gain / gain.sum() if gain.sum() > 0 else gain
+
+
+def require_library(name: str) -> ModuleType:
+    """The boosting library `name`. Raises UserError, with the mend, if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"Classifier {name!r} needs a library that is not installed: pip install "
+            "'zfn-ad[boosting]', or use another classifier."
+        ) from error
+
+
+def _fit_xgboost(table, labels, weight, seed) -> str:
+    xgboost: Any = require_library("xgboost")
+    data = xgboost.DMatrix(table, label=labels, weight=weight)
+    booster = xgboost.train({**_XGBOOST, "seed": seed}, data, num_boost_round=_ROUNDS)
+    return booster.save_raw("json").decode()
+
+
+def _load_xgboost(model: str) -> Any:
+    xgboost: Any = require_library("xgboost")
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(model.encode()))
+    return booster
+
+
+def _predict_xgboost(model, table) -> Float[np.ndarray, "n"]:
+    xgboost: Any = require_library("xgboost")
+    return _load_xgboost(model).predict(xgboost.DMatrix(table))
+
+
+def _gain_xgboost(model, n_columns) -> Float64[np.ndarray, "k"]:
+    gain = _load_xgboost(model).get_score(importance_type="total_gain")
+    return np.array([gain.get(f"f{column}", 0.0) for column in range(n_columns)], dtype=np.float64)
+
+
+def _fit_lightgbm(table, labels, weight, seed) -> str:
+    lightgbm: Any = require_library("lightgbm")
+    data = lightgbm.Dataset(table, label=labels, weight=weight)
+    booster = lightgbm.train({**_LIGHTGBM, "seed": seed}, data, num_boost_round=_ROUNDS)
+    return booster.model_to_string()
+
+
+def _predict_lightgbm(model, table) -> Float[np.ndarray, "n"]:
+    lightgbm: Any = require_library("lightgbm")
+    return lightgbm.Booster(model_str=model).predict(table)
+
+
+def _gain_lightgbm(model, n_columns) -> Float64[np.ndarray, "k"]:
+    lightgbm: Any = require_library("lightgbm")
+    gain = lightgbm.Booster(model_str=model).feature_importance("gain")
+    return np.asarray(gain, dtype=np.float64)
+
+
+_LIBRARIES = {
+    "xgboost": (_fit_xgboost, _predict_xgboost, _gain_xgboost),
+    "lightgbm": (_fit_lightgbm, _predict_lightgbm, _gain_lightgbm),
+}

@@ -1,0 +1,285 @@
+"""A classifier trained for few false alarms where no abnormal row may be missed."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Key, PRNGKeyArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ad_core.decision.losses import LOSSES, wmw
+from ad_core.decision.network import ScoreNetwork
+from ad_core.errors import UserError
+from ad_core.training.optimisers import make_optimiser, optimiser_defaults
+
+# Rows are padded to a multiple of this, so that tables of nearly one size share one compilation.
+_ROWS = 128
+
+
+class Settings(NamedTuple):
+    """What the compiled training depends on, besides the shapes."""
+
+    hidden: tuple[int, ...]
+    loss: str
+    loss_options: tuple[tuple[str, Any], ...]
+    warm_up: float
+    learning_rate: float
+    weight_decay: float
+    steps: int
+
+
+class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
+    """Perceptrons trained side by side by a loss over pairs of abnormal and normal rows.
+
+    Each member starts from its own seed and leaves one stratified inner fold out, on which its
+    best step is chosen by the same loss (early stopping); all members and steps are one compiled
+    call, on the whole table at once, so that the lowest abnormal row is that of the table and not
+    of a minibatch. The score is the members' mean logit. With a single row of a class there is no
+    inner fold, and the last step is taken.
+
+    Args:
+        loss: a key of `losses.LOSSES`; loss_options: its keyword arguments.
+        hidden: widths of the layers.
+        warm_up: share of the steps that take `wmw` first, as tapAUC does: a loss that sees the
+            lowest abnormal rows alone can start in the wrong direction and stay there. Losses
+            without pairs (bce, focal) need none and take none.
+        members: networks to average.
+        steps: of AdamW, with a cosine schedule from `learning_rate` to 0.
+        random_state: fixes members, folds and result.
+
+    Attributes: `classes_` (the second is "abnormal"), `offset_` the members' mean logit at which
+    `predict` says abnormal: just below the lowest abnormal row, each row scored by the members
+    that left it out.
+    """
+
+    def __init__(
+        self,
+        loss: Any = "two_way_kl",
+        *,
+        loss_options: Any = None,
+        hidden: Any = (32, 32),
+        warm_up: Any = 0.25,
+        members: Any = 5,
+        steps: Any = 300,
+        learning_rate: Any = 0.01,
+        weight_decay: Any = 0.001,
+        random_state: Any = 0,
+    ):
+        # scikit-learn's rule: nothing is checked before `fit`.
+        self.loss = loss
+        self.loss_options = loss_options
+        self.hidden = hidden
+        self.warm_up = warm_up
+        self.members = members
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> "FullSensitivityClassifier":
+        """Fit on X [n, k] and y [n] with two classes, the second of which is "abnormal".
+
+        Raises:
+            UserError: unknown loss, another number of classes, or no member.
+        """
+        settings = self._settings()
+        table, kinds = validate_data(self, X, y, ensure_min_samples=2)
+        check_classification_targets(kinds)
+        self.classes_, labels = np.unique(kinds, return_inverse=True)
+        if self.classes_.size != 2:
+            raise UserError(
+                "Only binary classification is supported: the labels must hold two classes; found "
+                f"{self.classes_.size} class{'' if self.classes_.size == 1 else 'es'}."
+            )
+        wide = np.asarray(table, dtype=np.float64)
+        self.mean_, self.scale_ = wide.mean(axis=0), wide.std(axis=0)
+        self.scale_ = np.where(self.scale_ > 0, self.scale_, 1.0)
+        left_out = _left_out(labels, self.members, self.random_state)
+        keys = jax.random.split(jax.random.key(self.random_state), self.members)
+        rows, fit_labels, stop_labels = _padded(self._standardised(wide), labels, left_out)
+        trained = _train_members(rows, fit_labels, stop_labels, keys, settings)
+        self.parameters_ = jax.tree.map(np.asarray, trained)
+        self.offset_ = _offset(self._member_logits(wide), labels, left_out)
+        return self
+
+    def decision_function(self, X: Any) -> Float64[np.ndarray, "n"]:
+        """Mean logit of the members less `offset_`; above 0 means abnormal."""
+        check_is_fitted(self)
+        table = np.asarray(validate_data(self, X, reset=False), dtype=np.float64)
+        return self._member_logits(table).mean(axis=0) - self.offset_
+
+    def predict_proba(self, X: Any) -> Float64[np.ndarray, "n 2"]:
+        """The logistic function of the score. It ranks; it is no calibrated probability."""
+        abnormal = 0.5 * (1.0 + np.tanh(0.5 * self.decision_function(X)))
+        return np.stack([1.0 - abnormal, abnormal], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each row: abnormal wherever the score is above 0."""
+        abnormal = self.decision_function(X) > 0
+        return self.classes_[abnormal.astype(int)]
+
+    def __sklearn_tags__(self) -> Any:
+        """Two classes only."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _settings(self) -> Settings:
+        if self.loss not in LOSSES:
+            raise UserError(f"Unknown loss {self.loss!r}; known: {', '.join(LOSSES)}.")
+        if self.members < 1 or self.steps < 1:
+            raise UserError(
+                f"`members` (={self.members}) and `steps` (={self.steps}) must be at least 1."
+            )
+        options = tuple(sorted((self.loss_options or {}).items()))
+        hidden = tuple(int(width) for width in self.hidden)
+        return Settings(
+            hidden=hidden,
+            loss=self.loss,
+            loss_options=options,
+            warm_up=0.0 if self.loss in ("bce", "focal") else self.warm_up,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            steps=self.steps,
+        )
+
+    def _standardised(self, table: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
+        return ((table - self.mean_) / self.scale_).astype(np.float32)
+
+    def _member_logits(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "m n"]:
+        rows = self._standardised(table)
+        hidden = tuple(int(width) for width in self.hidden)
+        blocks = []
+        for start in range(0, len(rows), _ROWS):
+            block = rows[start : start + _ROWS]
+            full = np.pad(block, ((0, _ROWS - len(block)), (0, 0)))
+            logits = _apply_members(self.parameters_, full, hidden)
+            blocks.append(np.asarray(logits, dtype=np.float64)[:, : len(block)])
+        return np.concatenate(blocks, axis=1)
+
+
+def _left_out(labels: Int[np.ndarray, "n"], members: int, seed: int) -> Bool[np.ndarray, "m n"]:
+    """The rows that each member does not train on: one stratified fold, or none."""
+    left_out = np.zeros((members, labels.size), dtype=bool)
+    count = min(5, *np.bincount(labels, minlength=2))
+    if count < 2:
+        return left_out
+    splitter = StratifiedKFold(int(count), shuffle=True, random_state=seed)
+    folds = [held_out for _, held_out in splitter.split(labels, labels)]
+    for member in range(members):
+        left_out[member, folds[member % len(folds)]] = True
+    return left_out
+
+
+def _padded(
+    table: Float32[np.ndarray, "n k"],
+    labels: Int[np.ndarray, "n"],
+    left_out: Bool[np.ndarray, "m n"],
+) -> tuple[Float32[np.ndarray, "r k"], Int[np.ndarray, "m r"], Int[np.ndarray, "m r"]]:
+    """Table, labels to fit and labels to stop by; -1 where a row takes no part."""
+    extra = -len(labels) % _ROWS
+    fit = np.where(left_out, -1, labels).astype(np.int32)
+    stop = np.where(left_out, labels, -1).astype(np.int32)
+    pad = partial(np.pad, pad_width=((0, 0), (0, extra)), constant_values=-1)
+    return np.pad(table, ((0, extra), (0, 0))), pad(fit), pad(stop)
+
+
+def _offset(
+    logits: Float64[np.ndarray, "m n"],
+    labels: Int[np.ndarray, "n"],
+    left_out: Bool[np.ndarray, "m n"],
+) -> float:
+    """Amid the gap below the lowest abnormal row, scored by the members that left it out."""
+    seen_by_none = ~left_out.any(axis=0)
+    weight = np.where(seen_by_none, 1.0, left_out)
+    scores = (weight * logits).sum(axis=0) / weight.sum(axis=0)
+    lowest = scores[labels == 1].min()
+    below = scores[scores < lowest]
+    return float((lowest + below.max()) / 2 if below.size else lowest - 1.0)
+
+
+@partial(jax.jit, static_argnames="settings")
+def _train_members(
+    table: Float[Array, "r k"],
+    fit_labels: Int[Array, "m r"],
+    stop_labels: Int[Array, "m r"],
+    keys: Key[Array, "m"],
+    settings: Settings,
+) -> Any:
+    one = partial(_train, table, settings=settings)
+    return jax.vmap(one)(fit_labels, stop_labels, keys)
+
+
+@partial(jax.jit, static_argnames="hidden")
+def _apply_members(
+    parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]
+) -> Float[Array, "m r"]:
+    return jax.vmap(lambda member: _logits(member, table, hidden))(parameters)
+
+
+def _logits(parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]) -> Any:
+    return ScoreNetwork(hidden).apply(parameters, table)
+
+
+def _train(
+    table: Float[Array, "r k"],
+    fit_labels: Int[Array, "r"],
+    stop_labels: Int[Array, "r"],
+    key: PRNGKeyArray,
+    settings: Settings,
+) -> Any:
+    """Parameters at the step with the least loss on the rows to stop by; else at the last."""
+    optimiser = _optimiser(settings)
+    stops = (stop_labels == 1).any() & (stop_labels == 0).any()
+
+    def objective(parameters, progress):
+        scores = jax.nn.sigmoid(_logits(parameters, table, settings.hidden))
+        loss = jax.lax.cond(
+            progress < settings.warm_up,
+            lambda s: wmw(s, fit_labels),
+            lambda s: _loss(s, fit_labels, progress, settings),
+            scores,
+        )
+        return loss, scores
+
+    def step(carry, index):
+        parameters, state, best, least = carry
+        progress = index / jnp.float32(settings.steps)
+        gradient, scores = jax.grad(objective, has_aux=True)(parameters, progress)
+        held_out = _loss(scores, stop_labels, jnp.ones_like(progress), settings)
+        held_out = jnp.where(stops, held_out, -progress)
+        better = held_out < least
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), parameters, best)
+        updates, state = optimiser.update(gradient, state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+        return (parameters, state, best, jnp.minimum(held_out, least)), None
+
+    parameters = ScoreNetwork(settings.hidden).init(key, table[:1])
+    carry = (parameters, optimiser.init(parameters), parameters, jnp.float32(jnp.inf))
+    indices = jnp.arange(settings.steps, dtype=jnp.float32)
+    return jax.lax.scan(step, carry, indices)[0][2]
+
+
+def _optimiser(settings: Settings) -> optax.GradientTransformation:
+    section = optimiser_defaults(lr=settings.learning_rate)
+    section.name, section.schedule = "adamw", "cosine"
+    section.weight_decay = settings.weight_decay
+    return make_optimiser(section, steps=settings.steps)
+
+
+def _loss(
+    scores: Float[Array, "r"],
+    labels: Int[Array, "r"],
+    progress: Float[Array, ""],
+    settings: Settings,
+) -> Float[Array, ""]:
+    options = dict(settings.loss_options)
+    if settings.loss == "tapauc":
+        options["progress"] = progress
+    return LOSSES[settings.loss](scores, labels, **options)
