@@ -1,0 +1,3 @@
+from typing import Any
+
+def DEFINE_config_dict(name: str, config: Any, *, flag_values: Any = ..., **kwargs: Any) -> Any: ...

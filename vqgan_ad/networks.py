@@ -1,0 +1,99 @@
+"""VQGAN's convolutional encoder and decoder, after taming-transformers (Esser et al. 2021)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from ad_core.networks.blocks import (
+    AttentionBlock,
+    Downsample,
+    GroupNorm,
+    ResidualBlock,
+    Upsample,
+)
+
+
+class Encoder(nn.Module):
+    """Image -> latent, smaller by 2^(levels - 1) a side.
+
+    width: channels of the first level. multipliers: width of each level as a multiple of it.
+    blocks: residual blocks a level. attention: levels (0 = full resolution) with attention.
+    latent: channels of the latent.
+    """
+
+    width: int
+    multipliers: Sequence[int]
+    blocks: int
+    attention: Sequence[int]
+    latent: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hz wz d"]:
+        """Float32 latent of `latent` channels."""
+        x = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
+        for level, multiplier in enumerate(self.multipliers):
+            if level:
+                x = Downsample(self.dtype)(x)
+            for _ in range(self.blocks):
+                x = ResidualBlock(self.width * multiplier, self.dtype)(x)
+                x = AttentionBlock(self.dtype)(x) if level in self.attention else x
+        x = Middle(bool(self.attention), self.dtype)(x)
+        x = nn.Conv(self.latent, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
+        return x.astype(jnp.float32)
+
+
+class Decoder(nn.Module):
+    """Latent -> the features before the last convolution, at full resolution.
+
+    The last convolution is kept apart (`Head`), because the adaptive weight needs its gradient.
+    """
+
+    width: int
+    multipliers: Sequence[int]
+    blocks: int
+    attention: Sequence[int]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b hz wz d"]) -> Float[Array, "b h w f"]:
+        """Swish of the normalised features, f = width * multipliers[0]."""
+        levels = len(self.multipliers)
+        x = nn.Conv(self.width * self.multipliers[-1], (3, 3), dtype=self.dtype)(z)
+        x = Middle(bool(self.attention), self.dtype)(x)
+        for level in reversed(range(levels)):
+            for _ in range(self.blocks + 1):
+                x = ResidualBlock(self.width * self.multipliers[level], self.dtype)(x)
+                x = AttentionBlock(self.dtype)(x) if level in self.attention else x
+            if level:
+                x = Upsample(self.dtype)(x)
+        return nn.swish(GroupNorm()(x))
+
+
+class Head(nn.Module):
+    """The decoder's last convolution: features -> image in float32, unbounded as in VQGAN."""
+
+    channels: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w f"]) -> Float[Array, "b h w c"]:
+        """The image; values may leave [-1, 1] a little."""
+        return nn.Conv(self.channels, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class Middle(nn.Module):
+    """Residual, attention (where asked for), residual, at the lowest resolution."""
+
+    attend: bool
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Unchanged shape."""
+        x = ResidualBlock(x.shape[-1], self.dtype)(x)
+        x = AttentionBlock(self.dtype)(x) if self.attend else x
+        return ResidualBlock(x.shape[-1], self.dtype)(x)

@@ -1,0 +1,128 @@
+"""VQGAN's settings: the poster's choices as defaults, in two sizes."""
+
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from ad_core.errors import UserError
+from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
+from ad_core.training.optimisers import optimiser_defaults
+
+
+def defaults(size: str) -> ConfigDict:
+    """The `config.reconstructor` section for "cpu" or "accelerator"."""
+    small = size == "cpu"
+    optimiser = optimiser_defaults(lr=1e-3 if small else 2e-4, b1=0.5, b2=0.9)
+    return ConfigDict(
+        {
+            # Networks. Each level after the first halves the resolution.
+            "width": 16 if small else 128,
+            "multipliers": (1, 2, 4) if small else (1, 1, 2, 2, 4),
+            "blocks": 1 if small else 2,
+            "attention": () if small else (4,),  # levels with self-attention, 0 the finest
+            "latent": 32 if small else 256,
+            "disc_width": 16 if small else 64,
+            "disc_layers": 3,  # 70 x 70 pixel patches
+            "disc_norm": "group",  # group | instance | none
+            # Codebook.
+            "codes": 64 if small else 512,
+            "unit_codes": False,  # compare unit vectors
+            "codebook_update": "gradient",  # gradient | ema
+            "codebook_decay": 0.99,  # of the EMA codebook
+            "codebook_start": "kmeans",  # kmeans | uniform
+            "kmeans_at": 20,  # step at which the latents replace the uniform codes
+            "restart_dead": True,  # codes unused for an epoch start again on random latents
+            # Losses (poster: l2, both quantiser terms with weight 1, no perceptual term).
+            "reconstruction": "l2",  # l2 | l1
+            "quantisation": 1.0,
+            "beta": 1.0,  # on the commitment term; VQGAN's paper has 0.25
+            "perceptual_weight": 1.0,
+            "perceptual_weights": "",  # .npz of a VGG-16; "" leaves the term out
+            "adversarial": "log",  # log | non_saturating | hinge | least_squares
+            "disc_weight": 0.2,
+            "adaptive": True,  # lambda at the decoder's last convolution
+            "delta": 1e-4,
+            "lambda_max": 1e4,
+            # The discriminator trains from the first step; from disc_start on it enters the
+            # generator's loss.
+            "disc_start": 400 if small else 7_500,
+            "disc_ramp": 200 if small else 2_500,  # steps from 0 to disc_weight
+            "ema": 0.999,  # of the generator's weights, warmed up
+            "optimiser": optimiser,
+            "disc_optimiser": optimiser.copy_and_resolve_references(),
+            # Scoring: also decode the unquantised latent (one more decoder pass).
+            "unquantised": False,
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The part of a configuration that the networks and the step read; checked here once."""
+
+    width: int
+    multipliers: tuple[int, ...]
+    blocks: int
+    attention: tuple[int, ...]
+    latent: int
+    disc_width: int
+    disc_layers: int
+    disc_norm: str
+    codes: int
+    unit_codes: bool
+    codebook_update: str
+    codebook_decay: float
+    codebook_start: str
+    kmeans_at: int
+    restart_dead: bool
+    reconstruction: str
+    quantisation: float
+    beta: float
+    perceptual_weight: float
+    perceptual_weights: str
+    adversarial: str
+    disc_weight: float
+    adaptive: bool
+    delta: float
+    lambda_max: float
+    disc_start: int
+    disc_ramp: int
+    ema: float
+    unquantised: bool
+    epoch_steps: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a value that no part of VQGAN knows."""
+        _one_of("reconstruction", self.reconstruction, RECONSTRUCTION)
+        _one_of("adversarial", self.adversarial, ADVERSARIAL)
+        _one_of("disc_norm", self.disc_norm, ("group", "instance", "none"))
+        _one_of("codebook_update", self.codebook_update, ("gradient", "ema"))
+        _one_of("codebook_start", self.codebook_start, ("kmeans", "uniform"))
+        if self.codes < 2:
+            raise UserError(f"`reconstructor.codes` (={self.codes}) must be at least 2.")
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of a complete configuration.
+
+    Raises UserError if a value is unknown or the image does not divide by the downsampling.
+    """
+    values = config.reconstructor.to_dict()
+    optimisers = ("optimiser", "disc_optimiser")
+    values = {key: value for key, value in values.items() if key not in optimisers}
+    values["multipliers"] = tuple(values["multipliers"])
+    values["attention"] = tuple(values["attention"])
+    factor = 2 ** (len(values["multipliers"]) - 1)
+    if config.data.image_size % factor:
+        raise UserError(
+            f"`data.image_size` (={config.data.image_size}) must be divisible by {factor}, "
+            "the downsampling of `reconstructor.multipliers`."
+        )
+    return Settings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
+
+
+def _one_of(name: str, value: str, known: object) -> None:
+    choices = tuple(known)  # type: ignore[arg-type]
+    if value not in choices:
+        raise UserError(f"`reconstructor.{name}` (={value!r}) must be one of {', '.join(choices)}.")

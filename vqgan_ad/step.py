@@ -1,0 +1,243 @@
+"""One VQGAN training step: generator, codebook and discriminator together.
+
+Objective (poster): L_VQ + lambda L_GAN, with
+L_VQ = |x - G(Z(E(x)))|^2 + |sg[E(x)] - z_q|^2 + beta |sg[z_q] - E(x)|^2, beta = 1 on the poster;
+lambda = |grad_GL L_rec| / (|grad_GL L_GAN| + delta) at the decoder's last convolution GL.
+
+The forward pass through each network is done once: both players' gradients are pulled back
+from the same logits, and lambda needs the weight gradient of the last convolution alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
+from ad_core.training.partition import mean_over_devices
+from ad_core.types import Batch, Metrics, TrainState
+from vqgan_ad import quantiser
+from vqgan_ad.model import Model, Passed, Perceptual
+from vqgan_ad.settings import Settings
+
+Params = dict[str, Any]
+
+
+class Optimisers(NamedTuple):
+    """One for encoder, decoder and codebook, one for the discriminator."""
+
+    generator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+
+
+class Game(NamedTuple):
+    """The discriminator's part of a step.
+
+    pull: gradient of the generator's adversarial loss with respect to the reconstruction.
+    gradient: the discriminator's own gradient.
+    """
+
+    pull: Float[Array, "b h w c"]
+    gradient: Params
+    metrics: dict[str, Float[Array, ""]]
+
+
+def make_train_step(
+    model: Model, settings: Settings, optimisers: Optimisers, perceptual: Perceptual | None
+) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
+    """The pure step of these settings; see Reconstructor.train_step."""
+
+    def train_step(
+        state: TrainState, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[TrainState, Metrics]:
+        weight = _image_weights(batch)
+        generator, judge = state.params["generator"], state.params["discriminator"]
+
+        def forward(generator: Params) -> tuple[Any, Passed]:
+            passed = model.forward(generator, batch.image)
+            quantised = passed.quantised
+            vq_loss = jnp.sum(weight * _per_image(settings.quantisation * quantised.quantisation))
+            vq_loss += jnp.sum(weight * _per_image(settings.beta * quantised.commitment))
+            return (passed.image, vq_loss), passed
+
+        (image, vq_loss), pull_generator, passed = jax.vjp(forward, generator, has_aux=True)
+
+        def nll(image: Array) -> tuple[Array, Metrics]:
+            return _reconstruction_loss(settings, perceptual, batch.image, image, weight)
+
+        (_, terms), nll_pull = jax.value_and_grad(nll, has_aux=True)(image)
+        game = _play(model, settings, judge, batch.image, image, weight)
+        adaptive = _adaptive_weight(
+            model, generator["head"], passed.features, nll_pull, game.pull, settings
+        )
+        adaptive *= _ramp(state.step, settings)
+        (gradient,) = pull_generator((nll_pull + adaptive * game.pull, jnp.ones_like(vq_loss)))
+        gradient, judge_gradient = mean_over_devices((gradient, game.gradient))
+
+        generator, generator_opt = _update(
+            optimisers.generator, gradient, state.opt_state["generator"], generator
+        )
+        judge, judge_opt = _update(
+            optimisers.discriminator, judge_gradient, state.opt_state["discriminator"], judge
+        )
+        metrics = mean_over_devices(
+            {
+                "loss": terms["reconstruction"] + vq_loss,
+                "quantisation": jnp.sum(weight * _per_image(passed.quantised.quantisation)),
+                **terms,
+                **game.metrics,
+            }
+        )
+        generator, extra, codebook_metrics = _keep_codebook(settings, state, generator, passed, key)
+        extra["ema"] = {
+            "generator": _average(extra["ema"]["generator"], generator, state, settings)
+        }
+        state = TrainState(
+            step=state.step + 1,
+            params={"generator": generator, "discriminator": judge},
+            opt_state={"generator": generator_opt, "discriminator": judge_opt},
+            extra=extra,
+        )
+        norms = {
+            "gradient_norm": optax.global_norm(gradient),
+            "disc_gradient_norm": optax.global_norm(judge_gradient),
+        }
+        return state, {**metrics, **codebook_metrics, **norms, "adaptive_weight": adaptive}
+
+    return train_step
+
+
+def _image_weights(batch: Batch) -> Float[Array, " b"]:
+    """1 / (images of one device), zero for padding, so that sums over images are means."""
+    valid = batch.valid.astype(jnp.float32)
+    return valid / jnp.maximum(mean_over_devices(jnp.sum(valid)), 1.0)
+
+
+def _per_image(values: Float[Array, "b *s"]) -> Float[Array, " b"]:
+    return jnp.mean(values.reshape(values.shape[0], -1), axis=1)
+
+
+def _reconstruction_loss(
+    settings: Settings, perceptual: Perceptual | None, x: Array, image: Array, weight: Array
+) -> tuple[Array, dict[str, Array]]:
+    loss = jnp.sum(weight * _per_image(RECONSTRUCTION[settings.reconstruction](x, image)))
+    terms = {"reconstruction": loss}
+    if perceptual is not None:
+        terms["perceptual"] = jnp.sum(weight * perceptual(x, image))
+        loss = loss + settings.perceptual_weight * terms["perceptual"]
+    return loss, terms
+
+
+def _play(
+    model: Model, settings: Settings, judge: Params, x: Array, image: Array, weight: Array
+) -> Game:
+    """Both sides of the game from one pass through the discriminator for each image."""
+    game = ADVERSARIAL[settings.adversarial]
+
+    def loss(logits: Array, side: Callable[[Array], Array]) -> Array:
+        return jnp.sum(weight * _per_image(side(logits)))
+
+    fake, pull_fake = jax.vjp(model.judge, judge, image)
+    real, pull_real = jax.vjp(lambda judge: model.judge(judge, x), judge)
+    generator_loss, generator_pull = jax.value_and_grad(loss)(fake, game.generator)
+    fake_loss, fake_pull = jax.value_and_grad(loss)(fake, game.fake)
+    real_loss, real_pull = jax.value_and_grad(loss)(real, game.real)
+    halves = pull_fake(0.5 * fake_pull)[0], pull_real(0.5 * real_pull)[0]
+    metrics = {
+        "adversarial": generator_loss,
+        "discriminator": 0.5 * (fake_loss + real_loss),
+        "logits_real": loss(real, lambda d: d),
+        "logits_fake": loss(fake, lambda d: d),
+    }
+    return Game(pull_fake(generator_pull)[1], jax.tree.map(jnp.add, *halves), metrics)
+
+
+def _adaptive_weight(
+    model: Model, head: Params, features: Array, nll_pull: Array, pull: Array, settings: Settings
+) -> Float[Array, ""]:
+    """Lambda in float32, clamped to [0, lambda_max]; 1 where `adaptive` is off."""
+    if not settings.adaptive:
+        return jnp.ones(())
+    _, pull_head = jax.vjp(lambda head: model.head(head, features), head)
+    kernels = mean_over_devices((pull_head(nll_pull)[0], pull_head(pull)[0]))
+    nll_norm, game_norm = (_norm(k["params"]["Conv_0"]["kernel"]) for k in kernels)
+    return jnp.clip(nll_norm / (game_norm + settings.delta), 0.0, settings.lambda_max)
+
+
+def _norm(x: Array) -> Float[Array, ""]:
+    return jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32))))
+
+
+def _ramp(step: Array, settings: Settings) -> Float[Array, ""]:
+    """disc_weight times 0 up to disc_start, then rising to 1 over disc_ramp steps."""
+    since = (step - settings.disc_start + 1).astype(jnp.float32) / max(settings.disc_ramp, 1)
+    return settings.disc_weight * jnp.clip(since, 0.0, 1.0)
+
+
+def _update(
+    optimiser: optax.GradientTransformation, gradient: Params, opt_state: Any, params: Params
+) -> tuple[Params, Any]:
+    updates, opt_state = optimiser.update(gradient, opt_state, params)
+    moved: Any = optax.apply_updates(params, updates)
+    return moved, opt_state
+
+
+def _average(ema: Params, params: Params, state: TrainState, settings: Settings) -> Params:
+    """Exponential average with the decay warmed up: min(decay, (1 + t) / (10 + t))."""
+    t = state.step.astype(jnp.float32)
+    decay = jnp.minimum(settings.ema, (1.0 + t) / (10.0 + t))
+    return jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, ema, params)
+
+
+def _keep_codebook(
+    settings: Settings, state: TrainState, generator: Params, passed: Passed, key: PRNGKeyArray
+) -> tuple[Params, dict[str, Any], Metrics]:
+    """Moves an EMA codebook, counts the codes of the epoch, puts codes anew on the latents.
+
+    All codes are put anew at step kmeans_at, those that an epoch left unused at its end.
+    """
+    start_key, restart_key = jax.random.split(key)
+    extra, codes = dict(state.extra), passed.quantised.codes
+    latent = quantiser.normalise(passed.latent) if settings.unit_codes else passed.latent
+    codebook = generator["codebook"]
+    if settings.codebook_update == "ema":
+        extra["codebook_average"], codebook = quantiser.update_average(
+            extra["codebook_average"], latent, codes, decay=settings.codebook_decay
+        )
+    count = extra["code_count"] + quantiser.count_codes(codes, settings.codes)
+    ends = (state.step + 1) % settings.epoch_steps == 0
+    anew = jnp.zeros(settings.codes, bool)
+    if settings.restart_dead:
+        anew = jnp.logical_and(ends, count == 0.0)
+        codebook = jnp.where(
+            anew[:, None], quantiser.draw(restart_key, latent, anew.size), codebook
+        )
+    if settings.codebook_start == "kmeans":
+        starts = state.step == settings.kmeans_at
+        anew = jnp.logical_or(anew, starts)
+        codebook = jax.lax.cond(
+            starts, lambda: quantiser.kmeans(start_key, latent, settings.codes), lambda: codebook
+        )
+    if settings.codebook_update == "ema":
+        extra["codebook_average"] = quantiser.restart_average(
+            extra["codebook_average"], codebook, anew
+        )
+    use, perplexity = _codebook_use(count)
+    extra["code_use"] = jnp.where(ends, use, extra["code_use"])
+    extra["code_perplexity"] = jnp.where(ends, perplexity, extra["code_perplexity"])
+    extra["code_count"] = jnp.where(ends, jnp.zeros_like(count), count)
+    ema = extra["ema"]["generator"]
+    averaged = jnp.where(anew[:, None], codebook, ema["codebook"])
+    extra["ema"] = {"generator": {**ema, "codebook": averaged}}
+    metrics = {"codebook_use": extra["code_use"], "codebook_perplexity": extra["code_perplexity"]}
+    return {**generator, "codebook": codebook}, extra, metrics
+
+
+def _codebook_use(count: Float[Array, " k"]) -> tuple[Array, Array]:
+    """Share of codes used, and exp(entropy) of their distribution, over the epoch so far."""
+    share = count / jnp.maximum(jnp.sum(count), 1.0)
+    entropy = -jnp.sum(jnp.where(share > 0.0, share * jnp.log(jnp.maximum(share, 1e-30)), 0.0))
+    return jnp.mean((count > 0.0).astype(jnp.float32)), jnp.exp(entropy)

@@ -1,0 +1,98 @@
+"""VQGAN as a reconstructor: trained on normal images, it can only draw with normal codes.
+
+Sources: the poster's loss (VQGanoDIP); Esser et al. 2021, "Taming Transformers". Left out of the
+latter: the 1x1 convolutions around the codebook, which only join the 3x3 ones beside them.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.losses import RECONSTRUCTION
+from ad_core.networks.perceptual import load_perceptual
+from ad_core.training.optimisers import make_optimiser
+from ad_core.types import Reconstruction, Reconstructor, TrainState
+from vqgan_ad import quantiser
+from vqgan_ad.model import Model, make_model
+from vqgan_ad.settings import Settings, defaults, make_settings
+from vqgan_ad.step import Optimisers, make_train_step
+
+__all__ = ["defaults", "make"]
+
+
+def make(config: ConfigDict) -> Reconstructor:
+    """The reconstructor of a complete configuration.
+
+    Raises:
+        UserError: a setting that is unknown or does not fit the image size.
+    """
+    settings = make_settings(config)
+    model = make_model(settings, config.data.channels)
+    optimisers = Optimisers(
+        make_optimiser(config.reconstructor.optimiser, steps=config.train.steps),
+        make_optimiser(config.reconstructor.disc_optimiser, steps=config.train.steps),
+    )
+    path = settings.perceptual_weights
+    perceptual = load_perceptual(path) if path else None
+    return Reconstructor(
+        init=lambda key, shape: _init(model, settings, optimisers, key, shape),
+        train_step=make_train_step(model, settings, optimisers, perceptual),
+        reconstruct=lambda state, image, key: _reconstruct(model, settings, state, image),
+        encode=lambda state, image: model.encode(state.params["generator"], image),
+        decode=lambda state, latent: model.decode(state.params["generator"], latent),
+    )
+
+
+def _init(
+    model: Model,
+    settings: Settings,
+    optimisers: Optimisers,
+    key: PRNGKeyArray,
+    shape: tuple[int, int, int],
+) -> TrainState:
+    params = model.init(key, shape)
+    extra = {
+        "ema": {"generator": jax.tree.map(jnp.copy, params["generator"])},
+        "code_count": jnp.zeros(settings.codes),
+        "code_use": jnp.zeros(()),
+        "code_perplexity": jnp.zeros(()),
+    }
+    if settings.codebook_update == "ema":
+        extra["codebook_average"] = quantiser.start_average(params["generator"]["codebook"])
+    opt_state = {
+        "generator": optimisers.generator.init(params["generator"]),
+        "discriminator": optimisers.discriminator.init(params["discriminator"]),
+    }
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra)
+
+
+def _reconstruct(
+    model: Model, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
+) -> Reconstruction:
+    """Losses per image and maps per position; `disc_*` are raw logits, high where real."""
+    generator, judge = state.params["generator"], state.params["discriminator"]
+    passed = model.forward(generator, image)
+    drawn = jnp.clip(passed.image, -1.0, 1.0)
+    real, fake = model.judge(judge, image), model.judge(judge, drawn)
+    quantised = passed.quantised
+    maps = {
+        "quantisation": quantised.quantisation,
+        "disc_real": real,
+        "disc_fake": fake,
+        "codes": quantised.codes.astype(jnp.float32),
+    }
+    if settings.unquantised:
+        latent = quantiser.normalise(passed.latent) if settings.unit_codes else passed.latent
+        smooth = jnp.clip(model.decode(generator, latent), -1.0, 1.0)
+        maps["unquantised"] = jnp.mean(jnp.abs(drawn - smooth), axis=-1)
+    error = RECONSTRUCTION[settings.reconstruction](image, drawn)
+    losses = {
+        "reconstruction": error,
+        "quantisation": quantised.quantisation,
+        "commitment": settings.beta * quantised.commitment,
+        "disc_real": real,
+        "disc_fake": fake,
+    }
+    flat = {name: jnp.mean(x.reshape(x.shape[0], -1), axis=1) for name, x in losses.items()}
+    return Reconstruction(drawn, maps, flat)
