@@ -1,0 +1,233 @@
+"""A folder or manifest of images -> a row for each, in constant memory."""
+
+import csv
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ad_core.data.folder import FileSource, list_images, read_manifest
+from ad_core.data.pipeline import eval_batches
+from ad_core.errors import UserError
+from ad_core.localisation import regions
+from ad_core.measuring import Measured, measure_batches
+from ad_core.reporting.pictures import overlay, write_png
+from ad_core.scoring import INSPECT, Detector, Scores, describe, load_detector
+from ad_core.training.progress import Progress
+from ad_core.training.stop import Stop
+from ad_core.types import Batch
+from ad_core.workdir import write_json
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("status", pa.string()),  # ok | error
+        ("error", pa.string()),  # why the image could not be read
+        ("score", pa.float64()),
+        ("decision", pa.string()),  # normal | inspect
+        ("threshold", pa.float64()),
+        ("regions", pa.string()),  # JSON, boxes in pixels of the file
+        ("statistics", pa.string()),  # those that made it stand out, foremost first
+    ]
+)
+T = TypeVar("T")
+# A spreadsheet would take a cell that begins with one of these for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Stopwatch:
+    """Seconds by what they went to; within `decode` only what the device had to wait for."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.began = time.monotonic()
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Adds the time of a block to `what`."""
+        start = time.monotonic()
+        yield
+        self.seconds[what] += time.monotonic() - start
+
+    def each(self, what: str, items: Iterator[T]) -> Iterator[T]:
+        """`items`, with the time spent waiting for each added to `what`."""
+        while True:
+            with self(what):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+def score_files(
+    detector_dir: Path,
+    given: Path,
+    output: Path,
+    *,
+    maps: bool = False,
+    batch_size: int = 32,
+    workers: int = 2,
+    stop: Stop | None = None,
+) -> dict[str, Any]:
+    """Scores every image of a folder, or of a CSV with a column `path`; returns summary.json.
+
+    OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
+    image that cannot be read, or whose score is not finite, has the decision `inspect`.
+
+    Raises:
+        UserError: no detector, no images, or an output that cannot be written.
+        Stopped: `stop` was set; the rows so far are written.
+    """
+    detector = load_detector(detector_dir, batch_size=batch_size)
+    source = open_input(given, detector)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"`--output` (={output}) cannot be made: {error.strerror}.") from error
+    watch, counts = Stopwatch(), Counter({"ok": 0, "error": 0, "normal": 0, "inspect": 0})
+    with closing(Rows(output)) as rows, closing(Progress(len(source), label="score")) as progress:
+        for batch, errors, measured in _measured(detector, source, workers, watch, stop or Stop()):
+            with watch("write"):
+                scores = detector.decide(measured)
+                found = _rows(detector, source, batch, errors, scores)
+                rows.write(found)
+                if maps:
+                    _write_maps(output / "maps", detector, source, batch, scores)
+            for row in found:
+                counts.update((row["status"], row["decision"]))
+            progress.update(len(found))
+    summary = _summary(detector, counts, watch)
+    write_json(output / "summary.json", summary)
+    return summary
+
+
+def open_input(given: Path, detector: Detector) -> FileSource:
+    """The files of a folder, or of a manifest, read as the detector's training images were.
+
+    Raises:
+        UserError: neither of the two, or no image in it.
+    """
+    data = detector.parts.config.data
+    if given.is_dir():
+        return FileSource(given, list_images(given), data)
+    if given.suffix.lower() == ".csv" and given.is_file():
+        return FileSource(given.parent, read_manifest(given), data)
+    raise UserError(
+        f"`--input` (={given}) must be a folder of images, or a CSV file with a column `path`."
+    )
+
+
+def _measured(
+    detector: Detector, source: FileSource, workers: int, watch: Stopwatch, stop: Stop
+) -> Iterator[tuple[Batch, dict[int, str], Measured]]:
+    def batches() -> Iterator[tuple[Batch, dict[int, str]]]:
+        size, indices = detector.measurer.batch_size, np.arange(len(source))
+        read = eval_batches(source, indices, batch_size=size, workers=workers)
+        for item in watch.each("decode", read):
+            stop.check()
+            yield item
+
+    before = 0.0
+    for item in watch.each("device", measure_batches(detector.measurer, batches())):
+        # Waiting for the device includes the decoding that happened meanwhile.
+        watch.seconds["device"] -= watch.seconds["decode"] - before
+        before = watch.seconds["decode"]
+        yield item
+
+
+def _rows(
+    detector: Detector, source: FileSource, batch: Batch, errors: dict[int, str], scores: Scores
+) -> list[dict[str, Any]]:
+    """One row for each image of the batch, read or not; none for padding."""
+    reasons = detector.explain(np.nan_to_num(scores.statistics))
+    localisation, scale = detector.parts.config.localisation, detector.parts.scale
+    rows = []
+    for place, index in enumerate(np.asarray(batch.index).tolist()):
+        if index < 0:
+            continue
+        row = dict.fromkeys(SCHEMA.names, None) | {
+            "path": source.paths[index],
+            "threshold": detector.threshold.value,
+        }
+        if index in errors:
+            row |= {"status": "error", "error": errors[index], "decision": INSPECT}
+        else:
+            width, height = source.sizes[index]
+            found = regions(
+                scores.anomaly_map[place],
+                level=scale.level,
+                min_area=localisation.min_area,
+                width=width,
+                height=height,
+            )
+            score = float(scores.score[place])
+            row |= {
+                "status": "ok",
+                "score": score if np.isfinite(score) else None,
+                "decision": str(scores.decision[place]),
+                "regions": json.dumps(found),
+                "statistics": " ".join(reasons[place]),
+            }
+        rows.append(row)
+    return rows
+
+
+def _write_maps(
+    folder: Path, detector: Detector, source: FileSource, batch: Batch, scores: Scores
+) -> None:
+    """The map over each image that was read, in the detector's one colour scale."""
+    for place in np.flatnonzero(np.asarray(batch.valid)):
+        path = folder / f"{source.paths[int(batch.index[place])]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.asarray(batch.image[place])
+        write_png(path, overlay(image, scores.anomaly_map[place], detector.parts.scale))
+
+
+class Rows:
+    """scores.parquet and scores.csv, written as the rows come."""
+
+    def __init__(self, output: Path):
+        """Raises UserError if the files cannot be written."""
+        try:
+            self._file = (output / "scores.csv").open("w", newline="", encoding="utf-8")
+            self._parquet = pq.ParquetWriter(output / "scores.parquet", SCHEMA)
+        except OSError as error:
+            raise UserError(
+                f"`--output` (={output}) cannot be written: {error.strerror}."
+            ) from error
+        self._csv = csv.DictWriter(self._file, SCHEMA.names)
+        self._csv.writeheader()
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Appends rows with the columns of SCHEMA."""
+        self._parquet.write_table(pa.Table.from_pylist(rows, SCHEMA))
+        self._csv.writerows([{name: _plain(cell) for name, cell in row.items()} for row in rows])
+
+    def close(self) -> None:
+        """Ends both files."""
+        self._parquet.close()
+        self._file.close()
+
+
+def _plain(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def _summary(detector: Detector, counts: Counter[str], watch: Stopwatch) -> dict[str, Any]:
+    total = counts["ok"] + counts["error"]
+    seconds = time.monotonic() - watch.began
+    return {
+        "detector": describe(detector.parts),
+        "counts": {"images": total, **counts},
+        "inspect_rate": counts["inspect"] / total,
+        "images_per_s": total / seconds,
+        "seconds": {"total": seconds, **watch.seconds},
+    }

@@ -1,0 +1,126 @@
+"""From the statistics of calibration images to a classifier and its thresholds."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+from ml_collections import ConfigDict
+
+from ad_core.decision import (
+    Threshold,
+    anomaly_score,
+    choose_classifier,
+    fit_classifier,
+    fit_threshold,
+    important_statistics,
+    make_classifier,
+    out_of_fold_scores,
+)
+from ad_core.decision.out_of_fold import grouped_folds
+from ad_core.errors import UserError
+from ad_core.tables import StatisticsTable, select
+
+
+class Calibration(NamedTuple):
+    """What calibration decided.
+
+    classifier: fitted on all calibration images. name: which one. scores: of the calibration
+    images in table order, each from a classifier that has not seen its group. thresholds: by
+    rule. refused: rule -> why it has no threshold. weights: (statistic, weight), heaviest first.
+    """
+
+    classifier: Any
+    name: str
+    scores: Float64[np.ndarray, " n"]
+    thresholds: dict[str, Threshold]
+    refused: dict[str, str]
+    weights: list[tuple[str, float]]
+
+
+def calibrate(
+    table: StatisticsTable, decision: ConfigDict, *, split: str, seed: int
+) -> Calibration:
+    """Fits the classifier and every rule of `decision`; unreadable images are left out.
+
+    Args:
+        decision: the section of the configuration.
+        split: where the table comes from; "test" is refused.
+
+    Raises:
+        UserError: too few images, an unknown name, or the deciding rule has no threshold.
+    """
+    rows = table.readable
+    values, labels = table.values[rows], table.label[rows]
+    groups = np.array(table.group)[rows]
+    name = choose_classifier(decision.classifier, labels, groups)
+    scores = out_of_fold_scores(
+        lambda: make_classifier(name, seed=seed),
+        values,
+        labels,
+        groups,
+        folds=decision.folds,
+        seed=seed,
+    )
+    thresholds, refused = fit_thresholds(scores, labels, decision, split=split)
+    if decision.rule not in thresholds:
+        reason = refused.get(decision.rule, "it is not among `decision.rules`")
+        raise UserError(f"`decision.rule` (={decision.rule!r}) cannot decide: {reason}")
+    classifier = fit_classifier(make_classifier(name, seed=seed), values, labels)
+    weights = important_statistics(classifier, table.names)
+    return Calibration(classifier, name, scores, thresholds, refused, weights)
+
+
+def fit_thresholds(
+    scores: Float[np.ndarray, " n"],
+    labels: np.ndarray,
+    decision: ConfigDict,
+    *,
+    split: str,
+) -> tuple[dict[str, Threshold], dict[str, str]]:
+    """Rule -> threshold, and rule -> reason for each rule that refuses."""
+    thresholds: dict[str, Threshold] = {}
+    refused: dict[str, str] = {}
+    for rule in decision.rules:
+        try:
+            thresholds[rule] = fit_threshold(
+                rule,
+                scores,
+                labels,
+                split=split,
+                target_fpr=decision.target_fpr,
+                normal_quantile=decision.normal_quantile,
+                confidence=decision.confidence,
+            )
+        except UserError as error:
+            refused[rule] = str(error)
+    return thresholds, refused
+
+
+class CrossFitted(NamedTuple):
+    """Every image of a pool judged by a classifier and thresholds that have not seen it.
+
+    flags: rule -> whether the image is to be inspected.
+    """
+
+    scores: Float64[np.ndarray, " n"]
+    flags: dict[str, np.ndarray]
+
+
+def cross_fit(table: StatisticsTable, decision: ConfigDict, *, seed: int) -> CrossFitted:
+    """The held-out view of a pool (protocol vqganodip): calibration within each fold's rest.
+
+    Args:
+        table: the pool, images with an error left out by the caller.
+    """
+    groups = np.array(table.group)
+    scores = np.full(len(table.path), np.nan)
+    flags: dict[str, np.ndarray] = {}
+    for fit, judge in grouped_folds(table.label, groups, folds=decision.folds, seed=seed):
+        part = select(table, fit)
+        calibration = calibrate(part, decision, split="pool", seed=seed)
+        scores[judge] = anomaly_score(calibration.classifier, table.values[judge])
+        for rule, threshold in calibration.thresholds.items():
+            flags.setdefault(rule, np.ones(len(scores), bool))[judge] = threshold.flags(
+                scores[judge]
+            )
+    return CrossFitted(scores, flags)

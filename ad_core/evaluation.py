@@ -1,0 +1,146 @@
+"""The figures of a detector on images that decided nothing, and the report that shows them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+from ad_core.calibration import cross_fit, fit_thresholds
+from ad_core.job import Job, count_classes, measure_split, read_timing, timed, versions
+from ad_core.measuring import Measured
+from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle
+from ad_core.reporting.build import Judgement, build_report
+from ad_core.reporting.results import held_out, write_results
+from ad_core.scoring import Detector, load_detector
+from ad_core.tables import StatisticsTable, read_table, select, write_table
+
+
+class Judged(NamedTuple):
+    """Images of the split that judges, in its order.
+
+    scores: NaN where an image could not be read. flags: rule -> to be inspected.
+    maps: anomaly map of each image, NaN where it could not be read.
+    """
+
+    split: str
+    table: StatisticsTable
+    scores: Float64[np.ndarray, " n"]
+    flags: dict[str, Bool[np.ndarray, " n"]]
+    maps: Float[np.ndarray, "n h w"]
+
+
+def run_evaluation(job: Job) -> dict[str, Any]:
+    """Judges the workdir's detector, writes results.json and the report; returns the results.
+
+    Under `folders` and `cyclegan_ad` the test split judges. Under `vqganodip` each image of the
+    pool is judged by a classifier and thresholds that have not seen it; the detector itself,
+    fitted on the whole pool, is judged by nothing.
+
+    Raises:
+        UserError: the workdir has no detector yet.
+    """
+    detector = load_detector(job.workdir.detector, batch_size=job.config.score.batch_size)
+    judged = _judge(job, detector)
+    results = make_results(job, detector, judged)
+    write_results(job.workdir.results, results)
+    judgement = Judgement(
+        indices=job.splits[judged.split],
+        labels=judged.table.label,
+        defects=judged.table.defect,
+        scores=judged.scores,
+        inspected=judged.flags[job.config.decision.rule],
+    )
+    build_report(job.workdir, job.source, detector, judgement, results)
+    return results
+
+
+def _judge(job: Job, detector: Detector) -> Judged:
+    split = "pool" if "pool" in job.splits else "test"
+    indices = job.splits[split]
+    h, w, _ = detector.image_shape
+    maps = np.full((len(indices), h, w), np.nan, np.float32)
+    row_of = {int(index): row for row, index in enumerate(indices)}
+
+    def keep(found: Int[np.ndarray, "_"], measured: Measured) -> None:
+        maps[[row_of[int(index)] for index in found]] = measured.anomaly_map
+
+    with timed(job.workdir, "evaluate", count=lambda: len(indices)):
+        table = measure_split(job, split, detector.measurer, detector.names, each=keep)
+    scores = np.full(len(indices), np.nan)
+    readable = table.readable
+    if split == "pool":
+        fitted = cross_fit(select(table, readable), job.config.decision, seed=job.config.seed)
+        scores[readable] = fitted.scores
+        flags = {rule: np.ones(len(indices), bool) for rule in fitted.flags}
+        for rule, flagged in fitted.flags.items():
+            flags[rule][readable] = flagged
+    else:
+        write_table(job.workdir.statistics(split), table)
+        scores = detector.score_statistics(table.values)
+        flags = {rule: t.flags(scores) for rule, t in detector.parts.thresholds.items()}
+    return Judged(split, table, scores, flags, maps)
+
+
+def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
+    """results.json: `oracle` repeats the poster's definitions, `held_out` is what a user gets."""
+    labels, finite = judged.table.label, np.isfinite(judged.scores)
+    both = len(set(labels[finite].tolist())) == 2
+    counts: dict[str, Any] = dict(count_classes(job))
+    counts["unreadable"] = int((~judged.table.readable).sum())
+    return {
+        "name": job.config.name,
+        "method": job.config.method,
+        "protocol": job.config.data.protocol,
+        "seed": job.config.seed,
+        "judged_on": judged.split,
+        "rule": job.config.decision.rule,
+        "oracle": oracle(labels[finite], judged.scores[finite]) if both else None,
+        "held_out": _held_out(job, detector, judged),
+        "pixel": pixel_figures(job, judged),
+        "counts": counts,
+        "timing": read_timing(job.workdir),
+        "versions": versions(),
+    }
+
+
+def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
+    """By rule: counts on the judging split, and the guarantee from calibration alone."""
+    known = detector.parts.thresholds
+    rules = {rule: known.get(rule) or _reason(job, rule) for rule in job.config.decision.rules}
+    figures = held_out(judged.table.label, judged.scores, rules)
+    for rule, flagged in judged.flags.items():
+        # In a pool each fold has a threshold of its own: the flags decide, not the detector's.
+        figures[rule] |= confusion(judged.table.label, flagged)
+    return figures
+
+
+def _reason(job: Job, rule: str) -> str:
+    """Why calibration gave no threshold for `rule`."""
+    table = read_table(job.workdir.statistics(job.calibration_split))
+    labels = table.label[table.readable]
+    _, refused = fit_thresholds(
+        np.zeros(len(labels)), labels, job.config.decision, split=job.calibration_split
+    )
+    return refused[rule]
+
+
+def pixel_figures(job: Job, judged: Judged) -> Mapping[str, float | None] | None:
+    """AUROC, AUPRO (FPR <= 0.3) and AP of the maps, where masks exist.
+
+    Images without a pixel label, and unreadable ones, are left out. None if no abnormal pixel is
+    labelled.
+    """
+    records = [job.source.records[i] for i in job.splits[judged.split]]
+    rows = [r for r, record in enumerate(records) if record.has_mask and judged.table.readable[r]]
+    if not any(records[r].label for r in rows):
+        return None
+    indices = job.splits[judged.split][rows]
+    masks = np.stack([np.asarray(job.source.mask(int(index))) for index in indices])
+    maps = judged.maps[rows]
+    return {
+        "auroc": auroc(masks.ravel(), maps.ravel()),
+        "aupro": aupro(masks, maps),
+        "ap": average_precision(masks.ravel(), maps.ravel()),
+        "images": len(rows),
+    }

@@ -1,0 +1,92 @@
+"""Images -> statistics, anomaly maps and reconstructions, in one compiled call a batch."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ad_core.localisation import anomaly_map
+from ad_core.statistics import Context, compute
+from ad_core.training.partition import infer, make_mesh
+from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
+
+
+class Measured(NamedTuple):
+    """What the decision and the pictures need of each image; host arrays.
+
+    statistics: in the order of the names that were asked for.
+    anomaly_map: blurred residual, higher is more anomalous.
+    """
+
+    statistics: Float[np.ndarray, "n k"]
+    anomaly_map: Float[np.ndarray, "n h w"]
+    reconstruction: Float[np.ndarray, "n h w c"]
+
+
+class Measurer(NamedTuple):
+    """Compiled functions of batches of `batch_size` images, on every local device.
+
+    measure: (image) -> Measured of device arrays, dispatched without waiting.
+    reconstruct: (image) -> Reconstruction.
+    compilations: how many programs were compiled so far.
+    """
+
+    batch_size: int
+    measure: Callable[[Float[np.ndarray, "b h w c"]], Measured]
+    reconstruct: Callable[[Float[np.ndarray, "b h w c"]], Reconstruction]
+    compilations: Callable[[], int]
+
+
+def make_measurer(
+    reconstructor: Reconstructor,
+    state: TrainState,
+    *,
+    names: tuple[str, ...],
+    context: Context | None,
+    sigma_px: float,
+    batch_size: int,
+) -> Measurer:
+    """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
+
+    The same key serves every call, so that an image's scores depend on nothing but the image.
+    """
+    mesh = make_mesh()
+    key = jax.random.key(0)
+
+    def measure(
+        given: tuple[TrainState, Context | None], image: Array, key: PRNGKeyArray
+    ) -> tuple[Array, Array, Array]:
+        state, context = given
+        drawn = reconstructor.reconstruct(state, image, key)
+        statistics = compute(names, image, drawn, context) if names else {}
+        columns = [statistics[name] for name in names]
+        stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
+        return stacked, anomaly_map(image, drawn.image, sigma_px=sigma_px), drawn.image
+
+    measuring, reconstructing = infer(measure, mesh), infer(reconstructor.reconstruct, mesh)
+    return Measurer(
+        batch_size=-(-batch_size // mesh.size) * mesh.size,
+        measure=lambda image: Measured(*measuring((state, context), image, key)),
+        reconstruct=lambda image: reconstructing(state, image, key),
+        compilations=lambda: measuring._cache_size() + reconstructing._cache_size(),
+    )
+
+
+def measure_batches(
+    measurer: Measurer, batches: Iterator[tuple[Batch, dict[int, str]]]
+) -> Iterator[tuple[Batch, dict[int, str], Measured]]:
+    """Each batch with what was measured of it, padding included, fetched one batch late.
+
+    While the host handles one batch the device computes the next.
+    """
+    pending: tuple[Batch, dict[int, str], Any] | None = None
+    for batch, errors in batches:
+        dispatched = measurer.measure(np.asarray(batch.image))
+        if pending is not None:
+            yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
+        pending = (batch, errors, dispatched)
+    if pending is not None:
+        yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])

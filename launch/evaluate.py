@@ -1,0 +1,30 @@
+"""The figures and the report of a workdir's detector on its test split, again.
+
+python launch/evaluate.py --workdir=runs/mine
+"""
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from ad_core.command import run
+from ad_core.evaluation import run_evaluation
+from ad_core.job import prepare
+from ad_core.messages import announce_results, require_workdir
+from ad_core.training.compilation import compilation_cache
+from ad_core.training.lock import exclusive
+from ad_core.training.stop import stop_on_signals
+
+WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch/train.py.")
+
+
+def main(config: ConfigDict) -> None:
+    """Renews WORKDIR/results.json and WORKDIR/report."""
+    workdir = require_workdir(WORKDIR.value)
+    compilation_cache()
+    with exclusive(workdir), stop_on_signals() as stop:
+        job = prepare(config, workdir, stop)
+        announce_results(job, run_evaluation(job))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""Batch scoring: a folder or a CSV manifest of images to scores, decisions and maps.
+
+    python launch/score.py --detector=runs/mine/detector --input=DIR --output=scored --maps
+
+Every image gets a row. One that cannot be read is to be inspected, and the status is 3.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from ad_core.batch_scoring import score_files
+from ad_core.command import run
+from ad_core.errors import UserError
+from ad_core.messages import announce_scores
+from ad_core.training.compilation import compilation_cache
+from ad_core.training.stop import stop_on_signals
+
+DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
+INPUT = flags.DEFINE_string("input", None, "A folder of images, or a CSV with a column `path`.")
+OUTPUT = flags.DEFINE_string("output", None, "Where scores.csv and the rest are written.")
+MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a device call.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
+
+
+def main(_: None) -> int:
+    """Status 0, or 3 where an image could not be read."""
+    detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
+    compilation_cache()
+    with stop_on_signals() as stop:
+        summary = score_files(
+            detector,
+            given,
+            output,
+            maps=MAPS.value,
+            batch_size=BATCH_SIZE.value,
+            workers=WORKERS.value,
+            stop=stop,
+        )
+    announce_scores(output, summary)
+    return 3 if summary["counts"]["error"] else 0
+
+
+def _path(flag: flags.FlagHolder[str | None]) -> Path:
+    if not flag.value:
+        raise UserError(f"`--{flag.name}` is missing; see --help.")
+    return Path(flag.value)
+
+
+if __name__ == "__main__":
+    run(main, needs_config=False)
