@@ -1,6 +1,7 @@
 """From a table of statistics to a decision: classifiers, thresholds and what they promise."""
 
 from ad_core.decision import losses
+from ad_core.decision.abstention import AbstainBand
 from ad_core.decision.classifiers import (
     anomaly_score,
     choose_classifier,
@@ -9,17 +10,20 @@ from ad_core.decision.classifiers import (
 )
 from ad_core.decision.explanations import contributions, important_statistics
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
+from ad_core.decision.operation import cost_of_operation
 from ad_core.decision.out_of_fold import out_of_fold_scores
 from ad_core.decision.persistence import load_classifier, save_classifier
 from ad_core.decision.thresholds import Threshold, available_rules, fit_threshold
 
 __all__ = [
+    "AbstainBand",
     "FullSensitivityClassifier",
     "Threshold",
     "anomaly_score",
     "available_rules",
     "choose_classifier",
     "contributions",
+    "cost_of_operation",
     "fit_classifier",
     "fit_threshold",
     "important_statistics",
