@@ -19,7 +19,7 @@ UIQ_SIDE = 8
 C1 = (0.01 * DATA_RANGE) ** 2
 C2 = (0.03 * DATA_RANGE) ** 2
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-FLAT = 1e-9  # variances and squared means below it are rounding
+FLAT = 1e-5  # a variance (of a quarter of an 8-bit grey level) or squared mean that counts as 0
 
 
 def ssim(pair: Comparison) -> Float[Array, "b"]:
@@ -62,8 +62,8 @@ def ms_ssim(pair: Comparison) -> Float[Array, "b"]:
 def uiq(pair: Comparison) -> Float[Array, "b"]:
     """Universal image quality index (Wang and Bovik 2002): 8x8 windows, no constants, mean.
 
-    On the images as they are. A factor without denominator (both windows constant; both means
-    0) is 1.
+    On the images as they are. A factor whose denominator is below FLAT (both windows constant;
+    both means 0) is 1.
 
     Raises:
         UserError: an image side below 8 pixels.

@@ -44,7 +44,7 @@ def _ms_ssim_channel(x, y):
 
 def _uiq_channel(x, y):
     mx, my, vx, vy, cov = _local_moments(x, y, 8)
-    flat, dark = vx + vy < 1e-9, mx**2 + my**2 < 1e-9
+    flat, dark = vx + vy < 1e-5, mx**2 + my**2 < 1e-5
     structure = np.where(flat, 1.0, 2 * cov / np.where(flat, 1.0, vx + vy))
     return np.mean(structure * np.where(dark, 1.0, 2 * mx * my / np.where(dark, 1, mx**2 + my**2)))
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 from skimage.metrics import structural_similarity
+from skimage.transform import resize_local_mean
 
 from ad_core.errors import UserError
 from ad_core.statistics import Context, WindowSettings, compute, expand
 from ad_core.statistics.windows import Windows, block_side, cut, worst_windows
 from ad_core.types import Reconstruction
 
+compiled = jax.jit(compute, static_argnums=0, static_argnames="windows")
 SETTINGS = WindowSettings(blocks=8, peaks=6, scales=(1, 2, 4, 20), worst=9, smallest=7, side=8)
 
 
@@ -48,7 +50,7 @@ def test_worst_windows_equal_a_brute_force_search(shape, rank_power):
     rng = np.random.default_rng(0)
     size = rng.gamma(0.3, size=(5, *shape)).astype(np.float32)
     settings = WindowSettings(**{**vars(SETTINGS), "rank_power": rank_power})
-    got = worst_windows(jnp.asarray(size), settings)
+    got = jax.jit(worst_windows, static_argnums=1)(jnp.asarray(size), settings)
     for i in range(len(size)):
         expected = _brute_force(size[i].astype(np.float64), settings, (2, 4))
         found = np.stack([got.size[i], got.top[i], got.left[i]], axis=1)
@@ -58,10 +60,12 @@ def test_worst_windows_equal_a_brute_force_search(shape, rank_power):
 
 def test_fewer_windows_than_wanted_are_marked():
     settings = WindowSettings(blocks=1, scales=(1,), worst=3)
-    got = worst_windows(jnp.ones((1, 8, 16)), settings)
+    got = jax.jit(worst_windows, static_argnums=1)(jnp.ones((1, 8, 16)), settings)
     assert got.kept.tolist() == [[True, True]]
     settings = WindowSettings(blocks=4, peaks=1, scales=(3,), worst=9, smallest=1)
-    got = worst_windows(jnp.zeros((1, 4, 4)).at[0, 1, 1].set(1.0), settings)
+    got = jax.jit(worst_windows, static_argnums=1)(
+        jnp.zeros((1, 4, 4)).at[0, 1, 1].set(1.0), settings
+    )
     assert got.kept.sum() == 4  # all places of a 3x3 window in a 4x4 grid
     assert got.kept[0, :4].all()
     assert (got.top[0, 4:] == got.top[0, 0]).all()
@@ -91,6 +95,14 @@ def test_cut_gives_area_means(side):
     for i, (t, v, s) in enumerate(places):
         expected = _area_means(image[0], 4 * t, 4 * v, 4 * s, side)
         np.testing.assert_allclose(got[0, i], expected, atol=2e-6)
+
+
+def test_cut_equals_skimage_inside_the_image():
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 30, 25, 3)).astype(np.float32)
+    windows = Windows(*jnp.asarray([[[3]], [[2]], [[11]]]), jnp.ones((1, 1), bool))
+    got = cut(jnp.asarray(image), windows, block=(1, 1), largest=16, side=4)
+    expected = resize_local_mean(image[0, 3:14, 2:13], (4, 4), channel_axis=-1)
+    np.testing.assert_allclose(got[0, 0], expected, atol=2e-6)
 
 
 def _real_like(seed, shape=(40, 48, 3)):
@@ -123,7 +135,7 @@ def test_window_statistics_equal_scipy_on_windows_found_by_brute_force(weighted)
         for how in ("min" if name == "ssim" else "max", "mean", "worst")
     )
     context = Context(normal_mask=jnp.asarray(mask))
-    got = compute(
+    got = compiled(
         names, x[None], Reconstruction(jnp.asarray(y[None]), {}, {}), context, windows=SETTINGS
     )
     weight = (1 - mask.astype(np.float64))[..., None] ** 10 if weighted else 1.0
@@ -151,7 +163,7 @@ def test_a_planted_defect_is_the_worst_window_unless_normals_vary_there():
     names = ("window_mse_worst", "window_weighted_mse_worst", "window_weighted_chebyshev_max")
     reconstruction = Reconstruction(jnp.asarray(y[None]), {}, {})
     settings = WindowSettings(scales=(8,), side=8)
-    got = compute(
+    got = compiled(
         names, x[None], reconstruction, Context(normal_mask=jnp.asarray(mask)), windows=settings
     )
     assert float(got["window_mse_worst"][0]) == pytest.approx(0.81, rel=1e-5)
@@ -165,7 +177,7 @@ def test_network_maps_are_averaged_over_the_worst_window():
     values = np.random.default_rng(0).uniform(size=(1, 8, 16)).astype(np.float32)
     reconstruction = Reconstruction(jnp.zeros_like(x), {"quantisation": jnp.asarray(values)}, {})
     settings = WindowSettings(blocks=4, scales=(1,), worst=1)
-    got = compute("window_loss_quantisation_worst", x, reconstruction, windows=settings)
+    got = compiled("window_loss_quantisation_worst", x, reconstruction, windows=settings)
     expected = values[0, 2:4, 8:12].mean()
     np.testing.assert_allclose(got["window_loss_quantisation_worst"][0], expected, rtol=1e-5)
 
@@ -175,7 +187,7 @@ def test_surprise_is_the_negative_log_probability_of_codes_among_normals():
     codes = jnp.asarray([[[0.0, 3.0], [1.0, 9.0]], [[0.0, 0.0], [0.0, 0.0]]])
     x = jnp.zeros((2, 8, 8, 1))
     context = Context(code_log_prob=jnp.asarray(log_prob))
-    got = compute("loss", x, Reconstruction(x, {"codes": codes}, {}), context)
+    got = compiled("loss", x, Reconstruction(x, {"codes": codes}, {}), context)
     expected = -np.array([log_prob[0] + log_prob[3] + log_prob[1] + log_prob[3], 4 * log_prob[0]])
     np.testing.assert_allclose(got["loss_code_surprise_map_mean"], expected / 4, rtol=1e-6)
     np.testing.assert_allclose(got["loss_code_surprise_map_max"], -log_prob[[3, 0]], rtol=1e-6)
@@ -191,7 +203,6 @@ def test_windows_need_the_mask_only_where_they_are_weighted():
 
 def test_settings_are_static_under_jit():
     x, y = _real_like(2)
-    compiled = jax.jit(compute, static_argnums=0, static_argnames="windows")
     reconstruction = Reconstruction(jnp.asarray(y[None]), {}, {})
     names = ("window_mse_mean",)
     together = compiled(names, x[None], reconstruction, windows=SETTINGS)
@@ -211,7 +222,6 @@ def test_every_statistic_there_is_stays_finite_on_adversarial_images(batch):
         residual_levels=jnp.asarray([0.1, 0.2, 0.3]),
     )
     settings = WindowSettings(scales=(8, 16), worst=3, side=14)
-    compiled = jax.jit(compute, static_argnums=0, static_argnames="windows")
     values = compiled("all", x, reconstruction._replace(maps=maps), context, windows=settings)
     assert len(values) > 200
     for name, value in values.items():
