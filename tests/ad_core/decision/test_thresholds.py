@@ -105,7 +105,7 @@ def tied_cdf(mean):
 
 
 @pytest.mark.parametrize("rule", ["zfn", "target_fpr", "conformal_risk"])
-@pytest.mark.parametrize("n", [5, 23, 59])
+@pytest.mark.parametrize("n", [5, 40])
 @pytest.mark.parametrize("draw, cdf", [(continuous, normal_cdf), (tied, tied_cdf)])
 def test_the_miss_rate_exceeds_its_bound_no_more_often_than_promised(rule, n, draw, cdf):
     broken = simulate(rule, n, draw, cdf(1.0), target_fpr=0.1, miss_rate=0.2)
