@@ -63,9 +63,8 @@ def _unit(x):
 
 def _decibel(signal, error):
     """10 log10(signal / error), kept within [-CAP, CAP]; CAP where the error is 0."""
-    floor = 10 ** (-CAP / 10)
-    ratio = jnp.where(error > 0, signal / jnp.where(error > 0, error, 1.0), 1 / floor)
-    return 10 * jnp.log10(jnp.clip(ratio, floor, 1 / floor))
+    ratio = jnp.where(error > 0, signal / jnp.where(error > 0, error, 1.0), jnp.inf)
+    return jnp.clip(10 * jnp.log10(jnp.maximum(ratio, 1e-30)), -CAP, CAP)
 
 
 FUNCTIONS = {"mse": mse, "rmse": rmse, "psnr": psnr}

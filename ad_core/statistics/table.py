@@ -60,7 +60,8 @@ EVERYTHING = Available(USUAL_LOSSES, (*USUAL_MAPS, CODES_MAP), Context._fields)
 def _pairwise() -> dict[str, Statistic]:
     """Of image and reconstruction; computed on the whole image and on its worst windows."""
     quick = {**structure.FUNCTIONS, **similarity.FURTHER, **distances.FUNCTIONS, **edges.FUNCTIONS}
-    slow = {**distributions.FUNCTIONS, **curves.FUNCTIONS, **phase.FUNCTIONS}
+    quick = {**quick, **distributions.FUNCTIONS}
+    slow = {**curves.FUNCTIONS, **phase.FUNCTIONS}
     default = {**similarity.FUNCTIONS, "ssim": structure.ssim}
     return {
         **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in default.items()},
