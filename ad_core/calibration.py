@@ -1,5 +1,6 @@
 """From the statistics of calibration images to a classifier and its thresholds."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,12 +63,35 @@ def calibrate(
         seed=seed,
     )
     thresholds, refused = fit_thresholds(scores, labels, decision, split=split)
-    if decision.rule not in thresholds:
-        reason = refused.get(decision.rule, "it is not among `decision.rules`")
-        raise UserError(f"`decision.rule` (={decision.rule!r}) cannot decide: {reason}")
+    _require_rule(decision.rule, thresholds, refused)
     classifier = fit_classifier(make_classifier(name, seed=seed), values, labels)
     weights = important_statistics(classifier, table.names)
     return Calibration(classifier, name, scores, thresholds, refused, weights)
+
+
+def check_decision(
+    decision: ConfigDict, labels: np.ndarray, groups: np.ndarray, *, split: str
+) -> None:
+    """Refuses, before anything is trained, what these calibration images can never decide.
+
+    Raises:
+        UserError: as `calibrate`, as far as labels and groups tell.
+    """
+    choose_classifier(decision.classifier, labels, groups)
+    _require_rule(
+        decision.rule, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split)
+    )
+
+
+def _require_rule(rule: str, thresholds: Mapping[str, Threshold], refused: Mapping) -> None:
+    if rule in thresholds:
+        return
+    reason = refused.get(rule, "it is not among `decision.rules`.")
+    mend = "normal_quantile" if "normal_quantile" in thresholds else next(iter(thresholds), "")
+    raise UserError(
+        f"`decision.rule` (={rule!r}) cannot decide: {reason}"
+        + (f" Or give --config.decision.rule={mend}." if mend else "")
+    )
 
 
 def fit_thresholds(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from ad_core.calibration import Calibration, calibrate
+from ad_core.calibration import Calibration, calibrate, check_decision
 from ad_core.data.pipeline import eval_batches, train_batches
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
@@ -53,7 +53,8 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     """Lists and splits the images, and claims the workdir for this configuration.
 
     Raises:
-        UserError: no images, a split without normal images, a workdir of another run.
+        UserError: no images, a split without normal images, a rule or a classifier that these
+            images do not allow, a workdir of another run.
     """
     source = open_source(config.data)
     splits = make_splits(
@@ -64,7 +65,17 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         train_abnormal=getattr(resolve(config.method), "TRAINS_ON_ABNORMAL", False),
     )
     config.train.epoch_steps = max(1, -(-len(splits["train"]) // config.train.batch_size))
-    return Job(config, source, splits, claim(root, config, free=free), stop)
+    job = Job(config, source, splits, Workdir(Path(root)), stop)
+    records = [source.records[i] for i in splits[job.calibration_split]]
+    # Before the workdir is claimed: it may then be used with the mend.
+    check_decision(
+        config.decision,
+        np.array([record.label for record in records]),
+        np.array([record.group for record in records]),
+        split=job.calibration_split,
+    )
+    claim(root, config, free=free)
+    return job
 
 
 def count_classes(job: Job) -> dict[str, dict[str, int]]:

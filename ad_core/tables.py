@@ -33,6 +33,14 @@ class StatisticsTable(NamedTuple):
         return np.array([not error for error in self.error], dtype=bool)
 
 
+def printable(text: str) -> str:
+    r"""`text` with each byte of a file's name that is not UTF-8 written as \xNN.
+
+    Such names may be opened, but no table, page or terminal takes them.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def make_table(
     records: Sequence[Record],
     names: tuple[str, ...],
@@ -41,11 +49,11 @@ def make_table(
 ) -> StatisticsTable:
     """The table of `records`, row by row."""
     return StatisticsTable(
-        path=tuple(record.path for record in records),
+        path=tuple(printable(record.path) for record in records),
         label=np.array([record.label for record in records], np.int64),
-        defect=tuple(record.defect for record in records),
-        group=tuple(record.group for record in records),
-        error=tuple(errors),
+        defect=tuple(printable(record.defect) for record in records),
+        group=tuple(printable(record.group) for record in records),
+        error=tuple(map(printable, errors)),
         names=names,
         values=np.asarray(values, np.float32),
     )

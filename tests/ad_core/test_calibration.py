@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from sklearn.metrics import roc_auc_score
+
+from ad_core.calibration import calibrate, check_decision, cross_fit
+from ad_core.config import complete
+from ad_core.data.source import Record
+from ad_core.decision import anomaly_score
+from ad_core.decision.out_of_fold import grouped_folds
+from ad_core.errors import UserError
+from ad_core.tables import make_table, select
+
+NAMES = ("shift", "noise", "copy")
+
+
+def decision_of(**changes):
+    config = complete(ConfigDict({"size": "cpu"})).decision
+    with config.unlocked():
+        config.update(changes)
+    return config
+
+
+def table_of(normal=40, abnormal=20, *, shift=3.0, seed=0, errors=()):
+    """Two scans a group; `shift` tells the classes apart, `noise` does not."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], [normal, abnormal])
+    records = [
+        Record(f"{i}.png", int(label), "good", f"part {i // 2}", "", False)
+        for i, label in enumerate(labels)
+    ]
+    values = rng.normal(size=(len(labels), 3)).astype(np.float32)
+    values[:, 0] += np.float32(shift) * labels
+    values[:, 2] = values[:, 0]
+    messages = ["it is damaged" if i in errors else "" for i in range(len(labels))]
+    values[list(errors)] = np.nan
+    return make_table(records, NAMES, values, messages)
+
+
+def test_zfn_is_the_lowest_out_of_fold_score_of_an_abnormal_image():
+    table = table_of()
+    found = calibrate(table, decision_of(), split="calibration", seed=0)
+    assert found.name == "extra_trees"
+    assert found.thresholds["zfn"].value == found.scores[table.label == 1].min()
+    assert found.thresholds["zfn"].fitted_on == {
+        "split": "calibration", "normal": 40, "abnormal": 20
+    }  # fmt: skip
+    assert found.refused == {}
+    assert 0.9 < roc_auc_score(table.label, found.scores) < 1
+    fitted = anomaly_score(found.classifier, table.values)
+    assert roc_auc_score(table.label, fitted) >= roc_auc_score(table.label, found.scores)
+    weights = dict(found.weights)
+    assert weights["shift"] > weights["noise"] and weights["copy"] == 0
+
+
+def test_the_same_table_and_seed_give_the_same_thresholds():
+    first, again = (
+        calibrate(table_of(), decision_of(), split="calibration", seed=1) for _ in range(2)
+    )
+    assert first.thresholds == again.thresholds
+    np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_unreadable_images_are_left_out_of_the_count():
+    table = table_of(errors=(0, 1, 45))
+    found = calibrate(table, decision_of(), split="calibration", seed=0)
+    assert found.thresholds["zfn"].fitted_on["normal"] == 38
+    assert found.thresholds["zfn"].fitted_on["abnormal"] == 19
+    assert len(found.scores) == 57
+
+
+def test_without_abnormal_images_one_class_decides_and_zfn_says_why_not():
+    decision = decision_of(rule="normal_quantile")
+    found = calibrate(table_of(abnormal=0), decision, split="calibration", seed=0)
+    assert found.name == "one_class"
+    assert "needs abnormal calibration images" in found.refused["zfn"]
+    assert "normal_quantile" in found.thresholds and "zfn" not in found.thresholds
+    assert found.thresholds["normal_quantile"].guarantee["n_abnormal"] == 0
+    planted = anomaly_score(found.classifier, np.full((1, 3), 9.0, np.float32))
+    assert found.thresholds["normal_quantile"].flags(planted).all()
+
+
+def test_a_rule_that_cannot_decide_names_the_one_that_can():
+    table = table_of(abnormal=0)
+    mend = r"`decision.rule` \(='zfn'\) cannot decide: .*--config\.decision\.rule=normal_quantile"
+    with pytest.raises(UserError, match=mend):
+        calibrate(table, decision_of(), split="calibration", seed=0)
+    with pytest.raises(UserError, match=mend):
+        check_decision(decision_of(), table.label, np.array(table.group), split="calibration")
+    with pytest.raises(UserError, match="'f1'.* is not among `decision.rules`"):
+        calibrate(table_of(), decision_of(rule="f1"), split="calibration", seed=0)
+
+
+def test_the_test_split_sets_no_threshold():
+    with pytest.raises(UserError, match="flatters itself"):
+        calibrate(table_of(), decision_of(), split="test", seed=0)
+
+
+def pool_and_folds(decision):
+    table = table_of(30, 18, shift=1.5)
+    folds = grouped_folds(table.label, np.array(table.group), folds=decision.folds, seed=0)
+    return table, folds
+
+
+def test_a_fold_of_a_pool_is_judged_without_its_labels_values_or_groups():
+    decision = decision_of(folds=3, classifier="logistic_regression")
+    table, folds = pool_and_folds(decision)
+    whole = cross_fit(table, decision, seed=0)
+    assert np.isfinite(whole.scores).all()
+    for fit, judge in folds:
+        groups = np.array(table.group)
+        assert not set(groups[fit]) & set(groups[judge])
+        rest = calibrate(select(table, fit), decision, split="pool", seed=0)
+        scores = anomaly_score(rest.classifier, table.values[judge])
+        np.testing.assert_array_equal(whole.scores[judge], scores)
+        for rule, threshold in rest.thresholds.items():
+            np.testing.assert_array_equal(whole.flags[rule][judge], threshold.flags(scores))
+
+
+def test_what_a_fold_holds_does_not_move_its_own_line():
+    """Another image in a fold changes its own verdict, and no other of that fold."""
+    decision = decision_of(folds=3, classifier="logistic_regression")
+    table, folds = pool_and_folds(decision)
+    whole = cross_fit(table, decision, seed=0)
+    fit, judge = folds[0]
+    values = table.values.copy()
+    values[judge[0]] = 50.0
+    moved = cross_fit(table._replace(values=values), decision, seed=0)
+    assert moved.scores[judge[0]] != whole.scores[judge[0]]
+    np.testing.assert_array_equal(moved.scores[judge[1:]], whole.scores[judge[1:]])
+    for rule, flagged in whole.flags.items():
+        np.testing.assert_array_equal(moved.flags[rule][judge[1:]], flagged[judge[1:]])
+    assert (moved.scores[fit] != whole.scores[fit]).any()
+
+
+def test_labels_exchanged_within_a_fold_leave_its_scores(monkeypatch):
+    decision = decision_of(folds=3, classifier="logistic_regression")
+    table, folds = pool_and_folds(decision)
+    # The folds are drawn by label: they are held still while labels change.
+    monkeypatch.setattr("ad_core.calibration.grouped_folds", lambda *arguments, **options: folds)
+    whole = cross_fit(table, decision, seed=0)
+    fit, judge = folds[0]
+    labels = table.label.copy()
+    labels[judge] = labels[judge][::-1]
+    assert (labels != table.label).any()
+    moved = cross_fit(table._replace(label=labels), decision, seed=0)
+    np.testing.assert_array_equal(moved.scores[judge], whole.scores[judge])
+    assert (moved.scores[fit] != whole.scores[fit]).any()
