@@ -1,4 +1,4 @@
-"""A step whose loss or weights are not finite changes nothing, and is counted."""
+"""A step whose losses or gradients are not finite changes nothing, and is counted."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -72,9 +72,8 @@ def check_skipped(metrics: Mapping[str, Any], *, step: int, max_skipped: int) ->
     if metrics["skipped_in_a_row"] < max_skipped:
         return
     names = [name for name, value in metrics.items() if not np.isfinite(value)]
-    what = f"not finite: {', '.join(names)}" if names else "losses finite, the new weights not"
     raise UserError(
         f"Training stopped at step {step}: {max_skipped} steps in a row (`train.max_skipped`) "
-        f"gave no finite update ({what}). Try a lower learning rate, "
+        f"gave no finite update (not finite: {', '.join(names)}). Try a lower learning rate, "
         "`--config.train.dtype=float32`, or a lower weight of the adversarial loss."
     )
