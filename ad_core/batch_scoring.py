@@ -20,6 +20,7 @@ from ad_core.localisation import regions
 from ad_core.measuring import Measured, measure_batches
 from ad_core.reporting.pictures import overlay, write_png
 from ad_core.scoring import INSPECT, Detector, Scores, describe, load_detector
+from ad_core.tables import printable
 from ad_core.training.progress import Progress
 from ad_core.training.stop import Stop
 from ad_core.types import Batch
@@ -146,18 +147,18 @@ def _rows(
     detector: Detector, source: FileSource, batch: Batch, errors: dict[int, str], scores: Scores
 ) -> list[dict[str, Any]]:
     """One row for each image of the batch, read or not; none for padding."""
-    reasons = detector.explain(np.nan_to_num(scores.statistics))
+    reasons = detector.explain(scores.statistics)
     localisation, scale = detector.parts.config.localisation, detector.parts.scale
     rows = []
     for place, index in enumerate(np.asarray(batch.index).tolist()):
         if index < 0:
             continue
         row = dict.fromkeys(SCHEMA.names, None) | {
-            "path": source.paths[index],
+            "path": printable(source.paths[index]),
             "threshold": detector.threshold.value,
         }
         if index in errors:
-            row |= {"status": "error", "error": errors[index], "decision": INSPECT}
+            row |= {"status": "error", "error": printable(errors[index]), "decision": INSPECT}
         else:
             width, height = source.sizes[index]
             found = regions(

@@ -32,6 +32,7 @@ from ad_core.types import TrainState
 from ad_core.workdir import write_json
 
 FORMAT = 1  # of the detector's files
+FILES = ("detector.json", "parameters.npz", "normals.npz", "classifier.skops", "threshold.json")
 NORMAL, INSPECT = "normal", "inspect"
 
 
@@ -183,7 +184,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
             "versions": dict(versions),
         },
     )
-    hashes = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+    hashes = {name: _sha256(partial / name) for name in FILES}
     write_json(partial / "MANIFEST.json", hashes)
     _replace(partial, directory)
 
@@ -247,9 +248,16 @@ def _check_manifest(directory: Path) -> None:
             f"`--detector` (={directory}): no detector there (MANIFEST.json is missing); "
             "give the `detector` folder of a workdir."
         )
-    for name, digest in json.loads(manifest.read_text()).items():
+    try:
+        digests = json.loads(manifest.read_text())
+        unlisted = [name for name in FILES if name not in digests]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{manifest} is damaged ({error}); calibrate again.") from error
+    if unlisted:
+        raise UserError(f"{manifest} lacks {', '.join(unlisted)}; calibrate again.")
+    for name in FILES:
         path = directory / name
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or _sha256(path) != digests[name]:
             state = "is missing" if not path.is_file() else "was changed or damaged"
             raise UserError(f"Detector file {path} {state}; calibrate again or restore a copy.")
 

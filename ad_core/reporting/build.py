@@ -14,6 +14,7 @@ from ad_core.decision import important_statistics
 from ad_core.reporting.pictures import triptych
 from ad_core.reporting.report import Example, Report, write_report
 from ad_core.scoring import Detector
+from ad_core.tables import printable
 from ad_core.training.writers import read_metrics
 from ad_core.workdir import Workdir
 
@@ -93,7 +94,7 @@ def _examples(
     drawn = detector.score(images)
     return [
         Example(
-            path=source.records[int(judgement.indices[row])].path,
+            path=printable(source.records[int(judgement.indices[row])].path),
             defect=judgement.defects[row],
             score=float(judgement.scores[row]),
             picture=triptych(
@@ -110,7 +111,9 @@ def _curves(workdir: Workdir) -> dict[str, tuple[list[float], list[float]]]:
     names = [name for group in CURVES for name in group]
     curves = {}
     for name in names:
-        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        points = [
+            (float(row["step"]), float(row[name])) for row in rows if row.get(name) is not None
+        ]
         if points:
             curves[name] = tuple(list(column) for column in zip(*points, strict=True))
     return curves

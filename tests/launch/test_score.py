@@ -1,0 +1,309 @@
+import csv
+import json
+import os
+import pickle
+import shutil
+import struct
+import zlib
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from PIL import Image
+
+from ad_core.batch_scoring import score_files
+from ad_core.data.folder import FileSource, list_images
+from ad_core.errors import UserError
+from ad_core.measuring import Measured
+from ad_core.scoring import load_detector
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
+
+
+@pytest.fixture(scope="module")
+def detector(workdir):
+    return load_detector(workdir / "detector", batch_size=8)
+
+
+def noise(*shape, top=255, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(0, top + 1, shape).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """Files of several sizes, depths, colours, formats and folders."""
+    root = tmp_path_factory.mktemp("sound")
+    (root / "a" / "b").mkdir(parents=True)
+    Image.fromarray(noise(32, 32)).save(root / "grey.png")
+    Image.fromarray(noise(50, 71, 3, seed=1)).save(root / "a" / "colour.png")
+    Image.fromarray(noise(45, 33, 3, seed=2)).save(root / "a" / "b" / "photo.jpg")
+    halves = np.repeat(np.uint8([[0, 255]]), 40, axis=1)
+    Image.fromarray(np.repeat(halves, 51, axis=0)).save(root / "a" / "halves.png")
+    Image.fromarray(noise(64, 20, top=65535, dtype=np.uint16, seed=3)).save(root / "deep.png")
+    tifffile.imwrite(root / "a" / "deep.tif", noise(20, 90, top=65535, dtype=np.uint16, seed=4))
+    for name in ("=cmd.png", "+x.png", "-y.png", "@z.png", NOT_UTF8):
+        Image.fromarray(noise(40, 40, seed=len(name))).save(root / name)
+    return root
+
+
+def huge_png():
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def damaged(sound, tmp_path_factory):
+    """(root, names of the damaged files): they lie among the sound ones."""
+    root = shutil.copytree(sound, tmp_path_factory.mktemp("damaged") / "images")
+    whole = (root / "a" / "colour.png").read_bytes()
+    photo = (root / "a" / "b" / "photo.jpg").read_bytes()
+    contents = {
+        "cut.png": whole[: len(whole) // 2],
+        "empty.png": b"",
+        "text.png": b"no image at all\n",
+        "huge.png": huge_png(),
+        "a/broken.jpg": photo[: len(photo) // 3],
+        "a/flipped.png": whole[:200] + bytes([whole[200] ^ 255]) + whole[201:],
+    }
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    Image.fromarray(noise(1, 1)).save(root / "dot.png")
+    floats = np.ones((20, 20), np.float32)
+    floats[3, 4] = np.nan
+    tifffile.imwrite(root / "nan.tif", floats)
+    return root, {*contents, "dot.png", "nan.tif"}
+
+
+@pytest.fixture(scope="module")
+def scored(launch, workdir, damaged, tmp_path_factory):
+    """(status, output folder) of scoring the folder with damaged files, maps included."""
+    output = tmp_path_factory.mktemp("scored") / "out"
+    status = launch(
+        "score",
+        f"--detector={workdir / 'detector'}",
+        f"--input={damaged[0]}",
+        f"--output={output}",
+        "--batch_size=8",
+        "--maps",
+    )
+    return status, output
+
+
+def rows_of(output):
+    return pq.read_table(output / "scores.parquet").to_pylist()
+
+
+def printed(name):
+    return name.replace("\udce9", r"\xe9")
+
+
+def test_every_file_has_a_row_and_nothing_damaged_is_normal(damaged, scored):
+    root, names = damaged
+    status, output = scored
+    rows = {row["path"]: row for row in rows_of(output)}
+    assert status == 3
+    assert list(rows) == [printed(name) for name in list_images(root)]
+    assert {path for path, row in rows.items() if row["status"] == "error"} == names
+    for name in names:
+        assert rows[name]["decision"] == "inspect"
+        assert rows[name]["score"] is None and name.rpartition("/")[2] in rows[name]["error"]
+    for name in set(rows) - names:
+        assert rows[name]["error"] is None and np.isfinite(rows[name]["score"])
+        flagged = rows[name]["score"] >= rows[name]["threshold"]
+        assert rows[name]["decision"] == ("inspect" if flagged else "normal")
+        assert len(rows[name]["statistics"].split()) == 3
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["counts"]["images"] == len(rows)
+    assert summary["counts"]["error"] == len(names)
+    assert summary["counts"]["normal"] + summary["counts"]["inspect"] == len(rows)
+    assert set(summary["seconds"]) == {"total", "decode", "device", "write"}
+
+
+def test_the_csv_says_the_same_and_no_cell_is_a_formula(scored):
+    _, output = scored
+    with (output / "scores.csv").open(newline="", encoding="utf-8") as file:
+        cells = list(csv.DictReader(file))
+    rows = rows_of(output)
+    assert [cell["path"].removeprefix("'") for cell in cells] == [row["path"] for row in rows]
+    guarded = {cell["path"] for cell in cells if cell["path"].startswith("'")}
+    assert guarded == {"'=cmd.png", "'+x.png", "'-y.png", "'@z.png"}
+    for cell, row in zip(cells, rows, strict=True):
+        assert not any(cell[name].startswith(("=", "+", "@")) for name in cell)
+        assert (float(cell["score"]) if cell["score"] else None) == row["score"]
+        assert cell["decision"] == row["decision"]
+
+
+def test_regions_lie_inside_the_files_pixels(damaged, scored):
+    root, names = damaged
+    found = 0
+    for row in rows_of(scored[1]):
+        if row["path"] in names or "\\" in row["path"]:
+            continue
+        with Image.open(root / row["path"]) as image:
+            width, height = image.size
+        for region in json.loads(row["regions"]):
+            assert 0 <= region["x"] < region["x"] + region["width"] <= width
+            assert 0 <= region["y"] < region["y"] + region["height"] <= height
+            found += 1
+    assert found
+
+
+def test_there_is_a_map_of_every_image_that_could_be_read(damaged, scored):
+    root, names = damaged
+    maps = scored[1] / "maps"
+    written = {path.relative_to(maps).as_posix() for path in maps.rglob("*.png")}
+    assert written == {f"{name}.png" for name in list_images(root) if name not in names}
+    with Image.open(maps / "a" / "colour.png.png") as image:
+        assert image.size == (32, 32)
+
+
+# The eight devices of the tests make 8, 8 and 16 of them.
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+def test_scores_are_the_detectors_whatever_the_batch(
+    workdir, detector, sound, tmp_path, batch_size
+):
+    files = FileSource(sound, list_images(sound), detector.parts.config.data)
+    images = np.stack([files.image(i) for i in range(len(files))])
+    summary = score_files(workdir / "detector", sound, tmp_path / "out", batch_size=batch_size)
+    assert summary["counts"]["error"] == 0
+    scores = [row["score"] for row in rows_of(tmp_path / "out")]
+    assert scores == detector.score(images).score.tolist()
+    alone = np.concatenate([detector.score(image[None]).score for image in images])
+    assert scores == alone.tolist()
+
+
+def test_a_clean_folder_ends_with_status_0_and_needs_no_other_program(
+    launch, workdir, sound, tmp_path, capsys
+):
+    argv = (f"--detector={workdir / 'detector'}", f"--input={sound}", f"--output={tmp_path}")
+    assert launch("score", *argv, "--batch_size=8") == 0
+    assert "11 images: " in capsys.readouterr().out
+
+
+def test_mixed_sizes_compile_once(detector, sound):
+    files = FileSource(sound, list_images(sound), detector.parts.config.data)
+    for count in (1, 8, 11, 3):
+        detector.score(np.stack([files.image(i) for i in range(count)]))
+    assert detector.measurer.compilations() == 1
+    assert len(detector.score(np.zeros((0, 32, 32, 1), np.float32)).score) == 0
+
+
+def test_a_statistic_that_is_not_finite_is_inspected(detector):
+    sane = detector.score(np.zeros((1, 32, 32, 1), np.float32))
+    statistics = np.repeat(sane.statistics, 4, axis=0)
+    statistics[1, 0], statistics[2, 3], statistics[3, -1] = np.nan, np.inf, -np.inf
+    image = np.repeat(sane.reconstruction, 4, axis=0)
+    scores = detector.decide(Measured(statistics, image[..., 0], image))
+    assert np.isfinite(scores.score).tolist() == [True, False, False, False]
+    assert scores.decision[1:].tolist() == ["inspect"] * 3
+    assert scores.decision[0] == sane.decision[0]
+    reasons = detector.explain(statistics)
+    for row, column in ((1, 0), (2, 3), (3, -1)):
+        weight = dict(important(detector))[detector.names[column]]
+        assert detector.names[column] in reasons[row] or not weight
+
+
+def important(detector):
+    from ad_core.decision import important_statistics
+
+    return important_statistics(detector.parts.classifier, detector.names)
+
+
+def test_a_manifest_is_scored_in_its_order(workdir, sound, tmp_path):
+    manifest = sound.parent / f"{sound.name}.csv"
+    names = [f"{sound.name}/grey.png", f"{sound.name}/a/colour.png", f"{sound.name}/gone.png"]
+    manifest.write_text("path,note\n" + "".join(f"{name},x\n" for name in names))
+    summary = score_files(workdir / "detector", manifest, tmp_path, batch_size=8)
+    rows = rows_of(tmp_path)
+    assert [row["path"] for row in rows] == names
+    assert [row["status"] for row in rows] == ["ok", "ok", "error"]
+    assert rows[2]["decision"] == "inspect" and summary["counts"]["error"] == 1
+
+
+def test_a_manifest_that_leaves_its_folder_is_refused(launch, workdir, sound, tmp_path, capsys):
+    (tmp_path / "list.csv").write_text("path\n../grey.png\n")
+    argv = (f"--detector={workdir / 'detector'}", f"--input={tmp_path / 'list.csv'}")
+    assert launch("score", *argv, f"--output={tmp_path / 'out'}") == 2
+    error = capsys.readouterr().err
+    assert "line 2" in error and "leads out of" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "`--detector` is missing"),
+        (("detector",), "`--input` is missing"),
+        (("detector", "input"), "`--output` is missing"),
+        (("input", "input as detector", "output"), "no detector there"),
+        (("detector", "output", "no input"), "must be a folder of images, or a CSV file"),
+    ],
+)
+def test_a_wrong_flag_is_one_message(launch, workdir, sound, tmp_path, capsys, given, message):
+    flags = {
+        "detector": f"--detector={workdir / 'detector'}",
+        "input as detector": f"--detector={sound}",
+        "input": f"--input={sound}",
+        "no input": f"--input={tmp_path / 'nowhere'}",
+        "output": f"--output={tmp_path / 'out'}",
+    }
+    assert launch("score", *(flags[name] for name in given)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def flip_a_byte(folder):
+    content = bytearray((folder / "parameters.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "parameters.npz").write_bytes(content)
+
+
+def put_a_pickle(folder):
+    (folder / "classifier.skops").write_bytes(pickle.dumps({"not": "a classifier"}))
+
+
+def raise_the_threshold(folder):
+    text = (folder / "threshold.json").read_text().replace("0.", "9.")
+    (folder / "threshold.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (flip_a_byte, r"parameters\.npz was changed or damaged"),
+        (put_a_pickle, r"classifier\.skops was changed or damaged"),
+        (raise_the_threshold, r"threshold\.json was changed or damaged"),
+        (lambda folder: (folder / "normals.npz").unlink(), r"normals\.npz is missing"),
+        (lambda folder: (folder / "MANIFEST.json").unlink(), r"MANIFEST\.json is missing"),
+        (lambda folder: (folder / "MANIFEST.json").write_text("{"), r"MANIFEST\.json is damaged"),
+        (lambda folder: (folder / "MANIFEST.json").write_text("{}"), r"MANIFEST\.json lacks"),
+    ],
+)
+def test_a_detector_that_was_changed_is_refused(workdir, tmp_path, spoil, message):
+    folder = shutil.copytree(workdir / "detector", tmp_path / "detector")
+    spoil(folder)
+    with pytest.raises(UserError, match=message):
+        load_detector(folder)
+
+
+def test_a_pickle_with_a_manifest_of_its_own_is_refused_too(workdir, tmp_path):
+    import hashlib
+
+    folder = shutil.copytree(workdir / "detector", tmp_path / "detector")
+    put_a_pickle(folder)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    digest = hashlib.sha256((folder / "classifier.skops").read_bytes()).hexdigest()
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest | {"classifier.skops": digest}))
+    with pytest.raises(UserError, match="a pickle is never loaded"):
+        load_detector(folder)
+
+
+def test_images_of_another_shape_are_refused(detector):
+    with pytest.raises(UserError, match=r"shape \(2, 16, 16, 1\)\) must be .*\(32, 32, 1\)"):
+        detector.score(np.zeros((2, 16, 16, 1), np.float32))
