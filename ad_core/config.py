@@ -34,7 +34,7 @@ def defaults(size: str) -> ConfigDict:
     config.method = METHOD
     config.data = _data(small)
     config.train = _train(small)
-    config.statistics = ConfigDict({"names": ("default",)})
+    config.statistics = ConfigDict({"names": ("all",)})
     config.decision = _decision()
     config.localisation = ConfigDict(
         {
@@ -64,7 +64,7 @@ def _data(small: bool) -> ConfigDict:
             "max_bytes": 500_000_000,
             "min_side": 8,
             # Only ad_core.data.phantom reads these.
-            "phantom": {"kind": "retina_oct", "seed": 0, "normal": 300, "abnormal": 150},
+            "phantom": {"kind": "retina_oct", "seed": 0, "normal": 600, "abnormal": 300},
         }
     )
 
@@ -72,13 +72,13 @@ def _data(small: bool) -> ConfigDict:
 def _train(small: bool) -> ConfigDict:
     return ConfigDict(
         {
-            "steps": 800 if small else 20_000,
-            "batch_size": 16 if small else 64,
+            "steps": 300 if small else 20_000,
+            "batch_size": 8 if small else 64,
             "partition": "jit",  # jit | pmap
             "dtype": "float32",  # compute; parameters and losses stay float32. Or bfloat16
             "log_every": 20,
-            "image_every": 200 if small else 2_000,
-            "checkpoint_every": 200 if small else 1_000,
+            "image_every": 100 if small else 2_000,
+            "checkpoint_every": 100 if small else 1_000,
             "keep": 3,  # checkpoints
             "epoch_steps": 100,  # steps an epoch; the main job sets it from the training split
             "max_skipped": 20,  # steps in a row with a non-finite loss before the run stops

@@ -32,4 +32,6 @@ def get_config(variant: str = "") -> ConfigDict:
         "protocol": "folders",
         "augment": "hflip",
     }
+    if phantom and config.size == "cpu":
+        config.train = {"steps": 600}
     return config

@@ -45,8 +45,8 @@ def defaults(size: str) -> ConfigDict:
             "lambda_max": 1e4,
             # The discriminator trains from the first step; from disc_start on it enters the
             # generator's loss.
-            "disc_start": 400 if small else 7_500,
-            "disc_ramp": 200 if small else 2_500,  # steps from 0 to disc_weight
+            "disc_start": 150 if small else 7_500,
+            "disc_ramp": 100 if small else 2_500,  # steps from 0 to disc_weight
             "ema": 0.999,  # of the generator's weights, warmed up
             "optimiser": optimiser,
             "disc_optimiser": optimiser.copy_and_resolve_references(),

@@ -102,8 +102,8 @@ def make_train_step(
             extra=extra,
         )
         norms = {
-            "gradient_norm": optax.global_norm(gradient),
-            "disc_gradient_norm": optax.global_norm(judge_gradient),
+            "gradient_norm": optax.tree.norm(gradient),
+            "disc_gradient_norm": optax.tree.norm(judge_gradient),
         }
         return state, {**metrics, **codebook_metrics, **norms, "adaptive_weight": adaptive}
 
