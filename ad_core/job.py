@@ -22,7 +22,7 @@ from ad_core.localisation import MapScale, fit_scale
 from ad_core.measuring import Measured, Measurer, make_measurer, measure_batches
 from ad_core.registry import resolve
 from ad_core.scoring import Parts, load_parts, save_detector
-from ad_core.statistics import Context, expand, learn_context
+from ad_core.statistics import Context, check_names, expand, learn_context
 from ad_core.tables import StatisticsTable, make_table, read_table, write_table
 from ad_core.training.loop import train
 from ad_core.training.progress import Progress
@@ -91,6 +91,7 @@ def run_training(job: Job) -> tuple[Reconstructor, TrainState]:
     """Trains, or resumes, or finds the training finished; the reconstructor and its state."""
     config, train_config = job.config, job.config.train
     reconstructor = resolve(config.method).make(config)
+    _check_statistics(config, reconstructor)
     batches = train_batches(
         job.source,
         job.splits["train"],
@@ -179,13 +180,24 @@ def choose_statistics(
 
     Raises UserError on an unknown name, or one that needs what the reconstructor has not.
     """
+    given = _given(config, reconstructor, state)
+    names = tuple(config.statistics.names)
+    return expand(names, losses=tuple(given.losses), maps=tuple(given.maps), context=context)
+
+
+def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
+    """Refuses, before anything is trained, a name that no statistic has; UserError."""
+    size, channels = config.data.image_size, config.data.channels
+    state = jax.eval_shape(lambda: reconstructor.init(jax.random.key(0), (size, size, channels)))
+    given = _given(config, reconstructor, inference_state(state))
+    check_names(config.statistics.names, losses=tuple(given.losses), maps=tuple(given.maps))
+
+
+def _given(config: ConfigDict, reconstructor: Reconstructor, state: TrainState) -> Reconstruction:
+    """The reconstruction of one image, as shapes."""
     size, channels = config.data.image_size, config.data.channels
     image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
-    shape: Reconstruction = jax.eval_shape(
-        reconstructor.reconstruct, state, image, jax.random.key(0)
-    )
-    names = tuple(config.statistics.names)
-    return expand(names, losses=tuple(shape.losses), maps=tuple(shape.maps), context=context)
+    return jax.eval_shape(reconstructor.reconstruct, state, image, jax.random.key(0))
 
 
 def _learn_context(job: Job, reconstructor: Reconstructor, state: TrainState) -> Context:

@@ -45,6 +45,12 @@ class Workdir(NamedTuple):
         """Seconds and images of each stage, kept from one command to the next."""
         return self.root / "timing.json"
 
+    @property
+    def in_use(self) -> bool:
+        """Whether anything here was made with the configuration: a mistake in it makes nothing."""
+        made = (*self.checkpoints.glob("[0-9]*"), *(self.root / "statistics").glob("*.parquet"))
+        return bool(made) or self.detector.exists()
+
     def statistics(self, split: str) -> Path:
         """The table of one split."""
         return self.root / "statistics" / f"{split}.parquet"
@@ -58,13 +64,14 @@ def claim(root: str | Path, config: ConfigDict, *, free: tuple[str, ...] = ()) -
         free: sections that may differ from those the workdir was made with; they are renewed.
 
     Raises:
-        UserError: the workdir was made with another configuration (names the differing keys),
+        UserError: what the workdir holds was made with another configuration (names the differing
+            keys),
             or cannot be written.
     """
     workdir = Workdir(Path(root))
     try:
         workdir.root.mkdir(parents=True, exist_ok=True)
-        if workdir.config.exists():
+        if workdir.config.exists() and workdir.in_use:
             _refuse_another(workdir, config, free)
         write_json(workdir.config, json.loads(to_json(config)))
     except OSError as error:

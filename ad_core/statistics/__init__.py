@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
-from ad_core.statistics.table import Available, expand, names, table
+from ad_core.statistics.table import Available, check_names, expand, names, table
 from ad_core.statistics.windows import WindowSettings
 from ad_core.types import Reconstruction
 
@@ -14,6 +14,7 @@ __all__ = [
     "Available",
     "Context",
     "WindowSettings",
+    "check_names",
     "compute",
     "expand",
     "learn_context",

@@ -188,6 +188,17 @@ def expand(
     return tuple(chosen)
 
 
+def check_names(
+    names_or_groups: tuple[str, ...], *, losses: tuple[str, ...], maps: tuple[str, ...]
+) -> None:
+    """Refuses what `expand` would refuse whatever is yet to be learnt from normals; UserError."""
+    available = Available(losses, maps, Context._fields)
+    lines = table(available)
+    for item in names_or_groups:
+        if item not in GROUPS:
+            _refuse(item, lines, available)
+
+
 def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> None:
     if name not in lines:
         raise UserError(

@@ -23,8 +23,16 @@ def test_a_workdir_is_made_once_and_taken_again_by_the_same_configuration(tmp_pa
     assert workdir.config.read_bytes() == before
 
 
-def test_another_configuration_is_refused_with_every_key_that_differs(tmp_path):
+def test_a_configuration_that_made_nothing_gives_way(tmp_path):
+    claim(tmp_path, config_of(**{"reconstructor.codes": 1}))
     workdir = claim(tmp_path, config_of())
+    assert json.loads(workdir.config.read_text())["reconstructor"]["codes"] > 1
+
+
+@pytest.mark.parametrize("made", ["checkpoints/000004", "statistics/test.parquet", "detector"])
+def test_another_configuration_is_refused_with_every_key_that_differs(tmp_path, made):
+    workdir = claim(tmp_path, config_of())
+    (tmp_path / made).mkdir(parents=True)
     before = workdir.config.read_bytes()
     with pytest.raises(UserError, match=r"train\.steps was 300, now 4") as refused:
         claim(tmp_path, config_of(**{"seed": 1, "train.steps": 4}))
@@ -34,6 +42,7 @@ def test_another_configuration_is_refused_with_every_key_that_differs(tmp_path):
 
 def test_a_free_section_may_differ_and_is_renewed(tmp_path):
     claim(tmp_path, config_of())
+    (tmp_path / "detector").mkdir()
     other = config_of(**{"decision.rule": "accuracy"})
     workdir = claim(tmp_path, other, free=("decision",))
     assert json.loads(workdir.config.read_text())["decision"]["rule"] == "accuracy"

@@ -126,6 +126,26 @@ def test_another_configuration_is_refused_by_the_key_that_differs(
     assert (workdir / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("statistics.names=ssmi", "Unknown statistic 'ssmi'"),
+        ("reconstructor.adversarial=x", "`reconstructor.adversarial` (='x') must be one of"),
+        ("data.calibration.abnormal=0", "cannot decide: Rule 'zfn' needs abnormal"),
+    ],
+)
+def test_a_mistake_is_told_before_training_and_the_workdir_stays_free(
+    launch, job_arguments, tmp_path, capsys, mistake, message
+):
+    argv = (*job_arguments, f"--workdir={tmp_path / 'run'}", f"--config.{mistake}")
+    assert launch("train", *argv) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert launch("train", *argv, "--config.statistics.names=still_unknown") == 2
+    assert "another configuration" not in capsys.readouterr().err
+
+
 def test_a_second_run_is_refused_while_the_first_holds_the_workdir(
     launch, job_arguments, workdir, capsys
 ):
