@@ -1,6 +1,6 @@
 """VQGAN's training step and reconstruction: JAX against the same network in PyTorch.
 
-    python benchmarks/vqgan.py --torch-python=PATH [--size=cpu|accelerator --batch=8 --steps=20]
+    python benchmarks/vqgan.py --torch_python=PATH [--size=cpu|accelerator --batch=8 --steps=20]
 
 PATH is an interpreter that has PyTorch and NumPy; it runs torch_vqgan.py and waits while JAX is
 timed. First both run one batch from the same weights and must agree. Then rounds alternate, and
