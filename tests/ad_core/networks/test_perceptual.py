@@ -47,7 +47,8 @@ def test_distance_equals_scipys(weights):
     a, b = jnp.asarray(rng.uniform(-1, 1, (2, 1, 32, 32, 1)), jnp.float32)
     arrays = {name: jnp.asarray(x) for name, x in weights.items()}
     expected = 0.0
-    for f, g in zip(by_scipy(weights, np.asarray(a[0])), by_scipy(weights, np.asarray(b[0])), strict=True):
+    theirs = [by_scipy(weights, np.asarray(image[0])) for image in (a, b)]
+    for f, g in zip(*theirs, strict=True):
         f, g = (v / np.sqrt((v**2).sum(0) + 1e-10) for v in (f, g))
         expected += ((f - g) ** 2).sum(0).mean()
     np.testing.assert_allclose(perceptual.distance(arrays, a, b)[0], expected, rtol=1e-4)
