@@ -185,4 +185,4 @@ def test_a_script_runs_from_anywhere_without_a_traceback(tmp_path, argv, code, o
     assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr.count("\n") == 1
     if "--help" in argv:
-        assert "--workdir" in done.stdout and "--config.train.steps=800" in done.stdout
+        assert "--workdir" in done.stdout and "--config.train.steps=" in done.stdout

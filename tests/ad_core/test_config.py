@@ -58,10 +58,10 @@ def test_a_text_that_is_no_config_is_refused(text):
 
 
 def test_differences_are_the_keys_and_both_values():
-    a = complete(recipe(train={"steps": 5}))
+    a = complete(recipe(train={"steps": 5}, statistics={"names": ("all",)}))
     b = complete(recipe(train={"steps": 6}, statistics={"names": ("mse", "ssim")}))
     assert differences(a, b) == {
-        "statistics.names": (["default"], ["mse", "ssim"]),
+        "statistics.names": (["all"], ["mse", "ssim"]),
         "train.steps": (5, 6),
     }
     assert differences(a, from_json(to_json(a))) == {}
