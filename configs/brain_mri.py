@@ -6,7 +6,9 @@ Data: in data/brain_mri or --config.data.root=, as train/good, train/tumor, test
     About 46 images are near-copies of another one; keep such pairs in one folder.
 Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
 Variants: accelerator (default), cpu.
-Measured: not measured yet.
+Measured: size cpu, oracle figures in %, more in README.md:
+    cyclegan_ad AUC 83.9 ± 3.2 (2 seeds);
+    folders AUC 76.1 ± 0.0 (1 seed).
 """
 
 from ml_collections import ConfigDict

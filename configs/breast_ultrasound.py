@@ -8,7 +8,9 @@ Data: in data/breast_ultrasound or --config.data.root=, as train/good, train/ben
     Some images carry text and calipers, and some are near-copies of another one.
 Command: python launch/train.py --config=configs/breast_ultrasound.py --workdir=runs/breast
 Variants: accelerator (default), cpu.
-Measured: not measured yet.
+Measured: size cpu, oracle figures in %, more in README.md:
+    cyclegan_ad AUC 88.1 ± 4.1 (2 seeds);
+    folders AUC 78.5 ± 0.0 (1 seed).
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,9 @@ Data: in data/magnetic_tile or --config.data.root=, as train/good, train/<defect
     folder. Crops differ much in size and shape; defects are small and of low contrast.
 Command: python launch/train.py --config=configs/magnetic_tile.py --workdir=runs/magnetic_tile
 Variants: accelerator (default), cpu.
-Measured: not measured yet.
+Measured: size cpu, oracle figures in %, more in README.md:
+    cyclegan_ad AUC 65.8 ± 0.0 (1 seed);
+    folders AUC 54.7 ± 0.0 (1 seed).
 """
 
 from ml_collections import ConfigDict

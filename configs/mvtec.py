@@ -5,7 +5,9 @@ Licence: CC BY-NC-SA 4.0, not for commercial use.
 Data: the unpacked archive as data/mvtec, or one category at --config.data.root=.
 Command: python launch/train.py --config=configs/mvtec.py:transistor --workdir=runs/transistor
 Variants: the category, then accelerator (default) or cpu: mvtec.py:screw,cpu.
-Measured: not measured yet.
+Measured: transistor, size cpu, oracle figures in %, more in README.md:
+    cyclegan_ad AUC 94.6 ± 1.3 (2 seeds);
+    folders AUC 83.2 ± 0.0 (1 seed).
 """
 
 from ml_collections import ConfigDict

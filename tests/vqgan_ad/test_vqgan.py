@@ -199,6 +199,7 @@ def test_reconstruction_keeps_its_contract(poster, image, key):
     np.testing.assert_allclose(alone.image, drawn.image[2:3], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_option_learns_a_batch_by_heart(image, key):
     adam = {"name": "adam", "lr": 3e-3}
     config = tiny(
