@@ -34,7 +34,7 @@ def defaults(size: str) -> ConfigDict:
     config.method = METHOD
     config.data = _data(small)
     config.train = _train(small)
-    config.statistics = ConfigDict({"names": ("all",)})
+    config.statistics = _statistics()
     config.decision = _decision()
     config.localisation = ConfigDict(
         {
@@ -82,6 +82,24 @@ def _train(small: bool) -> ConfigDict:
             "keep": 3,  # checkpoints
             "epoch_steps": 100,  # steps an epoch; the main job sets it from the training split
             "max_skipped": 20,  # steps in a row with a non-finite loss before the run stops
+        }
+    )
+
+
+def _statistics() -> ConfigDict:
+    return ConfigDict(
+        {
+            "names": ("all",),  # of statistics and groups
+            # How the worst windows are searched: ad_core.statistics.WindowSettings.
+            "windows": {
+                "blocks": 64,  # along the shorter side
+                "peaks": 100,  # highest blocks around which windows are tried
+                "scales": (1, 4, 7, 10, 13, 16),  # sides in blocks
+                "smallest": 7,  # side in pixels
+                "worst": 15,  # windows kept
+                "rank_power": 0.0,  # 0 ranks by the sum of |x - x̂|, 1 by its mean
+                "side": 32,  # to which a kept window is brought, in pixels
+            },
         }
     )
 

@@ -22,7 +22,14 @@ from ad_core.localisation import MapScale, fit_scale
 from ad_core.measuring import Measured, Measurer, make_measurer, measure_batches
 from ad_core.registry import resolve
 from ad_core.scoring import Parts, load_parts, save_detector
-from ad_core.statistics import Context, check_names, expand, learn_context
+from ad_core.statistics import (
+    Context,
+    WindowSettings,
+    check_names,
+    expand,
+    learn_context,
+    usable_scales,
+)
 from ad_core.tables import StatisticsTable, make_table, read_table, write_table
 from ad_core.training.loop import train
 from ad_core.training.progress import Progress
@@ -186,11 +193,12 @@ def choose_statistics(
 
 
 def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
-    """Refuses, before anything is trained, a name that no statistic has; UserError."""
+    """Refuses, before anything is trained, unknown names and windows that no image holds."""
     size, channels = config.data.image_size, config.data.channels
     state = jax.eval_shape(lambda: reconstructor.init(jax.random.key(0), (size, size, channels)))
     given = _given(config, reconstructor, inference_state(state))
     check_names(config.statistics.names, losses=tuple(given.losses), maps=tuple(given.maps))
+    usable_scales(WindowSettings(**config.statistics.windows), size, size)
 
 
 def _given(config: ConfigDict, reconstructor: Reconstructor, state: TrainState) -> Reconstruction:
@@ -227,6 +235,7 @@ def _measurer(
         jax.device_put(state),
         names=names,
         context=context,
+        windows=WindowSettings(**config.statistics.windows),
         sigma_px=config.localisation.sigma * config.data.image_size,
         batch_size=config.score.batch_size,
     )

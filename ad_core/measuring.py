@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.localisation import anomaly_map
-from ad_core.statistics import Context, compute
+from ad_core.statistics import Context, WindowSettings, compute
 from ad_core.training.partition import infer, make_mesh
 from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
 
@@ -46,6 +46,7 @@ def make_measurer(
     *,
     names: tuple[str, ...],
     context: Context | None,
+    windows: WindowSettings,
     sigma_px: float,
     batch_size: int,
 ) -> Measurer:
@@ -61,7 +62,7 @@ def make_measurer(
     ) -> tuple[Array, Array, Array]:
         state, context = given
         drawn = reconstructor.reconstruct(state, image, key)
-        statistics = compute(names, image, drawn, context) if names else {}
+        statistics = compute(names, image, drawn, context, windows=windows) if names else {}
         columns = [statistics[name] for name in names]
         stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
         return stacked, anomaly_map(image, drawn.image, sigma_px=sigma_px), drawn.image

@@ -27,7 +27,7 @@ from ad_core.errors import UserError
 from ad_core.localisation import MapScale
 from ad_core.measuring import Measured, Measurer, make_measurer
 from ad_core.registry import resolve
-from ad_core.statistics import Context
+from ad_core.statistics import Context, WindowSettings
 from ad_core.types import TrainState
 from ad_core.workdir import write_json
 
@@ -84,6 +84,7 @@ class Detector:
             jax.tree.map(jnp.asarray, parts.state),
             names=parts.names,
             context=jax.tree.map(jnp.asarray, parts.context),
+            windows=WindowSettings(**parts.config.statistics.windows),
             sigma_px=parts.config.localisation.sigma * data.image_size,
             batch_size=batch_size,
         )

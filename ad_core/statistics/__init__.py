@@ -7,7 +7,7 @@ from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
 from ad_core.statistics.table import Available, check_names, expand, names, table
-from ad_core.statistics.windows import WindowSettings
+from ad_core.statistics.windows import WindowSettings, usable_scales
 from ad_core.types import Reconstruction
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "expand",
     "learn_context",
     "names",
+    "usable_scales",
 ]
 
 

@@ -43,6 +43,18 @@ class WindowSettings:
     rank_power: float = 0.0
     side: int = 32
 
+    def __post_init__(self) -> None:
+        """Raises UserError on a value that no search can use."""
+        for name in ("blocks", "peaks", "worst", "side", "smallest"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"`statistics.windows.{name}` (={getattr(self, name)}) must be 1 or more."
+                )
+        if not self.scales or min(self.scales) < 1:
+            raise UserError(
+                f"`statistics.windows.scales` (={self.scales}) must be numbers of blocks, from 1."
+            )
+
 
 class Windows(NamedTuple):
     """Square windows of each image, the worst first. In blocks of `block_side` pixels.

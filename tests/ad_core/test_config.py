@@ -3,6 +3,7 @@ from ml_collections import ConfigDict
 
 from ad_core.config import complete, defaults, differences, flat, from_json, load_recipe, to_json
 from ad_core.errors import UserError
+from ad_core.statistics import WindowSettings
 
 
 def recipe(**values):
@@ -121,3 +122,9 @@ def test_a_resolved_config_is_a_recipe_too(tmp_path):
     config = complete(recipe(seed=3))
     (tmp_path / "config.json").write_text(to_json(config))
     assert load_recipe(f"{tmp_path}/config.json").to_dict() == config.to_dict()
+
+
+def test_windows_of_the_config_are_those_of_the_statistics():
+    windows = from_json(to_json(complete(recipe()))).statistics.windows
+    assert WindowSettings(**windows) == WindowSettings()
+    assert hash(WindowSettings(**windows)) == hash(WindowSettings())

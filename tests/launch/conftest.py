@@ -4,6 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import grain  # noqa: F401 (defines flags of its own when first imported; a test keeps them)
 import jax
 import pytest
 from absl import flags

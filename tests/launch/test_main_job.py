@@ -130,6 +130,8 @@ def test_another_configuration_is_refused_by_the_key_that_differs(
     ("mistake", "message"),
     [
         ("statistics.names=ssmi", "Unknown statistic 'ssmi'"),
+        ("statistics.windows.worst=0", "`statistics.windows.worst` (=0) must be 1 or more"),
+        ("statistics.windows.smallest=99", "No window of `scales`"),
         ("reconstructor.adversarial=x", "`reconstructor.adversarial` (='x') must be one of"),
         ("data.calibration.abnormal=0", "cannot decide: Rule 'zfn' needs abnormal"),
     ],
