@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ad_core.data.folder import FileSource, list_images, read_manifest
+from ad_core.data.pages import spread
 from ad_core.data.pipeline import eval_batches
 from ad_core.errors import UserError
 from ad_core.localisation import regions
@@ -117,9 +118,9 @@ def open_input(given: Path, detector: Detector) -> FileSource:
     """
     data = detector.parts.config.data
     if given.is_dir():
-        return FileSource(given, list_images(given), data)
+        return FileSource(given, spread(given, list_images(given), data), data)
     if given.suffix.lower() == ".csv" and given.is_file():
-        return FileSource(given.parent, read_manifest(given), data)
+        return FileSource(given.parent, spread(given.parent, read_manifest(given), data), data)
     raise UserError(
         f"`--input` (={given}) must be a folder of images, or a CSV file with a column `path`."
     )

@@ -58,11 +58,17 @@ def _data(small: bool) -> ConfigDict:
             # Shares that leave training (or the abnormal test images) for calibration.
             "calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5},
             "augment": "none",  # none | hflip | flips_and_turns
-            "value_range": placeholder(tuple),  # (low, high) of the stored values; None: by dtype
+            # (low, high) of the stored values; None: what the file or its type says; ("robust",):
+            # percentiles of the normal images that train (the run then states the numbers)
+            "value_range": placeholder(tuple),
+            "resize": "stretch",  # to image_size x image_size
+            "page": "refuse",  # of files with several: refuse | a number from 0 | all
+            "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
             "workers": 2 if small else 16,  # decoding threads
             "max_pixels": 100_000_000,
             "max_bytes": 500_000_000,
             "min_side": 8,
+            "max_frames": 10_000,  # pages, frames or slices of one file
             # Only ad_core.data.phantom reads these.
             "phantom": {"kind": "retina_oct", "seed": 0, "normal": 600, "abnormal": 300},
         }

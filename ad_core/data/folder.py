@@ -11,8 +11,20 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data.image import EXTENSIONS, Picture, read_image, read_mask
+from ad_core.data.image import (
+    EXTENSIONS,
+    SETTINGS,
+    Picture,
+    check_settings,
+    read_full_mask,
+    read_image,
+    read_mask,
+    read_stored,
+)
+from ad_core.data.pages import split_page, spread
+from ad_core.data.resizing import Placement, place
 from ad_core.data.source import NORMAL, Record
+from ad_core.data.stored import Limits, Stored, Wanted
 from ad_core.errors import UserError
 
 MASKS = {"train": "ground_truth_train", "test": "ground_truth"}
@@ -25,16 +37,19 @@ LAYOUT = (
 class FileSource:
     """Files to score, in the order given: no labels, no masks. Safe to use from threads.
 
-    paths: relative to root. image_shape: of every image. sizes: index -> (width, height) in
-    pixels of each file that has been read, by which regions are mapped back to it.
+    paths: relative to root; one may name a page, as ad_core.data.pages writes it. image_shape: of
+    every image. sizes: index -> (width, height) in pixels of each file that has been read, by
+    which regions are mapped back to it.
     """
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[str], data: ConfigDict):
         self.root = Path(root).resolve()
         self.paths = tuple(paths)
         options = data.to_dict()
+        check_settings(options)
         self.image_shape = (options["image_size"], options["image_size"], options["channels"])
         self.sizes: dict[int, tuple[int, int]] = {}
+        self._options = options
         self._read = _reader(options)
 
     def __len__(self) -> int:
@@ -42,12 +57,32 @@ class FileSource:
 
     def picture(self, index: int) -> Picture:
         """The image and the size of its file. Raises UserError as `read_image`."""
-        path = self.root / self.paths[index]
-        if not _inside(path, self.root):
-            raise UserError(f"{path}: is a link that leads out of {self.root}; copy the image.")
-        picture = self._read(path)
+        path, page = self._locate(index)
+        picture = self._read(path, **page)
         self.sizes[index] = (picture.width, picture.height)
         return picture
+
+    def stored(self, index: int) -> Stored:
+        """The values of the file, neither scaled nor resized. Raises UserError as `read_image`."""
+        path, page = self._locate(index)
+        return read_stored(path, *self._wanted(page))
+
+    def placement(self, index: int) -> Placement:
+        """Where the image lies in the square, once it has been read."""
+        width, height = self.sizes[index]
+        return place(width, height, size=self.image_shape[0], resize=self._options["resize"])
+
+    def _locate(self, index: int) -> tuple[Path, dict[str, Any]]:
+        name, page = split_page(self.paths[index])
+        path = self.root / name
+        if not _inside(path, self.root):
+            raise UserError(f"{path}: is a link that leads out of {self.root}; copy the image.")
+        return path, page
+
+    def _wanted(self, page: dict[str, Any]) -> tuple[Wanted, Limits]:
+        rule = self._options | page
+        limits = Limits(*(rule[name] for name in Limits._fields))
+        return Wanted(rule["page"], rule["axis"]), limits
 
     def image(self, index: int) -> Float[np.ndarray, "h w c"]:
         """The image at the configured size, in [-1, 1]. Raises UserError as `read_image`."""
@@ -75,23 +110,38 @@ class FolderSource(FileSource):
         self.records = tuple(records)
         self.ignored = tuple(sorted(ignored))
         self._masks = masks
-        options = data.to_dict()
-        limits = {name: options[name] for name in ("max_pixels", "max_bytes")}
-        self._read_mask = partial(read_mask, size=options["image_size"], **limits)
+        names = ("resize", "page", "axis", "max_pixels", "max_bytes", "max_frames")
+        chosen = {name: self._options[name] for name in names}
+        self._read_mask = partial(read_mask, size=self._options["image_size"], **chosen)
 
     def mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
         """True where abnormal; all False of a normal image; None of one without a mask."""
         record = self.records[index]
         if record.label == 0:
             return np.zeros(self.image_shape[:2], bool)
-        return self._read_mask(self.root / self._masks[record.path]) if record.has_mask else None
+        if not record.has_mask:
+            return None
+        name, page = split_page(record.path)
+        return self._read_mask(self.root / self._masks[name], **page)
+
+    def full_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """As `mask`, in the pixels of the file, which has been read."""
+        record = self.records[index]
+        if record.label == 0:
+            width, height = self.sizes[index]
+            return np.zeros((height, width), bool)
+        if not record.has_mask:
+            return None
+        name, page = split_page(record.path)
+        wanted, limits = self._wanted(page)
+        return read_full_mask(self.root / self._masks[name], wanted, limits._replace(min_side=1))
 
 
 def open_source(data: ConfigDict) -> FolderSource:
     """The folder `data.root`, listed but not yet read.
 
     A file groups.csv in it (columns path, group; paths relative to the root) names the images
-    that no split may separate; any other image is a group of its own.
+    that no split may separate; any other file is a group of its own, all its pages included.
 
     Raises:
         UserError: the folder is missing or laid out in another way, or groups.csv is wrong.
@@ -102,7 +152,7 @@ def open_source(data: ConfigDict) -> FolderSource:
     groups = _read_groups(root, listing.images)
     records = [
         Record(
-            path=path,
+            path=page,
             label=int(defect != NORMAL),
             defect=defect,
             group=groups.get(path, path),
@@ -110,6 +160,7 @@ def open_source(data: ConfigDict) -> FolderSource:
             has_mask=defect == NORMAL or path in listing.masks,
         )
         for path, (folder, defect) in sorted(listing.images.items())
+        for page in spread(root, [path], data)
     ]
     return FolderSource(root, records, data, masks=listing.masks, ignored=listing.ignored)
 
@@ -156,7 +207,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
         parts = Path(name).parts
         if not parts or "\0" in name or name.startswith(("/", "\\")) or Path(name).is_absolute():
             raise UserError(f"{where} must be relative to {root}.")
-        if ".." in parts or not _inside(root / name, root):
+        if ".." in parts or not _inside(root / split_page(name)[0], root):
             raise UserError(f"{where} leads out of {root}; copy the image there.")
         if name in seen:
             raise UserError(f"{where} stands in line {seen[name]} too; leave one.")
@@ -167,8 +218,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _reader(options: dict[str, Any]) -> Callable[[Path], Picture]:
-    names = ("channels", "value_range", "max_pixels", "max_bytes", "min_side")
-    chosen = {name: options[name] for name in names}
+    chosen = {name: options[name] for name in SETTINGS}
     return partial(read_image, size=options["image_size"], **chosen)
 
 
@@ -185,8 +235,8 @@ def _list(root: Path) -> _Listing:
     unused = set(files) - set(images)
     masks = {}
     for path, (folder, defect) in images.items():
-        stem = Path(path).stem
-        for name in (f"{stem}_mask.png", f"{stem}.png"):
+        stem, kind = _stem(path)
+        for name in (f"{stem}_mask.png", f"{stem}.png", f"{stem}_mask{kind}", f"{stem}{kind}"):
             mask = f"{MASKS[folder]}/{defect}/{name}"
             if mask in split:
                 masks[path] = mask
@@ -301,3 +351,10 @@ def _inside(path: Path, root: Path) -> bool:
 
 def _is_image(path: str) -> bool:
     return path.lower().endswith(EXTENSIONS)
+
+
+def _stem(path: str) -> tuple[str, str]:
+    """A file's name without its extension, and that; "a.nii.gz" is a and .nii.gz."""
+    name = Path(path).name
+    end = max((len(kind) for kind in EXTENSIONS if name.lower().endswith(kind)), default=0)
+    return name[: len(name) - end], name[len(name) - end :]

@@ -1,52 +1,68 @@
-"""One image file to a float array of one size; a damaged file is a message, never a crash."""
+"""One image file to a float array of one size; a damaged file is a message, never a crash.
 
-import io
+What each kind of file becomes:
+
+    8 bits                    0..255 to -1..1
+    16 bits                   0..65535 to -1..1, all digits kept; 12-bit TIFF 0..4095
+    32 bits, float            refused unless `data.value_range` says what is black and white
+    1 bit                     black and white
+    palette                   its colours
+    CMYK, YCbCr               RGB, by Pillow's plain conversion; no colour profile is applied
+    alpha                     dropped, not blended
+    EXIF orientation          applied
+    white as zero             8-bit TIFF and DICOM's MONOCHROME1: inverted; 16-bit TIFF: refused
+    several pages             TIFF, animated PNG and WebP, MPO, DICOM frames, slices of a volume:
+                              `data.page`: refuse; a number, from 0; or all, an image each
+    DICOM                     rescale slope and intercept, then the first VOI window of the file, or
+                              `data.value_range` in the rescaled unit (Hounsfield); without a
+                              window what the stored bits can hold; palette and YBR to RGB.
+                              Sigmoid and table (LUT) in place of window or slope: refused
+    NIfTI                     scl_slope and scl_inter; slices across `data.axis` of the closest
+                              canonical orientation, front or top above, the right side on the
+                              left, whatever the order in the file; pixel spacing is not applied
+
+A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. Only PNG, gzip and
+compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
+"""
+
 import os
-import stat
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from PIL import (  # the plug-ins register themselves in Image.OPEN
-    BmpImagePlugin,  # noqa: F401
-    Image,
-    ImageFile,
-    JpegImagePlugin,  # noqa: F401
-    MpoImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    WebPImagePlugin,  # noqa: F401
-)
 
+from ad_core.data import dicom, nifti, raster
+from ad_core.data.resizing import RESIZES, mask_to_square, place, to_square
+from ad_core.data.stored import Limits, Stored, Wanted, read_bytes, refuse
 from ad_core.errors import UserError
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
+FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+ROBUST = ("robust",)  # the `value_range` that the training images have yet to fix
+# The keys of config.data that decide what a file becomes, as `read_image` takes them.
+SETTINGS = (
+    "channels", "value_range", "resize", "page", "axis",
+    "max_pixels", "max_bytes", "min_side", "max_frames",
+)  # fmt: skip
 
-_TAGS = {"bits": 258, "photometric": 262, "planar": 284, "orientation": 0x0112}  # TIFF and EXIF
-_UPRIGHT = {  # by EXIF orientation
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: np.swapaxes(a, 0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.swapaxes(np.rot90(a, 2), 0, 1),
-    8: lambda a: np.rot90(a, 1),
-}
-# Pillow keeps the high byte of 16-bit colour. Read in the other byte order, it gives the low one.
-_LOW_BYTE = {
-    f"{mode};16{order}": f"{mode};16{other}"
-    for mode in ("RGB", "RGBA", "RGBX")
-    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
-}
-_TOP = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": None, "F": None}
-_TO_RGB = ("P", "PA", "RGBX", "RGBa", "CMYK", "YCbCr")
-_DAMAGED = "it is damaged: copy it again or remove it"
+
+def check_settings(data: Mapping[str, Any]) -> None:
+    """Refuses, before any file is read, a value of config.data that no file could satisfy.
+
+    Raises:
+        UserError: naming the key, the value and what it may be.
+    """
+    page = str(data["page"])
+    if page not in ("refuse", "all") and not page.isdecimal():
+        raise UserError(f"`data.page` (={page!r}) must be refuse, all, or a number from 0.")
+    choices = {"axis": nifti.AXES, "resize": RESIZES[:1]}
+    for key, known in choices.items():
+        if data[key] not in known:
+            raise UserError(f"`data.{key}` (={data[key]!r}) must be one of {', '.join(known)}.")
+    if data["value_range"] is not None and tuple(data["value_range"]) != ROBUST:
+        stated_range(data["value_range"])
 
 
 class Picture(NamedTuple):
@@ -65,53 +81,61 @@ def read_image(
     *,
     size: int,
     channels: int,
-    value_range: Sequence[float | int] | None = None,
+    value_range: Sequence[float | int | str] | None = None,
+    resize: str = "stretch",
+    page: int | str = "refuse",
+    axis: str = "z",
     max_pixels: int,
     max_bytes: int,
     min_side: int,
+    max_frames: int = 10_000,
 ) -> Picture:
-    """The image of a PNG, JPEG, TIFF, BMP or WebP file, stretched to `size` x `size`.
+    """The image of a file in one of FORMATS, brought to `size` x `size`.
 
     Stored values low..high become -1..1; values outside that range are clipped. Resampling is
-    antialiased bicubic in float, clipped again. EXIF orientation is applied, alpha dropped,
-    a palette or CMYK becomes RGB. Grey from colour is the Rec. 601 luma; colour from grey is
-    replicated. Only PNG and compressed TIFF carry checksums: changed pixels in other formats
-    cannot be told from others.
+    antialiased bicubic in float, clipped again. Grey from colour is the Rec. 601 luma; colour
+    from grey is replicated. For each kind of file see the table above.
 
     Args:
         channels: 1 or 3.
-        value_range: stored (low, high); None means 0..255 for 8-bit and 0..65535 for 16-bit
-            files. Float and 32-bit files need it.
-        max_pixels, max_bytes, min_side: limits, checked before anything is decoded.
+        value_range: stored (low, high); None means what the file says, or its type.
+        resize: one of `ad_core.data.resizing.RESIZES`.
+        page: of a file with several: a number from 0, or "refuse".
+        axis: across which a volume is sliced: x, y or z.
+        max_pixels, max_bytes, min_side, max_frames: limits, checked before anything is decoded.
 
     Raises:
-        UserError: the file cannot be read, is damaged, beyond a limit, of several frames, not
-            finite, or without a range; the message names the path and the mend.
+        UserError: the file cannot be read, is damaged, beyond a limit, of several pages without a
+            rule, not finite, or without a range; the message names the path and the mend.
     """
     if channels not in (1, 3):
         raise UserError(f"`channels` (={channels}) must be 1 or 3.")
-    pixels, top = _decode(path, max_pixels=max_pixels, max_bytes=max_bytes, min_side=min_side)
-    if not np.isfinite(pixels).all():
-        _refuse(path, "holds values that are not finite", "repair or remove it")
-    low, high = _bounds(path, value_range, top)
-    height, width = pixels.shape[:2]
-    bands = [_scale(band, low, high) for band in np.atleast_3d(pixels).transpose(2, 0, 1)]
+    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
+    stored = read_stored(path, Wanted(page, axis), limits)
+    low, high = _bounds(path, value_range, stored.natural)
+    height, width = stored.values.shape[:2]
+    placement = place(width, height, size=size, resize=resize)
+    bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
     if channels == 1 and len(bands) == 3:
         red, green, blue = (np.float32(part) for part in LUMA)
         bands = [red * bands[0] + green * bands[1] + blue * bands[2]]
-    small = [_resize(band, size) for band in bands]
+    small = [np.clip(to_square(band, placement), -1, 1) for band in bands]
     image = np.stack(small * (channels // len(small)), axis=-1)
-    return Picture(image=image, width=width, height=height)
+    return Picture(image=-image if stored.inverted else image, width=width, height=height)
 
 
 def read_mask(
     path: str | os.PathLike[str],
     *,
     size: int,
+    resize: str = "stretch",
+    page: int | str = "refuse",
+    axis: str = "z",
     max_pixels: int = 100_000_000,
     max_bytes: int = 500_000_000,
+    max_frames: int = 10_000,
 ) -> Bool[np.ndarray, "h w"]:
-    """True where the file's pixels are not black, stretched to `size` x `size`.
+    """True where the file's pixels are not black, brought to `size` x `size`.
 
     Nearest neighbour; where that would leave nothing of a mask, each cell that holds any
     abnormal pixel is True instead.
@@ -119,162 +143,101 @@ def read_mask(
     Raises:
         UserError: as `read_image`.
     """
-    pixels, _ = _decode(path, max_pixels=max_pixels, max_bytes=max_bytes, min_side=1)
-    full = pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=-1)
+    limits = Limits(max_pixels, max_bytes, 1, max_frames)
+    full = read_full_mask(path, Wanted(page, axis), limits)
     height, width = full.shape
-    centres = (np.arange(size) + 0.5) / size
-    mask = full[np.ix_((centres * height).astype(int), (centres * width).astype(int))]
-    if not mask.any():
-        rows, columns = np.nonzero(full)
-        mask[rows * size // height, columns * size // width] = True
-    return mask
+    return mask_to_square(full, place(width, height, size=size, resize=resize))
 
 
-def _refuse(path: str | os.PathLike[str], problem: str, mend: str) -> NoReturn:
-    raise UserError(f"{os.fspath(path)}: {problem}; {mend}.")
+def read_full_mask(
+    path: str | os.PathLike[str], wanted: Wanted, limits: Limits
+) -> Bool[np.ndarray, "h w"]:
+    """True where the file's pixels are not black, in its own pixels. UserError as `read_image`."""
+    values = read_stored(path, wanted, limits).values
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=-1)
 
 
-def _decode(
-    path: str | os.PathLike[str], *, max_pixels: int, max_bytes: int, min_side: int
-) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
-    """Stored values, grey or RGB, upright; and the highest the type holds, None if it says not."""
-    data = _read_bytes(path, max_bytes)
-    # Damaged bytes make Pillow raise nearly anything: OSError, SyntaxError, struct.error, ...
-    try:
-        image = _open(data)
-    except Exception as error:
-        _refuse(path, f"cannot be decoded ({type(error).__name__}: {error})", _DAMAGED)
-    if image is None:
-        _refuse(path, f"is none of {', '.join(FORMATS)}, whatever its name", "convert or remove it")
-    _check_header(path, image, max_pixels=max_pixels, min_side=min_side)
-    try:
-        return _load(image, data)
-    except Exception as error:
-        _refuse(path, f"cannot be decoded ({type(error).__name__}: {error})", _DAMAGED)
+def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> Stored:
+    """The values of one image of a file as they are stored. UserError as `read_image`."""
+    data = read_bytes(path, limits.max_bytes)
+    if nifti.is_gzip(data):
+        data = nifti.inflate(path, limits)
+        decode = nifti.decode if nifti.is_nifti(data) else None
+    else:
+        decode = _decoder(data)
+    if decode is None:
+        refuse(path, f"is none of {', '.join(FORMATS)}, whatever its name", "convert or remove it")
+    stored = decode(path, data, wanted, limits)
+    if not np.isfinite(stored.values).all():
+        refuse(path, "holds values that are not finite", "repair or remove it")
+    return stored
 
 
-def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
-            _refuse(path, "is not a file", "give the path of an image")
-        if status.st_size > max_bytes:
-            problem = f"has {status.st_size} bytes, more than `data.max_bytes` (={max_bytes})"
-            _refuse(path, problem, "reduce the file or raise the limit")
-        data = Path(path).read_bytes()
-    except OSError as error:
-        _refuse(path, f"cannot be read ({error.strerror})", "check the path and its permissions")
-    if not data:
-        _refuse(path, "is empty (0 bytes)", "copy it again or remove it")
-    return data
+def count_images(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> int:
+    """How many pages, frames or slices a file holds, at most `max_frames` + 1.
 
-
-def _open(data: bytes) -> ImageFile.ImageFile | None:
-    """The header, read by one of the allowed plug-ins; None if none of them knows the bytes.
-
-    Image.open would add Pillow's own pixel limit, which is process-wide, warns below ours and
-    is not ours to change.
+    Raises:
+        UserError: the file cannot be read so far.
     """
-    for name in FORMATS:
-        factory, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(data[:16]) is True:
-            return factory(io.BytesIO(data), "")
+    data = read_bytes(path, limits.max_bytes)
+    data = nifti.inflate(path, limits) if nifti.is_gzip(data) else data
+    if nifti.is_nifti(data):
+        return nifti.count_slices(path, data, wanted, limits)
+    if dicom.is_dicom(data):
+        return min(dicom.count_frames(path, data), limits.max_frames + 1)
+    return raster.count_pages(path, data, limits) if raster.is_raster(data) else 1
+
+
+def _decoder(data: bytes) -> Callable[..., Stored] | None:
+    for knows, decode in (
+        (raster.is_raster, raster.decode),
+        (dicom.is_dicom, dicom.decode),
+        (nifti.is_nifti, nifti.decode),
+    ):
+        if knows(data):
+            return decode
     return None
 
 
-def _check_header(
-    path: str | os.PathLike[str], image: ImageFile.ImageFile, *, max_pixels: int, min_side: int
-) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        problem = f"claims {width} x {height} pixels, more than `data.max_pixels` (={max_pixels})"
-        _refuse(path, problem, "reduce the image or raise the limit")
-    if min(width, height) < min_side:
-        problem = f"is {width} x {height} pixels, a side below `data.min_side` (={min_side})"
-        _refuse(path, problem, "remove it or lower the limit")
-    if getattr(image, "is_animated", False):
-        _refuse(path, "holds several frames", "save each frame as a file of its own")
-    unread = _unread(image)
-    if unread:
-        _refuse(path, unread, "save it as 8-bit, or as 16-bit or float grey with black as zero")
-
-
-def _unread(image: ImageFile.ImageFile) -> str:
-    """What Pillow would decode to something else without a word, or "" if there is nothing."""
-    raw = _raw_mode(image)
-    # "BGR;16" are the 5-6-5 bits of a BMP.
-    if ";16" in raw and not raw.startswith(("I;", "BGR")) and raw not in _LOW_BYTE:
-        return f"holds 16-bit colour of the kind {raw}"
-    if raw == "I;32N":
-        return "holds unsigned 32-bit values"
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if image.tag_v2.get(_TAGS["photometric"]) == 0 and image.mode not in ("1", "L"):
-            return "stores white as zero in more than 8 bits"
-        if image.tag_v2.get(_TAGS["planar"]) == 2 and max(image.tag_v2[_TAGS["bits"]]) > 8:
-            return "keeps the colours of more than 8 bits in separate planes"
-    return ""
-
-
-def _raw_mode(image: ImageFile.ImageFile) -> str:
-    args = image.tile[0].args if image.tile else ""
-    return str(args[0] if isinstance(args, tuple) else args)
-
-
-def _load(
-    image: ImageFile.ImageFile, data: bytes
-) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
-    if image.format == "PNG":
-        checked = _open(data)
-        assert checked is not None
-        checked.verify()  # Pillow does not check the sums of pixel data when it decodes
-    raw = _raw_mode(image)
-    pixels, top = _pixels(image)
-    if raw in _LOW_BYTE:
-        again = _open(data)
-        assert again is not None
-        again.tile = [tile._replace(args=_with_mode(tile.args, raw)) for tile in again.tile]
-        pixels, top = pixels.astype(np.uint16) * 256 + _pixels(again)[0], 65535
-    if raw == "I;12":
-        top = 4095
-    # Pillow turns TIFF images itself and then leaves no orientation behind.
-    orientation = image.getexif().get(_TAGS["orientation"], 1)
-    return _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels), top
-
-
-def _with_mode(args: object, raw: str) -> object:
-    low = _LOW_BYTE[raw]
-    return (low, *args[1:]) if isinstance(args, tuple) else low
-
-
-def _pixels(image: Image.Image) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
-    """The decoded values without alpha, and the highest that their type holds."""
-    image.load()
-    if image.mode in _TOP:
-        return np.asarray(image), _TOP[image.mode]
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L")), 255
-    if image.mode in ("LA", "La"):
-        return np.asarray(image.convert("LA"))[..., 0], 255
-    if image.mode in _TO_RGB:
-        # Through RGBA, since a palette's transparency has no place in RGB.
-        image = image.convert("RGBA" if image.mode in ("P", "PA", "RGBa") else "RGB")
-    if image.mode not in ("RGB", "RGBA"):
-        raise ValueError(f"mode {image.mode} is not read")
-    return np.asarray(image)[..., :3], 255
-
-
 def _bounds(
-    path: str | os.PathLike[str], value_range: Sequence[float | int] | None, top: int | None
+    path: str | os.PathLike[str],
+    value_range: Sequence[float | int | str] | None,
+    natural: tuple[float, float] | None,
 ) -> tuple[float, float]:
     if value_range is not None:
-        low, high = value_range
-        if not -np.inf < low < high < np.inf:
-            raise UserError(f"`data.value_range` (={value_range}) must be (low, high), low < high.")
-        return float(low), float(high)
-    if top is None:
-        mend = "give the lowest and highest stored value, e.g. `--config.data.value_range=(0, 1)`"
-        _refuse(path, "holds float or 32-bit values, whose range no file states", mend)
-    return 0.0, float(top)
+        return stated_range(value_range)
+    if natural is None:
+        mend = (
+            "give the lowest and highest value, e.g. `--config.data.value_range=0,1`, or "
+            "`--config.data.value_range=robust`"
+        )
+        refuse(path, "holds float, 32-bit or volume data, whose range no file states", mend)
+    if not -np.inf < natural[0] < natural[1] < np.inf:
+        mend = "give `--config.data.value_range=LOW,HIGH` in the rescaled unit"
+        refuse(path, "has a VOI table, a sigmoid or an empty window", mend)
+    return natural
+
+
+def stated_range(value_range: Sequence[float | int | str]) -> tuple[float, float]:
+    """(low, high) of a `data.value_range` that is fixed.
+
+    Raises:
+        UserError: it is none, or still "robust".
+    """
+    if tuple(value_range) == ROBUST:
+        raise UserError(
+            "`data.value_range` (=robust) is fixed by the training images; train first, or give "
+            "`--config.data.value_range=LOW,HIGH`."
+        )
+    try:
+        low, high = (float(end) for end in value_range)
+    except ValueError:
+        low = high = 0.0
+    if not -np.inf < low < high < np.inf:
+        raise UserError(
+            f"`data.value_range` (={tuple(value_range)}) must be low,high (low < high) or robust."
+        )
+    return low, high
 
 
 def _scale(pixels: Shaped[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
@@ -282,8 +245,3 @@ def _scale(pixels: Shaped[np.ndarray, "h w"], low: float, high: float) -> Float[
     exact = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     scaled = (exact - low) * (2 / (high - low)) - 1
     return np.clip(scaled, -1, 1).astype(np.float32)
-
-
-def _resize(band: Float[np.ndarray, "h w"], size: int) -> Float[np.ndarray, "s s"]:
-    small = Image.fromarray(band).resize((size, size), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(small), -1, 1)

@@ -1,0 +1,105 @@
+"""What a file holds before it is scaled and resized, the limits on it, and the refusal of it."""
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ad_core.errors import UserError
+
+DAMAGED = "it is damaged: copy it again or remove it"
+PAGES = "give `--config.data.page=` a number (the first is 0), or `all`"
+
+
+class Stored(NamedTuple):
+    """The values of one image, grey or RGB, upright.
+
+    natural: the values that are black and white; None where the file says not.
+    inverted: high values are dark (DICOM's MONOCHROME1).
+    """
+
+    values: Shaped[np.ndarray, "h w *c"]
+    natural: tuple[float, float] | None
+    inverted: bool = False
+
+
+class Limits(NamedTuple):
+    """What a file may ask for, checked before anything is decoded.
+
+    max_bytes: of the file, and of what a compressed volume unfolds to. max_frames: pages, frames or
+    slices of one file.
+    """
+
+    max_pixels: int
+    max_bytes: int
+    min_side: int
+    max_frames: int
+
+
+class Wanted(NamedTuple):
+    """Which image of a file: `page` is a number, or the word of a rule; `axis` of a volume."""
+
+    page: int | str
+    axis: str
+
+
+def refuse(path: str | os.PathLike[str], problem: str, mend: str) -> NoReturn:
+    """Raises the UserError of a file that is not read."""
+    raise UserError(f"{os.fspath(path)}: {problem}; {mend}.") from None
+
+
+def check_size(path: str | os.PathLike[str], width: int, height: int, limits: Limits) -> None:
+    """Refuses an image of too many or too few pixels."""
+    if width * height > limits.max_pixels:
+        problem = f"claims {width} x {height} pixels, more than `data.max_pixels`"
+        mend = "reduce the image or raise the limit"
+        refuse(path, f"{problem} (={limits.max_pixels})", mend)
+    if min(width, height) < limits.min_side:
+        problem = f"is {width} x {height} pixels, a side below `data.min_side` (={limits.min_side})"
+        refuse(path, problem, "remove it or lower the limit")
+
+
+def choose_page(
+    path: str | os.PathLike[str], wanted: Wanted, count: int, *, limits: Limits, noun: str
+) -> int:
+    """The page to read of a file that holds `count` of them; the only one needs no rule.
+
+    Args:
+        noun: what the format calls them, e.g. "frames".
+    """
+    if count > limits.max_frames:
+        problem = f"holds {count} {noun}, more than `data.max_frames` (={limits.max_frames})"
+        refuse(path, problem, "split the file or raise the limit")
+    if count == 1 and not isinstance(wanted.page, int):
+        return 0
+    number = page_number(wanted)
+    if number is None:
+        refuse(path, f"holds several {noun} ({count})", PAGES)
+    if number >= count:
+        refuse(path, f"holds {count} {noun} and none of number {number}", PAGES)
+    return number
+
+
+def page_number(wanted: Wanted) -> int | None:
+    """The number that the rule names, None if it names none."""
+    return int(wanted.page) if str(wanted.page).isdecimal() else None
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """The content of a file; refuses what is none, is empty or too large."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
+            refuse(path, "is not a file", "give the path of an image")
+        if status.st_size > max_bytes:
+            problem = f"has {status.st_size} bytes, more than `data.max_bytes` (={max_bytes})"
+            refuse(path, problem, "reduce the file or raise the limit")
+        data = Path(path).read_bytes()
+    except OSError as error:
+        refuse(path, f"cannot be read ({error.strerror})", "check the path and its permissions")
+    if not data:
+        refuse(path, "is empty (0 bytes)", "copy it again or remove it")
+    return data
