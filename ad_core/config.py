@@ -50,8 +50,12 @@ def defaults(size: str) -> ConfigDict:
 def _data(small: bool) -> ConfigDict:
     return ConfigDict(
         {
-            "source": "ad_core.data.folder",
+            "source": "ad_core.data.folder",  # a module with open_source, or tfds:NAME
             "root": "",
+            "normal_classes": (),  # class folders, TFDS: the classes that are normal
+            "group_pattern": "",  # a regular expression whose (parts) of a path name its group
+            # Bits of 64 in which perceptual hashes of images of one group may differ; None: off
+            "near_duplicates": placeholder(int),
             "image_size": 64 if small else 256,
             "channels": 1,
             "protocol": "folders",  # folders | cyclegan_ad | vqganodip

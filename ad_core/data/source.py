@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
+from ad_core.data.near_duplicates import group_near_duplicates
 from ad_core.registry import resolve
 
 NORMAL = "good"  # the defect name of a normal image, after the MVTec AD layout
@@ -51,5 +52,14 @@ class DataSource(Protocol):
 
 
 def open_source(data: ConfigDict) -> DataSource:
-    """The source that `data.source` names by module path, e.g. "ad_core.data.folder"."""
-    return resolve(str(data.source), "open_source").open_source(data)
+    """The source that `data.source` names: a module path, e.g. "ad_core.data.folder".
+
+    "tfds:NAME" is a data set of TensorFlow Datasets. With `data.near_duplicates` every image is
+    read once, and those that look alike become one group.
+    """
+    name = str(data.source)
+    module = "ad_core.data.tfds" if name.startswith("tfds:") else name
+    source = resolve(module, "open_source").open_source(data)
+    if data.near_duplicates is not None:
+        group_near_duplicates(source, int(data.near_duplicates), workers=int(data.workers))
+    return source
