@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ad_core.data.folder import FileSource, list_images, read_manifest
+from ad_core.data.files import FileSource
+from ad_core.data.listing import list_images
+from ad_core.data.manifest import TABLES, read_manifest
 from ad_core.data.pages import spread
 from ad_core.data.pipeline import eval_batches
 from ad_core.errors import UserError
@@ -78,7 +80,7 @@ def score_files(
     workers: int = 2,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
-    """Scores every image of a folder, or of a CSV with a column `path`; returns summary.json.
+    """Scores every image of a folder, or of a table with a column `path`; returns summary.json.
 
     OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
     image that cannot be read, or whose score is not finite, has the decision `inspect`.
@@ -119,10 +121,11 @@ def open_input(given: Path, detector: Detector) -> FileSource:
     data = detector.parts.config.data
     if given.is_dir():
         return FileSource(given, spread(given, list_images(given), data), data)
-    if given.suffix.lower() == ".csv" and given.is_file():
+    if given.suffix.lower() in TABLES and given.is_file():
         return FileSource(given.parent, spread(given.parent, read_manifest(given), data), data)
     raise UserError(
-        f"`--input` (={given}) must be a folder of images, or a CSV file with a column `path`."
+        f"`--input` (={given}) must be a folder of images, or a table (CSV or Parquet) "
+        "with a column `path`."
     )
 
 

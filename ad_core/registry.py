@@ -6,6 +6,7 @@ from types import ModuleType
 
 from ad_core.errors import UserError
 
+SOURCES = ("ad_core.data", "ad_core.data.sets")
 FAMILIES = ("vqgan_ad", "cyclegan_ad", "diffusion_ad", "baselines_ad")
 
 
@@ -38,7 +39,7 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
             raise
         module = None
     if module is None or not hasattr(module, attribute):
-        packages = FAMILIES if attribute == "make" else ("ad_core.data",)
+        packages = FAMILIES if attribute == "make" else SOURCES
         choices = [path for package in packages for path in known(package, attribute)]
         raise UserError(f"Unknown module {name!r}; known: {', '.join(choices)}.")
     return module

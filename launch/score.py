@@ -1,4 +1,4 @@
-"""Batch scoring: a folder or a CSV manifest of images to scores, decisions and maps.
+"""Batch scoring: a folder or a table of images to scores, decisions and maps.
 
     python launch/score.py --detector=runs/mine/detector --input=DIR --output=scored --maps
 
@@ -17,7 +17,7 @@ from ad_core.training.compilation import compilation_cache
 from ad_core.training.stop import stop_on_signals
 
 DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
-INPUT = flags.DEFINE_string("input", None, "A folder of images, or a CSV with a column `path`.")
+INPUT = flags.DEFINE_string("input", None, "A folder of images, or a table with a column `path`.")
 OUTPUT = flags.DEFINE_string("output", None, "Where scores.csv and the rest are written.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a device call.", lower_bound=1)

@@ -13,7 +13,8 @@ import tifffile
 from PIL import Image
 
 from ad_core.batch_scoring import score_files
-from ad_core.data.folder import FileSource, list_images
+from ad_core.data.files import FileSource
+from ad_core.data.listing import list_images
 from ad_core.errors import UserError
 from ad_core.measuring import Measured
 from ad_core.scoring import load_detector
@@ -242,7 +243,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(launch, workdir, sound, tm
         (("detector",), "`--input` is missing"),
         (("detector", "input"), "`--output` is missing"),
         (("input", "input as detector", "output"), "no detector there"),
-        (("detector", "output", "no input"), "must be a folder of images, or a CSV file"),
+        (("detector", "output", "no input"), "must be a folder of images, or a table"),
     ],
 )
 def test_a_wrong_flag_is_one_message(launch, workdir, sound, tmp_path, capsys, given, message):

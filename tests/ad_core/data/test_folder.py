@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from ad_core.config import defaults
-from ad_core.data.folder import FileSource, list_images, open_source, read_manifest
+from ad_core.data.files import FileSource
+from ad_core.data.folder import open_source
+from ad_core.data.listing import list_images
 from ad_core.data.source import Record
 from ad_core.data.source import open_source as open_by_name
 from ad_core.errors import UserError
@@ -226,39 +228,3 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(UserError, match="closed.*cannot be listed"):
         list_images(tmp_path)
-
-
-def test_a_manifest_keeps_its_order_and_missing_files(tmp_path):
-    table = tmp_path / "list.csv"
-    table.write_text('\ufeffid,path\n1,b/x.png\n2,a.png\n3,"odd, name.png"\n', encoding="utf-8")
-    assert read_manifest(table) == ["b/x.png", "a.png", "odd, name.png"]
-
-
-@pytest.mark.parametrize(
-    "name", ["/etc/a.png", "../a.png", "a/../../b.png", "", "\\\\host\\a.png", "outer.png", "a\0"]
-)
-def test_a_manifest_that_leaves_its_folder_is_refused_by_row(tmp_path, name):
-    _draw(tmp_path / "outside.png")
-    _link(tmp_path / "in/outer.png", tmp_path / "outside.png")
-    table = tmp_path / "in/list.csv"
-    table.write_text(f'path\nok.png\n"{name}"\n')
-    with pytest.raises(UserError, match=r"list\.csv, line 3.*(relative to|leads out of)"):
-        read_manifest(table)
-
-
-@pytest.mark.parametrize(
-    "data, words",
-    [
-        (b"path\na.png\na.png\n", "line 3.*line 2"),
-        (b"file\na.png\n", "lacks the column path"),
-        (b"path\n", "holds no row"),
-        (b"path\n\xff\xfe\n", "UTF-8"),
-        (None, "cannot be read"),
-    ],
-)
-def test_a_wrong_manifest_is_refused(tmp_path, data, words):
-    table = tmp_path / "list.csv"
-    if data is not None:
-        table.write_bytes(data)
-    with pytest.raises(UserError, match=words):
-        read_manifest(table)

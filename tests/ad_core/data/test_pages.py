@@ -6,8 +6,11 @@ import tifffile
 from PIL import Image
 
 from ad_core.config import defaults
-from ad_core.data.folder import FileSource, list_images, open_source, read_manifest
+from ad_core.data.files import FileSource
+from ad_core.data.folder import open_source
 from ad_core.data.image import check_settings, read_image
+from ad_core.data.listing import list_images
+from ad_core.data.manifest import read_manifest
 from ad_core.data.pages import split_page, spread
 from ad_core.errors import UserError
 

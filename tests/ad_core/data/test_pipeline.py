@@ -10,7 +10,9 @@ from PIL import Image
 
 from ad_core.config import defaults
 from ad_core.data import pipeline
-from ad_core.data.folder import FileSource, list_images, open_source
+from ad_core.data.files import FileSource
+from ad_core.data.folder import open_source
+from ad_core.data.listing import list_images
 from ad_core.data.pipeline import eval_batches, train_batches
 from ad_core.data.source import Record
 from ad_core.errors import UserError
