@@ -100,6 +100,7 @@ def _statistics() -> ConfigDict:
     return ConfigDict(
         {
             "names": ("all",),  # of statistics and groups
+            "backbone": "",  # .npz of Inception-v3's weights, which `fid` needs; "" leaves it out
             # How the worst windows are searched: ad_core.statistics.WindowSettings.
             "windows": {
                 "blocks": 64,  # along the shorter side

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
@@ -20,6 +21,7 @@ from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.localisation import MapScale, fit_scale
 from ad_core.measuring import Measured, Measurer, make_measurer, measure_batches
+from ad_core.networks.inception import load_inception
 from ad_core.registry import resolve
 from ad_core.scoring import Parts, load_parts, save_detector
 from ad_core.statistics import (
@@ -193,11 +195,16 @@ def choose_statistics(
 
 
 def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
-    """Refuses, before anything is trained, unknown names and windows that no image holds."""
+    """Refuses, before anything is trained, what could not be computed after it; UserError."""
     size, channels = config.data.image_size, config.data.channels
     state = jax.eval_shape(lambda: reconstructor.init(jax.random.key(0), (size, size, channels)))
     given = _given(config, reconstructor, inference_state(state))
-    check_names(config.statistics.names, losses=tuple(given.losses), maps=tuple(given.maps))
+    check_names(
+        config.statistics.names,
+        losses=tuple(given.losses),
+        maps=tuple(given.maps),
+        backbone=_backbone(config) is not None,
+    )
     usable_scales(WindowSettings(**config.statistics.windows), size, size)
 
 
@@ -219,7 +226,12 @@ def _learn_context(job: Job, reconstructor: Reconstructor, state: TrainState) ->
             drawn = jax.device_get(measurer.reconstruct(batch.image))
             yield np.asarray(batch.image), drawn, np.asarray(batch.valid)
 
-    return learn_context(pairs())
+    return learn_context(pairs())._replace(backbone=_backbone(job.config))
+
+
+def _backbone(config: ConfigDict) -> Partial | None:
+    path = config.statistics.backbone
+    return load_inception(path) if path else None
 
 
 def _measurer(

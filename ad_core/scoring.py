@@ -26,12 +26,14 @@ from ad_core.decision import (
 from ad_core.errors import UserError
 from ad_core.localisation import MapScale
 from ad_core.measuring import Measured, Measurer, make_measurer
+from ad_core.networks.inception import load_inception, save_inception
 from ad_core.registry import resolve
 from ad_core.statistics import Context, WindowSettings
 from ad_core.types import TrainState
 from ad_core.workdir import write_json
 
 FORMAT = 1  # of the detector's files
+BACKBONE = "backbone.npz"  # only where the statistics need one
 FILES = ("detector.json", "parameters.npz", "normals.npz", "classifier.skops", "threshold.json")
 NORMAL, INSPECT = "normal", "inspect"
 
@@ -161,7 +163,11 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     flat = flax.traverse_util.flatten_dict(parts.state.params, sep="/")
-    learnt = {k: v for k, v in parts.context._asdict().items() if v is not None}
+    backbone = parts.context.backbone
+    learnt = parts.context._replace(backbone=None)
+    learnt = {k: v for k, v in learnt._asdict().items() if v is not None}
+    if backbone is not None:
+        save_inception(backbone, partial / BACKBONE)
     _save_arrays(partial / "parameters.npz", flat)
     _save_arrays(partial / "normals.npz", {"reference": parts.reference, **learnt})
     save_classifier(parts.classifier, partial / "classifier.skops")
@@ -185,7 +191,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
             "versions": dict(versions),
         },
     )
-    hashes = {name: _sha256(partial / name) for name in FILES}
+    hashes = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
     write_json(partial / "MANIFEST.json", hashes)
     _replace(partial, directory)
 
@@ -227,13 +233,15 @@ def load_parts(directory: Path) -> Parts:
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         normals = dict(arrays)
     reference = normals.pop("reference")
+    path = directory / BACKBONE
+    backbone = load_inception(str(path)) if path.is_file() else None
     decided = json.loads((directory / "threshold.json").read_text())
     thresholds = {r: Threshold.from_dict(t) for r, t in decided["thresholds"].items()}
     return Parts(
         config=from_json(json.dumps(described["config"])),
         names=tuple(described["statistics"]),
         state=TrainState(jnp.zeros((), jnp.int32), params, (), {}),
-        context=Context(**normals),
+        context=Context(**normals, backbone=backbone),
         classifier=load_classifier(directory / "classifier.skops"),
         thresholds=thresholds,
         rule=decided["rule"],
@@ -251,12 +259,13 @@ def _check_manifest(directory: Path) -> None:
         )
     try:
         digests = json.loads(manifest.read_text())
-        unlisted = [name for name in FILES if name not in digests]
+        needed = (*FILES, BACKBONE) if (directory / BACKBONE).exists() else FILES
+        unlisted = [name for name in needed if name not in digests]
     except (ValueError, TypeError) as error:
         raise UserError(f"{manifest} is damaged ({error}); calibrate again.") from error
     if unlisted:
         raise UserError(f"{manifest} lacks {', '.join(unlisted)}; calibrate again.")
-    for name in FILES:
+    for name in needed:
         path = directory / name
         if not path.is_file() or _sha256(path) != digests[name]:
             state = "is missing" if not path.is_file() else "was changed or damaged"

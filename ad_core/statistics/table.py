@@ -189,10 +189,15 @@ def expand(
 
 
 def check_names(
-    names_or_groups: tuple[str, ...], *, losses: tuple[str, ...], maps: tuple[str, ...]
+    names_or_groups: tuple[str, ...],
+    *,
+    losses: tuple[str, ...],
+    maps: tuple[str, ...],
+    backbone: bool,
 ) -> None:
     """Refuses what `expand` would refuse whatever is yet to be learnt from normals; UserError."""
-    available = Available(losses, maps, Context._fields)
+    known = tuple(field for field in Context._fields if backbone or field != "backbone")
+    available = Available(losses, maps, known)
     lines = table(available)
     for item in names_or_groups:
         if item not in GROUPS:
@@ -207,7 +212,11 @@ def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> 
     missing = [need for need in lines[name].needs if not available.has(need)]
     if missing:
         there = [f"{kind}.{n}" for kind in available._fields for n in getattr(available, kind)]
+        mend = "leave it out"
+        if missing == ["context.backbone"]:
+            mend = "give its weights by `--config.statistics.backbone=FILE`, or leave it out"
         raise UserError(
-            f"Statistic {name!r} needs {', '.join(missing)}, which this reconstructor or context "
-            f"does not give (it gives {', '.join(there) or 'an image only'}); leave it out."
+            f"Statistic {name!r} needs {', '.join(missing)}, which this reconstructor or "
+            f"`config.statistics` does not give (there is {', '.join(there) or 'an image only'}); "
+            f"{mend}."
         )
