@@ -13,7 +13,6 @@ from vqgan_ad.networks import Decoder, Encoder, Head
 from vqgan_ad.settings import Settings
 
 Params = dict[str, Any]
-Perceptual = Callable[[Array, Array], Float[Array, " b"]]
 
 
 class Passed(NamedTuple):

@@ -17,10 +17,11 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
+from ad_core.networks.perceptual import distance
 from ad_core.training.partition import mean_over_devices
 from ad_core.types import Batch, Metrics, TrainState
 from vqgan_ad import quantiser
-from vqgan_ad.model import Model, Passed, Perceptual
+from vqgan_ad.model import Model, Passed
 from vqgan_ad.settings import Settings
 
 Params = dict[str, Any]
@@ -46,7 +47,7 @@ class Game(NamedTuple):
 
 
 def make_train_step(
-    model: Model, settings: Settings, optimisers: Optimisers, perceptual: Perceptual | None
+    model: Model, settings: Settings, optimisers: Optimisers
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
     """The pure step of these settings; see Reconstructor.train_step."""
 
@@ -66,7 +67,8 @@ def make_train_step(
         (image, vq_loss), pull_generator, passed = jax.vjp(forward, generator, has_aux=True)
 
         def nll(image: Array) -> tuple[Array, Metrics]:
-            return _reconstruction_loss(settings, perceptual, batch.image, image, weight)
+            frozen = state.params.get("perceptual")
+            return _reconstruction_loss(settings, frozen, batch.image, image, weight)
 
         (_, terms), nll_pull = jax.value_and_grad(nll, has_aux=True)(image)
         game = _play(model, settings, judge, batch.image, image, weight)
@@ -97,7 +99,7 @@ def make_train_step(
         }
         state = TrainState(
             step=state.step + 1,
-            params={"generator": generator, "discriminator": judge},
+            params={**state.params, "generator": generator, "discriminator": judge},
             opt_state={"generator": generator_opt, "discriminator": judge_opt},
             extra=extra,
         )
@@ -121,12 +123,12 @@ def _per_image(values: Float[Array, "b *s"]) -> Float[Array, " b"]:
 
 
 def _reconstruction_loss(
-    settings: Settings, perceptual: Perceptual | None, x: Array, image: Array, weight: Array
+    settings: Settings, perceptual: Params | None, x: Array, image: Array, weight: Array
 ) -> tuple[Array, dict[str, Array]]:
     loss = jnp.sum(weight * _per_image(RECONSTRUCTION[settings.reconstruction](x, image)))
     terms = {"reconstruction": loss}
     if perceptual is not None:
-        terms["perceptual"] = jnp.sum(weight * perceptual(x, image))
+        terms["perceptual"] = jnp.sum(weight * distance(perceptual, x, image))
         loss = loss + settings.perceptual_weight * terms["perceptual"]
     return loss, terms
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from ad_core.losses import RECONSTRUCTION
-from ad_core.networks.perceptual import load_perceptual
+from ad_core.networks.perceptual import distance, distance_map, load_weights
 from ad_core.training.optimisers import make_optimiser
 from ad_core.types import Reconstruction, Reconstructor, TrainState
 from vqgan_ad import quantiser
@@ -33,11 +33,9 @@ def make(config: ConfigDict) -> Reconstructor:
         make_optimiser(config.reconstructor.optimiser, steps=config.train.steps),
         make_optimiser(config.reconstructor.disc_optimiser, steps=config.train.steps),
     )
-    path = settings.perceptual_weights
-    perceptual = load_perceptual(path) if path else None
     return Reconstructor(
         init=lambda key, shape: _init(model, settings, optimisers, key, shape),
-        train_step=make_train_step(model, settings, optimisers, perceptual),
+        train_step=make_train_step(model, settings, optimisers),
         reconstruct=lambda state, image, key: _reconstruct(model, settings, state, image),
         encode=lambda state, image: model.encode(state.params["generator"], image),
         decode=lambda state, latent: model.decode(state.params["generator"], latent),
@@ -52,6 +50,9 @@ def _init(
     shape: tuple[int, int, int],
 ) -> TrainState:
     params = model.init(key, shape)
+    if settings.perceptual_weights:
+        # Frozen, and kept with the rest: a detector needs no other file.
+        params["perceptual"] = load_weights(settings.perceptual_weights)
     extra = {
         "ema": {"generator": jax.tree.map(jnp.copy, params["generator"])},
         "code_count": jnp.zeros(settings.codes),
@@ -86,6 +87,8 @@ def _reconstruct(
         latent = quantiser.normalise(passed.latent) if settings.unit_codes else passed.latent
         smooth = jnp.clip(model.decode(generator, latent), -1.0, 1.0)
         maps["unquantised"] = jnp.mean(jnp.abs(drawn - smooth), axis=-1)
+    if "perceptual" in state.params:
+        maps["perceptual"] = distance_map(state.params["perceptual"], image, drawn)
     error = RECONSTRUCTION[settings.reconstruction](image, drawn)
     losses = {
         "reconstruction": error,
@@ -95,4 +98,6 @@ def _reconstruct(
         "disc_fake": fake,
     }
     flat = {name: jnp.mean(x.reshape(x.shape[0], -1), axis=1) for name, x in losses.items()}
+    if "perceptual" in state.params:
+        flat["perceptual"] = distance(state.params["perceptual"], image, drawn)
     return Reconstruction(drawn, maps, flat)

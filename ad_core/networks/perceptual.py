@@ -1,6 +1,5 @@
 """The optional perceptual term: distance of VGG-16 features, from weights that the user gives."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -18,8 +17,8 @@ STD = (0.229, 0.224, 0.225)
 Weights = dict[str, Float[Array, "..."]]
 
 
-def load_perceptual(path: str) -> Callable[[Array, Array], Float[Array, " b"]]:
-    """`distance` with the weights of an .npz file.
+def load_weights(path: str) -> Weights:
+    """VGG-16's convolutions from an .npz file.
 
     The file holds features.<n>.weight [out, in, 3, 3] and features.<n>.bias [out] as float arrays,
     n as in torchvision's vgg16 (0 to 28). There is no fallback to random weights.
@@ -37,8 +36,7 @@ def load_perceptual(path: str) -> Callable[[Array, Array], Float[Array, " b"]]:
                 f"`reconstructor.perceptual_weights` (={path}) lacks {', '.join(missing[:3])}; "
                 "it must hold the convolutions of torchvision's vgg16."
             )
-        weights = {name: jnp.asarray(arrays[name], jnp.float32) for name in wanted}
-    return lambda x, y: distance(weights, x, y)
+        return {name: jnp.asarray(arrays[name], jnp.float32) for name in wanted}
 
 
 def distance(
@@ -49,10 +47,29 @@ def distance(
     Images in [-1, 1], one channel is repeated to three. This is the unweighted form of LPIPS
     (Zhang et al. 2018, section 4); an epsilon inside the root keeps the gradient of zero finite.
     """
-    total = jnp.zeros(x.shape[0])
-    for a, b in zip(features(weights, x), features(weights, y), strict=True):
-        total += jnp.mean(jnp.sum(jnp.square(_unit(a) - _unit(b)), axis=-1), axis=(1, 2))
+    means = [jnp.mean(block, axis=(1, 2)) for block in _distances(weights, x, y)]
+    return jnp.sum(jnp.stack(means), axis=0)
+
+
+def distance_map(
+    weights: Weights, x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]
+) -> Float[Array, "b h w"]:
+    """`distance` where it lies: each block's distances spread over the pixels they stand for.
+
+    Its mean over the pixels is `distance`, if the sides are multiples of 16.
+    """
+    h, w = x.shape[1:3]
+    total = jnp.zeros((x.shape[0], h, w))
+    for level, block in enumerate(_distances(weights, x, y)):
+        wide = jnp.repeat(jnp.repeat(block, 2**level, axis=1), 2**level, axis=2)
+        beyond = ((0, 0), (0, h - wide.shape[1]), (0, w - wide.shape[2]))
+        total += jnp.pad(wide, beyond, mode="edge")
     return total
+
+
+def _distances(weights: Weights, x: Array, y: Array) -> list[Float[Array, "b _ _"]]:
+    pairs = zip(features(weights, x), features(weights, y), strict=True)
+    return [jnp.sum(jnp.square(_unit(a) - _unit(b)), axis=-1) for a, b in pairs]
 
 
 def features(weights: Weights, x: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:

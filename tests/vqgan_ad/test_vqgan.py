@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from ad_core.config import complete
 from ad_core.errors import UserError
 from ad_core.losses import ADVERSARIAL
+from ad_core.networks import perceptual
 from ad_core.training.partition import partition
 from ad_core.types import Batch, inference_state
 from vqgan_ad import vqgan
@@ -251,9 +252,33 @@ def test_encode_and_decode_go_there_and_back(poster, image):
         ({"adversarial": "wgan"}, "must be one of log, non_saturating, hinge"),
         ({"codes": 1}, "must be at least 2"),
         ({"multipliers": (1, 1, 1, 1, 1, 1)}, "must be divisible by 32"),
-        ({"perceptual_weights": "no.npz"}, "no such file"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         vqgan.make(tiny(**change))
+
+
+def test_perceptual_weights_stay_as_they_are_and_go_with_the_state(image, key, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        vqgan.make(tiny(perceptual_weights="no.npz")).init(key, SHAPE)
+    rng, inside, arrays = np.random.default_rng(0), 3, {}
+    for n in (n for block in perceptual.BLOCKS for n in block):
+        arrays[f"features.{n}.weight"] = rng.normal(0, 0.5, (2, inside, 3, 3)).astype(np.float32)
+        arrays[f"features.{n}.bias"] = np.zeros(2, np.float32)
+        inside = 2
+    path = tmp_path / "vgg.npz"
+    np.savez(path, **arrays)
+    reconstructor = vqgan.make(tiny(perceptual_weights=str(path)))
+    state = jax.jit(lambda key: reconstructor.init(key, SHAPE))(key)
+    after, metrics = jax.jit(reconstructor.train_step)(state, batch_of(image), key)
+    for name, weight in arrays.items():
+        np.testing.assert_array_equal(after.params["perceptual"][name], weight)
+    drawn = vqgan.make(tiny()).reconstruct(inference_state(state), image, key)
+    expected = perceptual.distance(state.params["perceptual"], image, drawn.image)
+    np.testing.assert_allclose(drawn.losses["perceptual"], expected, rtol=1e-5)
+    # The step compares with what the network gives, scoring with what an image can hold.
+    unclipped = make_model(make_settings(tiny()), 1).forward(state.params["generator"], image).image
+    trained = perceptual.distance(state.params["perceptual"], image, unclipped).mean()
+    np.testing.assert_allclose(metrics["perceptual"], trained, rtol=1e-4)
+    np.testing.assert_allclose(drawn.maps["perceptual"].mean(axis=(1, 2)), expected, rtol=1e-5)
