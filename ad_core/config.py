@@ -61,7 +61,7 @@ def _data(small: bool) -> ConfigDict:
             "protocol": "folders",  # folders | cyclegan_ad | vqganodip
             # Shares that leave training (or the abnormal test images) for calibration.
             "calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5},
-            "augment": "none",  # none | hflip | flips_and_turns
+            "augment": "none",  # none | hflip | flips_and_turns | nine_versions
             # (low, high) of the stored values; None: what the file or its type says; ("robust",):
             # percentiles of the normal images that train (the run then states the numbers)
             "value_range": placeholder(tuple),
@@ -83,6 +83,9 @@ def _train(small: bool) -> ConfigDict:
     return ConfigDict(
         {
             "steps": 300 if small else 20_000,
+            # Over the training images instead of a number of steps; 0: `steps` counts. Rates that
+            # fall then do so from epoch to epoch. The main job sets `steps` by it.
+            "epochs": 0,
             "batch_size": 8 if small else 64,
             "partition": "jit",  # jit | pmap
             "dtype": "float32",  # compute; parameters and losses stay float32. Or bfloat16

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from ad_core.calibration import Calibration, calibrate, check_decision
-from ad_core.data.pipeline import eval_batches, train_batches
+from ad_core.data.pipeline import epoch_images, eval_batches, train_batches
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.localisation import MapScale, fit_scale
@@ -71,9 +71,9 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         protocol=config.data.protocol,
         calibration=config.data.calibration,
         seed=config.seed,
-        train_abnormal=getattr(resolve(config.method), "TRAINS_ON_ABNORMAL", False),
+        train_abnormal=_trains_on_pairs(config),
     )
-    config.train.epoch_steps = max(1, -(-len(splits["train"]) // config.train.batch_size))
+    _set_length(config, np.array([source.records[i].label for i in splits["train"]]))
     job = Job(config, source, splits, Workdir(Path(root)), stop)
     records = [source.records[i] for i in splits[job.calibration_split]]
     # Before the workdir is claimed: it may then be used with the mend.
@@ -85,6 +85,20 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     )
     claim(root, config, free=free)
     return job
+
+
+def _trains_on_pairs(config: ConfigDict) -> bool:
+    """Whether the method learns from both classes, and so from pairs of both."""
+    return getattr(resolve(config.method), "TRAINS_ON_ABNORMAL", False)
+
+
+def _set_length(config: ConfigDict, labels: Int[np.ndarray, "_"]) -> None:
+    """Sets the steps of an epoch, and of the training where it is given in epochs."""
+    train = config.train
+    images = epoch_images(labels, pairs=_trains_on_pairs(config), augment=config.data.augment)
+    train.epoch_steps = max(1, -(-images // train.batch_size))
+    if train.epochs:
+        train.steps = -(-train.epochs * images // train.batch_size)
 
 
 def count_classes(job: Job) -> dict[str, dict[str, int]]:
@@ -108,6 +122,7 @@ def run_training(job: Job) -> tuple[Reconstructor, TrainState]:
         seed=config.seed,
         augment=config.data.augment,
         workers=config.data.workers,
+        pairs=_trains_on_pairs(config),
     )
     with timed(job.workdir, "train", count=lambda: train_config.steps * train_config.batch_size):
         state = train(

@@ -29,9 +29,10 @@ def make(config: ConfigDict) -> Reconstructor:
     """
     settings = make_settings(config)
     model = make_model(settings, config.data.channels)
+    train, sections = config.train, config.reconstructor
     optimisers = Optimisers(
-        make_optimiser(config.reconstructor.optimiser, steps=config.train.steps),
-        make_optimiser(config.reconstructor.disc_optimiser, steps=config.train.steps),
+        make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
+        make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
     )
     return Reconstructor(
         init=lambda key, shape: _init(model, settings, optimisers, key, shape),

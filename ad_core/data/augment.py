@@ -14,16 +14,39 @@ def augment(
     """`image`, or a view of it, as drawn by (seed, epoch, index) alone: there is no state.
 
     none: as it is. hflip: mirrored left to right, or not. flips_and_turns: one of the eight
-    symmetries of the square, all equally likely. Source: Bougaham et al., CycleGAN-AD, whose
-    training set holds the same flips and quarter turns side by side.
+    symmetries of the square, all equally likely. nine_versions: one of the nine of CycleGAN-AD,
+    which are those eight and upside down once more.
 
     Raises:
         UserError: unknown kind.
     """
+    versions = _versions(kind)
+    return versions[int(np.random.default_rng((seed, epoch, index)).integers(len(versions)))](image)
+
+
+def side_by_side(kind: str) -> int:
+    """How many versions of each pair stand in an epoch of pairs: 1, drawn at random, or all nine.
+
+    Source: Bougaham et al., CycleGAN-AD, whose training set is the concatenation of the nine.
+
+    Raises:
+        UserError: unknown kind.
+    """
+    versions = _versions(kind)
+    return len(versions) if kind == "nine_versions" else 1
+
+
+def version(
+    image: Float[np.ndarray, "h w c"], *, kind: str, number: int
+) -> Float[np.ndarray, "h2 w2 c"]:
+    """The version `number` of `kind`, from 0, or a view of the image."""
+    return _versions(kind)[number](image)
+
+
+def _versions(kind: str) -> list[Callable[[np.ndarray], np.ndarray]]:
     if kind not in _KINDS:
         raise UserError(f"`data.augment` (={kind!r}): unknown; known: {', '.join(_KINDS)}.")
-    versions = _KINDS[kind]
-    return versions[int(np.random.default_rng((seed, epoch, index)).integers(len(versions)))](image)
+    return _KINDS[kind]
 
 
 def _turned(turns: int, mirrored: bool) -> Callable[[np.ndarray], np.ndarray]:
@@ -37,4 +60,8 @@ _KINDS = {
     "none": [_turned(0, False)],
     "hflip": [_turned(0, mirrored) for mirrored in (False, True)],
     "flips_and_turns": [_turned(t, mirrored) for t in range(4) for mirrored in (False, True)],
+    "nine_versions": [
+        *(_turned(turns, mirrored) for mirrored in (False, True) for turns in range(4)),
+        _turned(2, True),  # the recipe's flip upside down, which is also a flip and half a turn
+    ],
 }

@@ -9,7 +9,7 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_core.data.augment import augment
+from ad_core.data.augment import augment, side_by_side, version
 from ad_core.data.source import DataSource
 from ad_core.errors import UserError
 from ad_core.types import Batch
@@ -81,6 +81,7 @@ def train_batches(
     seed: int,
     augment: str,
     workers: int,
+    pairs: bool = False,
 ) -> TrainBatches:
     """Endless batches of the images at `indices`, never a partial one.
 
@@ -88,20 +89,64 @@ def train_batches(
     augmentation depends on (seed, epoch, index) alone. So the order depends on nothing but
     `seed`, the indices and the position: not on workers, nor on interruptions.
 
+    With `pairs`, rows 2i and 2i + 1 are a normal and an abnormal image, and an epoch holds each
+    pair of `make_pairs` once, or once in each of the versions that `augment` puts side by side.
+
     Args:
         augment: a kind of `ad_core.data.augment`.
         workers: decoding threads; 0 decodes in the caller's.
 
     Raises:
-        UserError: no image, an unknown kind of augmentation; or, from the iterator, a training
-            image that cannot be read.
+        UserError: no image (of a class, with `pairs`), an unknown kind of augmentation, a batch
+            that is empty or does not divide into pairs; or, from the iterator, a training image
+            that cannot be read.
     """
     if len(indices) == 0:
         raise UserError("The training split holds no image; give more or other shares.")
     if batch_size < 1:
         raise UserError(f"`train.batch_size` (={batch_size}) must be 1 or more.")
-    draws = _Draws(source, np.asarray(indices), seed=seed, kind=augment)
+    if pairs and batch_size % 2:
+        raise UserError(
+            f"`train.batch_size` (={batch_size}) must be even: this method trains on pairs of a "
+            f"normal and an abnormal image; use {batch_size - 1 or 2} or {batch_size + 1}."
+        )
+    kind = _PairDraws if pairs else _Draws
+    draws = kind(source, np.asarray(indices), seed=seed, kind=augment)
     return TrainBatches(draws, batch_size=batch_size, workers=workers)
+
+
+def make_pairs(
+    normal: Int[np.ndarray, "_"], abnormal: Int[np.ndarray, "_"], *, seed: int
+) -> Int[np.ndarray, "p 2"]:
+    """As many (normal, abnormal) as the larger class has images, the same in every epoch.
+
+    Each image of both classes is in a pair; those of the smaller class fill the rest as drawn
+    with replacement. Source: Bougaham et al., CycleGAN-AD, whose draw has no seed.
+
+    Raises:
+        UserError: a class without images.
+    """
+    if not len(normal) or not len(abnormal):
+        raise UserError(
+            f"{len(normal)} normal and {len(abnormal)} abnormal images train, and this method "
+            "needs pairs of both; give more, or use a method that needs no abnormal images, "
+            "such as --config.method=vqgan_ad.vqgan."
+        )
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    count = max(len(normal), len(abnormal))
+    sides = [
+        np.concatenate([rng.permutation(side), rng.choice(side, count - len(side))])
+        for side in (normal, abnormal)
+    ]
+    return np.stack(sides, axis=1)
+
+
+def epoch_images(labels: Int[np.ndarray, "_"], *, pairs: bool, augment: str) -> int:
+    """How many images an epoch over training images with these labels draws."""
+    if not pairs:
+        return len(labels)
+    abnormal = int(np.sum(labels))
+    return 2 * max(abnormal, len(labels) - abnormal) * side_by_side(augment)
 
 
 def eval_batches(
@@ -177,6 +222,7 @@ class _Draws:
     """The images that training draws, one after the other for ever, for grain to index."""
 
     def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
+        side_by_side(kind)  # refuses an unknown kind before a thread does
         self.indices = indices
         self.seed = seed
         self.labels = {int(i): source.records[int(i)].label for i in indices}
@@ -202,6 +248,30 @@ class _Draws:
             if (len(self._decoded) + 1) * image.nbytes <= CACHE_BYTES:
                 self._decoded[index] = image
         return image
+
+
+class _PairDraws(_Draws):
+    """The images of the pairs that training draws: normal, abnormal, normal, ..."""
+
+    def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
+        super().__init__(source, indices, seed=seed, kind=kind)
+        labels = np.array([self.labels[int(i)] for i in indices])
+        self._pairs = make_pairs(indices[labels == 0], indices[labels == 1], seed=seed)
+        self._versions = side_by_side(kind)
+
+    def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
+        drawn, side = divmod(position, 2)
+        count = len(self._pairs) * self._versions
+        epoch, place = divmod(drawn, count)
+        item = int(_permutation(count, self.seed, epoch)[place])
+        pair, number = divmod(item, self._versions)
+        index = int(self._pairs[pair, side])
+        if self._versions > 1:
+            return index, version(self._image(index), kind=self._kind, number=number)
+        image = augment(
+            self._image(index), kind=self._kind, seed=self.seed, epoch=epoch, index=index
+        )
+        return index, image
 
 
 @lru_cache(maxsize=8)

@@ -225,8 +225,9 @@ def _check(
             raise UserError(f"Protocol {protocol}: no normal image in {name} ({told}); {_MEND}.")
     if train_abnormal and counts["train"][1] == 0:
         raise UserError(
-            f"Protocol {protocol}: no abnormal image in train ({told}), which this method needs; "
-            "give more, or set `--config.data.calibration.abnormal` below 1."
+            f"Protocol {protocol}: no abnormal image in train ({told}), and this method learns "
+            "from both classes; give more, set `--config.data.calibration.abnormal` below 1, or "
+            "use one that trains on normal images alone: `--config.method=vqgan_ad.vqgan`."
         )
 
 

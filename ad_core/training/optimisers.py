@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import ArrayLike
@@ -96,11 +97,17 @@ def _promoting(optimiser: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.GradientTransformation(optimiser.init, update)
 
 
-def learning_rate(settings: Settings, *, steps: int | None = None) -> optax.Schedule:
+def learning_rate(
+    settings: Settings, *, steps: int | None = None, epochs: int = 0
+) -> optax.Schedule:
     """The rate at each update, counted from 0.
 
     lr * min(1, (count + 1) / warmup) * (end + (1 - end) * shape(progress)), where progress runs
     from 0 at the start of the decay (or the end of the warm-up, if later) to 1 at `steps`.
+
+    Args:
+        epochs: equal parts of the training, within each of which progress stands still;
+            0: it moves at every update.
 
     Raises:
         UserError: an unknown schedule, or one that falls and no `steps`.
@@ -113,23 +120,29 @@ def learning_rate(settings: Settings, *, steps: int | None = None) -> optax.Sche
     warmup = settings.lr_warmup_steps
     start = max(warmup, settings.lr_decay_start * total)
     shape, end, lr = SCHEDULES[settings.schedule], settings.lr_end, settings.lr
+    # First update of each epoch but the first.
+    ends = np.array([-(-total * epoch // max(epochs, 1)) for epoch in range(1, epochs)], np.int32)
 
     def rate(count: ArrayLike) -> Array:
-        count = jnp.asarray(count, jnp.float32)
-        rise = jnp.minimum(1.0, (count + 1) / max(warmup, 1))
-        progress = jnp.clip((count - start) / max(total - start, 1.0), 0.0, 1.0)
+        done = jnp.asarray(count, jnp.float32)
+        rise = jnp.minimum(1.0, (done + 1) / max(warmup, 1))
+        if epochs:
+            ended = jnp.searchsorted(ends, jnp.asarray(count, jnp.int32), side="right")
+            done = ended.astype(jnp.float32) * (total / epochs)
+        progress = jnp.clip((done - start) / max(total - start, 1.0), 0.0, 1.0)
         return lr * rise * (end + (1 - end) * shape(progress))
 
     return rate
 
 
 def make_optimiser(
-    section: ConfigDict, *, steps: int | None = None
+    section: ConfigDict, *, steps: int | None = None, epochs: int = 0
 ) -> optax.GradientTransformation:
     """The optimiser that `section` (see `optimiser_defaults`) describes.
 
     Args:
         steps: length of the training; only a schedule that falls needs it.
+        epochs: as in `learning_rate`.
 
     Raises:
         UserError: an unknown optimiser or schedule.
@@ -137,7 +150,9 @@ def make_optimiser(
     settings = Settings(**section.to_dict())
     if settings.name not in OPTIMISERS:
         raise UserError(f"Unknown optimiser {settings.name!r}; known: {', '.join(OPTIMISERS)}.")
-    optimiser = OPTIMISERS[settings.name](settings, learning_rate(settings, steps=steps))
+    optimiser = OPTIMISERS[settings.name](
+        settings, learning_rate(settings, steps=steps, epochs=epochs)
+    )
     if settings.clip_norm:
         optimiser = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimiser)
     return _promoting(optimiser)

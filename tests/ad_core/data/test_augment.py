@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ad_core.data.augment import augment
+from ad_core.data.augment import augment, side_by_side, version
 from ad_core.errors import UserError
 
 LETTER = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.float32)[..., None]
@@ -75,3 +75,16 @@ def test_an_image_of_other_sides_turns_too():
 def test_an_unknown_kind_lists_the_known():
     with pytest.raises(UserError, match="'flip'.*none, hflip, flips_and_turns"):
         augment(LETTER, kind="flip", seed=0, epoch=0, index=0)
+
+
+def test_nine_versions_are_the_recipes_in_its_order():
+    names = [_read(version(LETTER, kind="nine_versions", number=n)) for n in range(9)]
+    turned = [_read(np.rot90(LETTER, n)) for n in range(4)]
+    mirrored = [_read(np.rot90(LETTER[:, ::-1], n)) for n in range(4)]
+    assert names == [*turned, *mirrored, _read(LETTER[::-1])]
+    assert {SYMMETRIES[name] for name in names} == set(SYMMETRIES.values())
+    assert [side_by_side(kind) for kind in ("none", "hflip", "nine_versions")] == [1, 1, 9]
+    # Single images draw them: upside down is twice as likely as the others.
+    drawn = _drawn("nine_versions", count=1800)
+    assert set(drawn) == set(SYMMETRIES)
+    assert abs(drawn["789456123"] - 400) < 90

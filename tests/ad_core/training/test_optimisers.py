@@ -89,6 +89,13 @@ def test_the_rate_follows_its_schedule(options, expected):
     assert float(rate(jnp.int32(50))) == pytest.approx(found[-1])
 
 
+def test_with_epochs_the_rate_falls_between_them_alone():
+    rate = learning_rate(Settings(lr=2.0, schedule="linear"), steps=10, epochs=4)
+    # Epochs begin at the first update that starts after their share: 0, 2.5, 5, 7.5.
+    expected = [2.0] * 3 + [1.5] * 2 + [1.0] * 3 + [0.5] * 2
+    np.testing.assert_allclose([float(rate(count)) for count in range(10)], expected, rtol=1e-6)
+
+
 def test_the_schedule_reaches_the_weights():
     section = settings(name="sgd", schedule="linear")
     np.testing.assert_allclose(walk(section, [1.0] * 3, steps=2), [0.9, 0.85, 0.85], rtol=1e-6)
