@@ -56,6 +56,7 @@ class Reconstructor(NamedTuple):
     train_step: (state, batch, key) -> (state, metrics); traced once, no host access.
     reconstruct: (state, image, key) -> Reconstruction, from `state.params` alone.
     encode, decode: (state, image) -> latent and back, where the method has a latent.
+    watch: (metrics of late steps) -> what is wrong with the training, in words, or "".
     """
 
     init: Callable[[PRNGKeyArray, tuple[int, int, int]], TrainState]
@@ -63,6 +64,7 @@ class Reconstructor(NamedTuple):
     reconstruct: Callable[[TrainState, Float[Array, "b h w c"], PRNGKeyArray], Reconstruction]
     encode: Callable[..., Any] | None = None
     decode: Callable[..., Any] | None = None
+    watch: Callable[[Mapping[str, float]], str] | None = None
 
 
 def inference_state(state: TrainState) -> TrainState:

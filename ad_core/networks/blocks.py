@@ -101,6 +101,20 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Unchanged number of channels."""
-        b, h, w, c = x.shape
-        doubled = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-        return nn.Conv(c, (3, 3), dtype=self.dtype)(doubled.reshape(b, 2 * h, 2 * w, c))
+        return nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype)(double(x))
+
+
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """X with each pixel repeated into a square of 2 x 2."""
+    b, h, w, c = x.shape
+    squares = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
+    return squares.reshape(b, 2 * h, 2 * w, c)
+
+
+def instance_norm(x: Float[Array, "b h w c"], *, epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
+    """Each channel of each image with mean 0 and variance 1, in the dtype of x; nothing learnt."""
+    wide = x.astype(jnp.float32)
+    # Centred before squaring: E[x^2] - E[x]^2 would cancel in float32.
+    centred = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.blocks import GroupNorm
+from ad_core.networks.blocks import GroupNorm, instance_norm
 
 
 class PatchGAN(nn.Module):
@@ -47,7 +47,4 @@ class PatchGAN(nn.Module):
             return GroupNorm()(x)
         if self.norm != "instance":
             raise ValueError(f"`norm` (={self.norm!r}) must be one of instance, group, none.")
-        wide = x.astype(jnp.float32)
-        mean = jnp.mean(wide, axis=(1, 2), keepdims=True)
-        variance = jnp.mean(jnp.square(wide - mean), axis=(1, 2), keepdims=True)
-        return ((wide - mean) / jnp.sqrt(variance + 1e-5)).astype(x.dtype)
+        return instance_norm(x)

@@ -101,6 +101,7 @@ FUNCTIONS: dict[str, Function] = {
 # The finest band first; `low` is what is left below BANDS bands. Shares of the energy, in
 # [0, 1]; 0 for a band that the image is too small to have.
 FURTHER: dict[str, Function] = {
+    "sse": _energy,  # the score of CycleGAN-AD
     "residual_energy": _energy,
     **{f"residual_scale_{i}": partial(_share_of_band, i) for i in range(BANDS)},
     "residual_scale_low": partial(_share_of_band, BANDS),

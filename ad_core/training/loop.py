@@ -98,8 +98,15 @@ class _Record:
     images_per_s.
     """
 
-    def __init__(self, writers: Writers, progress: Progress, train: _Settings):
+    def __init__(
+        self,
+        writers: Writers,
+        progress: Progress,
+        train: _Settings,
+        watch: Callable[[Mapping[str, float]], str] | None,
+    ):
         self._writers, self._progress, self._train = writers, progress, train
+        self._watch, self._warned = watch, False
         self._rows: list[dict[str, float]] = []
 
     def __call__(self, step: int, metrics: Metrics) -> None:
@@ -111,7 +118,15 @@ class _Record:
             values = {**_means(self._rows), **{name: row[name] for name in COUNTERS}}
             self._writers.metrics(step, {**values, "images_per_s": self._progress.rate()})
             self._rows.clear()
+            self._warn(step, values)
         check_skipped(row, step=step, max_skipped=self._train.max_skipped)
+
+    def _warn(self, step: int, values: Mapping[str, float]) -> None:
+        """Says what `watch` finds, once until it finds nothing again."""
+        trouble = self._watch(values) if self._watch else ""
+        if trouble and not self._warned:
+            log.warning("Step %d: %s.", step, trouble)
+        self._warned = bool(trouble)
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -258,7 +273,7 @@ def train(
                 parts=parts,
                 key=key,
                 checkpoints=checkpoints,
-                record=_Record(writers, progress, settings),
+                record=_Record(writers, progress, settings, model.watch),
                 draw=_drawer(model, sample, mesh=parts.mesh, writers=writers, key=key),
                 stop=Stop() if stop is None else stop,
             )

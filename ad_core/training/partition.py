@@ -53,6 +53,14 @@ def gather_over_devices(x: Array) -> Array:
     return lax.all_gather(x, AXIS, tiled=True) if _in_pmap() else x
 
 
+def own_part(x: Array) -> Array:
+    """This device's part of what `gather_over_devices` gave, under pmap; `x` elsewhere."""
+    if not _in_pmap():
+        return x
+    size = len(x) // lax.axis_size(AXIS)
+    return lax.dynamic_slice_in_dim(x, lax.axis_index(AXIS) * size, size)
+
+
 def device_key(key: PRNGKeyArray) -> PRNGKeyArray:
     """A key of this device's own under pmap; `key` itself elsewhere.
 

@@ -33,11 +33,12 @@ def _band_shares(r):
 
 def test_energy_by_scale_equals_a_pyramid_of_scipy(measure, pair):
     x, y = pair
-    got = measure((*SCALES, "residual_energy"), x, y)
+    got = measure((*SCALES, "residual_energy", "sse"), x, y)
     r = x.astype(np.float64) - y
     expected = _band_shares(r)
     np.testing.assert_allclose([got[name] for name in SCALES], expected, atol=2e-6)
     np.testing.assert_allclose(got["residual_energy"], (r**2).sum(), rtol=2e-5)
+    np.testing.assert_array_equal(got["sse"], got["residual_energy"])
 
 
 def test_fine_and_coarse_residuals_lie_in_their_bands(measure):

@@ -392,3 +392,12 @@ def test_a_training_killed_at_any_moment_ends_in_the_same_bits(tmp_path):
     assert_same_bits(run(tmp_path / "whole", **overrides), run(tmp_path / "killed", **overrides))
     rows = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == [50, 100, 150, 200]
+
+
+def test_what_the_model_watches_is_told_once_until_it_is_mended(tmp_path, caplog):
+    troubles = iter(["", "it copies", "it copies more", "", "it copies again", ""])
+    model = toy()._replace(watch=lambda metrics: next(troubles) if metrics["loss"] > 0 else "")
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, model=model, log_every=2)
+    told = [message for message in caplog.messages if "it copies" in message]
+    assert told == ["Step 4: it copies.", "Step 10: it copies again."]

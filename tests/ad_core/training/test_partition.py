@@ -12,6 +12,7 @@ from ad_core.training.partition import (
     infer,
     make_mesh,
     mean_over_devices,
+    own_part,
     partition,
     sum_over_devices,
 )
@@ -30,10 +31,12 @@ def state_of(value=1.0):
 
 
 def measure(state, batch, key):
+    gathered = gather_over_devices(batch.image[:, 0, 0, 0])
     metrics = {
         "mean": mean_over_devices(jnp.mean(batch.image)),
         "sum": sum_over_devices(jnp.sum(batch.image)),
-        "gathered": gather_over_devices(batch.image[:, 0, 0, 0]),
+        "gathered": gathered,
+        "back": gather_over_devices(own_part(2.0 * gathered)),
         "shared": jax.random.uniform(key),
         "own": gather_over_devices(jax.random.uniform(device_key(key), (1,))),
         "local_rows": jnp.int32(len(batch.image)),
@@ -49,6 +52,7 @@ def test_means_sums_and_gathers_are_those_of_the_whole_batch(mode, devices, key)
     _, metrics = parts.step(parts.place_state(state_of()), batch, key)
     assert (float(metrics["mean"]), float(metrics["sum"])) == (7.5, 120.0)
     np.testing.assert_array_equal(metrics["gathered"], np.arange(16))
+    np.testing.assert_array_equal(metrics["back"], 2.0 * np.arange(16))
     assert float(metrics["shared"]) == float(jax.random.uniform(key))
     assert metrics["local_rows"] == (16 // devices if mode == "pmap" else 16)
     assert len(np.unique(metrics["own"])) == (devices if mode == "pmap" else 1)
@@ -56,7 +60,7 @@ def test_means_sums_and_gathers_are_those_of_the_whole_batch(mode, devices, key)
 
 def test_helpers_are_the_identity_outside_pmap(key):
     x = jnp.arange(4.0)
-    for helper in (mean_over_devices, sum_over_devices, gather_over_devices):
+    for helper in (mean_over_devices, sum_over_devices, gather_over_devices, own_part):
         assert helper(x) is x
     assert device_key(key) is key
 

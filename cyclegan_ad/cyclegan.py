@@ -1,0 +1,106 @@
+"""CycleGAN as a reconstructor: it learns from both classes to draw an abnormal image as normal.
+
+Source: Bougaham et al., CycleGAN-AD (Neurocomputing 2024), after Zhu et al. 2017. At scoring only
+the generator towards normal is needed; what it changes is the anomaly.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.training.optimisers import make_optimiser
+from ad_core.types import Reconstruction, Reconstructor, TrainState
+from cyclegan_ad import pool
+from cyclegan_ad.model import GENERATORS, JUDGES, Model, make_model
+from cyclegan_ad.settings import Settings, defaults, make_settings
+from cyclegan_ad.step import DOMAINS, Optimisers, make_train_step
+
+__all__ = ["TRAINS_ON_ABNORMAL", "defaults", "make"]
+
+TRAINS_ON_ABNORMAL = True  # its batches are pairs of a normal and an abnormal image
+COPIED = 1.1  # changes of abnormal images beyond this many times those of normal ones repair them
+COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
+
+
+def make(config: ConfigDict) -> Reconstructor:
+    """The reconstructor of a complete configuration.
+
+    Raises:
+        UserError: a setting that is unknown or does not fit the image size.
+    """
+    settings = make_settings(config)
+    model = make_model(settings, config.data.channels)
+    train, sections = config.train, config.reconstructor
+    optimisers = Optimisers(
+        make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
+        make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
+    )
+    return Reconstructor(
+        init=lambda key, shape: _init(model, settings, optimisers, key, shape),
+        train_step=make_train_step(model, settings, optimisers),
+        reconstruct=lambda state, image, key: _reconstruct(model, state, image),
+        watch=watch if settings.monitor else None,
+    )
+
+
+def _init(
+    model: Model,
+    settings: Settings,
+    optimisers: Optimisers,
+    key: PRNGKeyArray,
+    shape: tuple[int, int, int],
+) -> TrainState:
+    params = model.init(key, shape)
+    generators = {name: params[name] for name in GENERATORS}
+    extra = {"pool": {domain: pool.start(settings.pool, shape) for domain in DOMAINS}}
+    if settings.ema:
+        extra["ema"] = jax.tree.map(jnp.copy, generators)
+    opt_state = {name: optimisers.judge.init(params[name]) for name in JUDGES}
+    opt_state["generators"] = optimisers.generators.init(generators)
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra)
+
+
+def _reconstruct(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> Reconstruction:
+    """Maps are means over channels and raw logits, losses the means of the maps.
+
+    residual: what the generator towards normal changes (of a normal image: its identity error).
+    cycle: |x - A(N(x))|. identity: |x - A(x)|, low where x looks abnormal to the other generator.
+    disc_real, disc_fake: logits of judge_normal for x and its reconstruction, high where normal;
+    disc_abnormal_real, disc_abnormal_fake: of judge_abnormal, high where abnormal.
+    What no statistic asks for is not computed.
+    """
+    params = state.params
+    drawn = model.draw(params["to_normal"], image)
+
+    def error(other: Array) -> Float[Array, "b h w"]:
+        return jnp.mean(jnp.abs(image - other), axis=-1)
+
+    maps = {
+        "residual": error(drawn),
+        "cycle": error(model.draw(params["to_abnormal"], drawn)),
+        "identity": error(model.draw(params["to_abnormal"], image)),
+        "disc_real": model.judge(params["judge_normal"], image),
+        "disc_fake": model.judge(params["judge_normal"], drawn),
+        "disc_abnormal_real": model.judge(params["judge_abnormal"], image),
+        "disc_abnormal_fake": model.judge(params["judge_abnormal"], drawn),
+    }
+    return Reconstruction(drawn, maps, {name: jnp.mean(x, axis=(1, 2)) for name, x in maps.items()})
+
+
+def watch(metrics: Mapping[str, float]) -> str:
+    """What is wrong with the generator towards normal, going by the monitor's metrics; or ""."""
+    normal, abnormal = metrics["change_normal"], metrics["change_abnormal"]
+    if metrics["diversity"] < COLLAPSED:
+        return (
+            f"the generator collapses: its images differ {metrics['diversity']:.3f} times as much "
+            "as those that it redraws; try `reconstructor.disc_augment` or a lower learning rate"
+        )
+    if abnormal < COPIED * normal:
+        return (
+            f"the generator copies its input: it changes abnormal images (by {abnormal:.4f}) no "
+            f"more than normal ones ({normal:.4f}); train longer or lower the identity weight"
+        )
+    return ""

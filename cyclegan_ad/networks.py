@@ -1,0 +1,76 @@
+"""CycleGAN's ResNet generator, after Zhu et al. 2017 (junyanz/pytorch-CycleGAN-and-pix2pix)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from ad_core.networks.blocks import double, instance_norm
+
+
+class Generator(nn.Module):
+    """Image -> image of the other domain, in [-1, 1].
+
+    7x7 convolution, two that halve the resolution, residual blocks at 4 * width channels, two
+    up-samplings, 7x7 convolution, tanh. Instance norm without learnt scale; reflected borders.
+
+    width: channels at full resolution. upsample: "resize" (nearest neighbour, then a 3x3
+    convolution: leaves no checkerboard) or "transposed" (the recipe's transposed convolution).
+    """
+
+    channels: int
+    width: int = 64
+    blocks: int = 9
+    upsample: str = "resize"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Float32; h and w must be divisible by 4."""
+        x = nn.relu(instance_norm(Convolution(self.width, 7, self.dtype)(x)))
+        for width in (2 * self.width, 4 * self.width):
+            halved = nn.Conv(width, (3, 3), 2, padding=1, dtype=self.dtype)(x)
+            x = nn.relu(instance_norm(halved))
+        for _ in range(self.blocks):
+            x = ResidualBlock(self.dtype)(x)
+        for width in (2 * self.width, self.width):
+            x = nn.relu(instance_norm(self._doubled(x, width)))
+        return jnp.tanh(Convolution(self.channels, 7, self.dtype)(x).astype(jnp.float32))
+
+    def _doubled(self, x: Array, width: int) -> Array:
+        if self.upsample == "resize":
+            conv = nn.Conv(width, (3, 3), padding=1, dtype=self.dtype)
+            return conv(double(x))
+        # As PyTorch's ConvTranspose2d(kernel 3, stride 2, padding 1, output_padding 1).
+        pad = ((1, 2), (1, 2))
+        return nn.ConvTranspose(width, (3, 3), (2, 2), padding=pad, dtype=self.dtype)(x)
+
+
+class Convolution(nn.Module):
+    """Convolution over an image that is reflected beyond its borders."""
+
+    features: int
+    side: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """Unchanged resolution."""
+        reach = self.side // 2
+        x = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
+        kernel = (self.side, self.side)
+        return nn.Conv(self.features, kernel, padding="VALID", dtype=self.dtype)(x)
+
+
+class ResidualBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), 3x3."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Unchanged shape."""
+        channels = x.shape[-1]
+        y = nn.relu(instance_norm(Convolution(channels, 3, self.dtype)(x)))
+        y = instance_norm(Convolution(channels, 3, self.dtype)(y))
+        return x.astype(y.dtype) + y

@@ -1,0 +1,101 @@
+"""CycleGAN's settings: the recipe of CycleGAN-AD as defaults, in two sizes."""
+
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from ad_core.errors import UserError
+from ad_core.losses import ADVERSARIAL
+from ad_core.training.optimisers import optimiser_defaults
+from cyclegan_ad.variation import KINDS
+
+UPSAMPLE = ("resize", "transposed")
+NORMS = ("instance", "group", "none")
+
+
+def defaults(size: str) -> ConfigDict:
+    """The `config.reconstructor` section for "cpu" or "accelerator"."""
+    small = size == "cpu"
+    optimiser = optimiser_defaults(lr=5e-4 if small else 2e-4, b1=0.5, b2=0.999)
+    # Constant for the first tenth of the epochs, then straight to 0.
+    optimiser.schedule, optimiser.lr_decay_start = "linear", 0.1
+    return ConfigDict(
+        {
+            # Networks; two generators and two discriminators of these sizes.
+            "width": 16 if small else 64,
+            "blocks": 3 if small else 9,  # residual blocks; the recipe has 6 at 64 px
+            "upsample": "resize",  # resize | transposed (the recipe's)
+            "disc_width": 16 if small else 64,
+            "disc_layers": 3,  # 70 x 70 pixel patches
+            "disc_norm": "instance",  # instance | group | none
+            # Losses of the generators.
+            "adversarial": "least_squares",  # log | non_saturating | hinge | least_squares
+            "adversarial_weight": 1.0,
+            "cycle_weight": 10.0,
+            "identity_weight": 5.0,
+            "pool": 50,  # past fakes of each domain that the discriminators are shown
+            "optimiser": optimiser,  # of both generators together
+            "disc_optimiser": optimiser.copy_and_resolve_references(),  # of each discriminator
+            # For few abnormal images.
+            "disc_augment": (),  # of colour, shift, hole: what the discriminators see is varied
+            "ema": 0.0,  # decay of averaged generators, which then reconstruct; 0: none
+            "spectral_norm": False,  # of the discriminators' kernels
+            "monitor": False,  # warn where the generator copies its input or collapses
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The part of a configuration that the networks and the step read; checked here once."""
+
+    width: int
+    blocks: int
+    upsample: str
+    disc_width: int
+    disc_layers: int
+    disc_norm: str
+    adversarial: str
+    adversarial_weight: float
+    cycle_weight: float
+    identity_weight: float
+    pool: int
+    disc_augment: tuple[str, ...]
+    ema: float
+    spectral_norm: bool
+    monitor: bool
+    dtype: str
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a value that no part of CycleGAN knows."""
+        _one_of("upsample", self.upsample, UPSAMPLE)
+        _one_of("disc_norm", self.disc_norm, NORMS)
+        _one_of("adversarial", self.adversarial, ADVERSARIAL)
+        for kind in self.disc_augment:
+            _one_of("disc_augment", kind, KINDS)
+        if not 0.0 <= self.ema < 1.0:
+            raise UserError(f"`reconstructor.ema` (={self.ema}) must be at least 0 and below 1.")
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of a complete configuration.
+
+    Raises UserError if a value is unknown, the image does not divide by the downsampling, or a
+    batch does not divide into pairs.
+    """
+    values = config.reconstructor.to_dict()
+    optimisers = ("optimiser", "disc_optimiser")
+    values = {key: value for key, value in values.items() if key not in optimisers}
+    values["disc_augment"] = tuple(values["disc_augment"])
+    if config.data.image_size % 4:
+        raise UserError(
+            f"`data.image_size` (={config.data.image_size}) must be divisible by 4, the "
+            "downsampling of the generators."
+        )
+    return Settings(**values, dtype=config.train.dtype)
+
+
+def _one_of(name: str, value: str, known: object) -> None:
+    choices = tuple(known)  # type: ignore[arg-type]
+    if value not in choices:
+        raise UserError(f"`reconstructor.{name}` (={value!r}) must be one of {', '.join(choices)}.")
