@@ -10,7 +10,11 @@ from ad_core.errors import UserError
 
 ROOT = Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in ROOT.glob("*.py"))
-WORDS = {"mvtec": ["transistor", "screw"], "retina_oct": ["", "phantom"]}
+WORDS = {
+    "cyclegan": ["brain_mri", "screw", "retina_oct"],
+    "mvtec": ["transistor", "screw"],
+    "retina_oct": ["", "phantom"],
+}
 VARIANTS = [(name, word) for name in FILES for word in WORDS.get(name, [""])]
 
 
@@ -31,7 +35,7 @@ def test_every_variant_completes_in_both_sizes(name, word, size):
     assert config.size == size
     assert config.data.image_size % 8 == 0
     assert config.data.channels in (1, 3)
-    assert config.data.augment in ("none", "hflip", "flips_and_turns")
+    assert config.data.augment in ("none", "hflip", "flips_and_turns", "nine_versions")
     with pytest.raises((KeyError, AttributeError)):
         config.data.unheard_of = 1
 
@@ -89,3 +93,21 @@ def test_the_docstring_names_source_licence_data_command_and_result(name):
     for item in ("Source", "Licence", "Data", "Command", "Variants", "Measured"):
         assert item in lines, item
     assert f"--config=configs/{name}.py" in module.__doc__
+
+
+def test_cyclegan_keeps_to_its_recipe_at_both_resolutions():
+    with pytest.raises(UserError, match="'cat'; known: hazelnut, screw, tile, wood, brain_mri"):
+        recipe("cyclegan", "cat")
+    for size, side, blocks in (("256", 256, 9), ("64", 64, 6)):
+        config = complete(recipe("cyclegan", "hazelnut", size))
+        assert (config.data.image_size, config.reconstructor.blocks) == (side, blocks)
+        assert (config.train.epochs, config.train.batch_size) == (200, 2 * 16)
+        assert config.data.channels == 3 and config.data.augment == "nine_versions"
+        network = config.reconstructor
+        assert (network.width, network.disc_width, network.disc_layers) == (64, 64, 3)
+        assert (network.cycle_weight, network.identity_weight, network.pool) == (10, 5, 50)
+        rates = network.optimiser
+        assert (rates.lr, rates.b1, rates.b2, rates.lr_decay_start) == (2e-4, 0.5, 0.999, 0.1)
+        assert not (network.disc_augment or network.ema or network.spectral_norm or network.monitor)
+    oct_config = complete(recipe("cyclegan", "retina_oct", "64"))
+    assert (oct_config.train.epochs, oct_config.data.augment) == (50, "hflip")

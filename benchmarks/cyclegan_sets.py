@@ -1,0 +1,151 @@
+"""CycleGAN-AD on real image sets, several seeds each, beside the poster's rows.
+
+    python benchmarks/cyclegan_sets.py --data=DIR --workdirs=runs/cyclegan [--seeds=3]
+
+DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. Trains and judges each set
+once a seed by the main job under the protocol cyclegan_ad. Both scores come from that one training:
+`SSE` is the statistic `sse` alone, with a threshold of its own from the calibration split;
+`composite` is the classifier over all statistics of the configuration. FID needs Inception's
+weights and is left out. A run that is finished is not run again, so the command may be interrupted.
+Prints Markdown: mean ± population standard deviation over the seeds, in per cent.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+# This folder holds a statistics.py, which must not stand in for the standard library's.
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+
+import numpy as np  # noqa: E402
+
+from ad_core.decision import fit_threshold  # noqa: E402
+from ad_core.metrics import confusion, oracle  # noqa: E402
+from ad_core.tables import StatisticsTable, read_table, select  # noqa: E402
+
+# Folder -> variant of configs/cyclegan.py.
+SETS = {"brain_mri": "brain_mri", "busi": "breast_ultrasound", "mvtec_screw": "screw"}
+# Oracle ZFN / ACC / AUC by score SSE, mean of five runs, copied from the poster.
+POSTER = {
+    "brain_mri": {"256": "84.49 / 86.94 / 91.50", "64": "84.08 / 88.37 / 91.96"},
+    "busi": {"256": "85.23 / 89.38 / 92.53", "64": "86.46 / 87.85 / 91.23"},
+    "mvtec_screw": {"256": "52.37 / 57.97 / 52.81", "64": "52.03 / 57.63 / 51.31"},
+}
+FIGURES = ("zfn", "acc", "auc")
+HEAD = (
+    "| set | score | seeds | oracle ZFN | oracle ACC | oracle AUC | "
+    "missed, `zfn` | false alarms, `zfn` | test images | min a run |"
+)
+
+
+def main() -> None:
+    """Runs what is missing, then prints the table of what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--workdirs", type=Path, required=True)
+    parser.add_argument("--variant", default="cpu", choices=("cpu", "64", "256"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sets", default=",".join(SETS), help="some of the sets")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    given = parser.parse_args()
+    sets = given.sets.split(",")
+    for seed in range(given.seeds):
+        for name in sets:
+            if not given.table:
+                run(given, name, seed)
+    print(table(given.workdirs, sets, given.seeds))
+
+
+def workdir(root: Path, name: str, seed: int) -> Path:
+    """Where one run lies."""
+    return root / f"{name}-{seed}"
+
+
+def run(given: argparse.Namespace, name: str, seed: int) -> None:
+    """One main job, unless it is finished."""
+    path = workdir(given.workdirs, name, seed)
+    if (path / "results.json").exists():
+        return
+    command = [
+        sys.executable,
+        str(ROOT / "launch" / "train.py"),
+        f"--config={ROOT}/configs/cyclegan.py:{SETS[name]},{given.variant}",
+        f"--config.data.root={given.data / name}",
+        f"--config.seed={seed}",
+        f"--workdir={path}",
+    ]
+    subprocess.run(command, check=True)
+
+
+def table(root: Path, sets: list[str], seeds: int) -> str:
+    """Four rows a set: SSE, composite, and the poster's two."""
+    lines = [HEAD, "|" + " --- |" * 10]
+    for name in sets:
+        paths = [workdir(root, name, seed) for seed in range(seeds)]
+        done = [path for path in paths if (path / "results.json").exists()]
+        if done:
+            lines.append(row(name, "SSE", [by_sse(path) for path in done], done))
+            lines.append(row(name, "composite", [by_classifier(path) for path in done], done))
+            for size, figures in POSTER[name].items():
+                cells = " | ".join(figures.split(" / "))
+                lines.append(f"| {name} | SSE, {size} px, copied | 5 | {cells} | | | | |")
+    return "\n".join(lines)
+
+
+def by_sse(path: Path) -> dict[str, float]:
+    """Figures of the statistic `sse` alone; the rule zfn from the calibration images."""
+    calibration, test = (
+        readable(read_table(path / "statistics" / f"{split}.parquet"))
+        for split in ("calibration", "test")
+    )
+    scores = sse(test)
+    threshold = fit_threshold("zfn", sse(calibration), calibration.label, split="calibration")
+    found = confusion(test.label, threshold.flags(scores))
+    return {**oracle(test.label, scores), "tpr": found["tpr"], "fpr": found["fpr"]}
+
+
+def readable(table: StatisticsTable) -> StatisticsTable:
+    """Without the images that could not be read."""
+    return select(table, table.readable)
+
+
+def sse(table: StatisticsTable) -> np.ndarray:
+    """The column of that name."""
+    return table.values[:, table.names.index("sse")].astype(np.float64)
+
+
+def by_classifier(path: Path) -> dict[str, float]:
+    """Figures of the detector itself."""
+    results = json.loads((path / "results.json").read_text())
+    rule = results["held_out"]["zfn"]
+    return {**results["oracle"], "tpr": rule["tpr"], "fpr": rule["fpr"]}
+
+
+def row(name: str, score: str, figures: list[dict[str, float]], paths: list[Path]) -> str:
+    """One line of the table."""
+    results = [json.loads((path / "results.json").read_text()) for path in paths]
+    counts = results[0]["counts"]["test"]
+    seconds = [sum(stage["seconds"] for stage in r["timing"].values()) for r in results]
+    cells = [
+        name,
+        score,
+        str(len(figures)),
+        *(percent([f[figure] for f in figures]) for figure in FIGURES),
+        percent([1 - f["tpr"] for f in figures]),
+        percent([f["fpr"] for f in figures]),
+        f"{counts['normal']} + {counts['abnormal']}",
+        f"{np.mean(seconds) / 60:.1f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def percent(values: list[float]) -> str:
+    """Mean ± population standard deviation."""
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values):.1f}"
+
+
+if __name__ == "__main__":
+    main()
