@@ -74,7 +74,13 @@ def _data(small: bool) -> ConfigDict:
             "min_side": 8,
             "max_frames": 10_000,  # pages, frames or slices of one file
             # Only ad_core.data.phantom reads these.
-            "phantom": {"kind": "retina_oct", "seed": 0, "normal": 600, "abnormal": 300},
+            "phantom": {
+                "kind": "retina_oct",
+                "seed": 0,
+                "normal": 600,
+                "abnormal": 300,
+                "dose": 1e5,  # fpet_sinogram: expected counts of a sinogram (30 min, at rest)
+            },
         }
     )
 

@@ -10,10 +10,11 @@ from ad_core.errors import UserError
 
 ROOT = Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in ROOT.glob("*.py"))
+PHANTOM = ["", "phantom"]
 WORDS = {
     "cyclegan": ["brain_mri", "screw", "retina_oct"],
     "mvtec": ["transistor", "screw"],
-    "retina_oct": ["", "phantom"],
+    "retina_oct": PHANTOM,
 }
 VARIANTS = [(name, word) for name in FILES for word in WORDS.get(name, [""])]
 
@@ -24,7 +25,8 @@ def recipe(name, *words):
 
 def test_the_recipes_of_the_design_are_there():
     assert set(FILES) >= {
-        "brain_mri", "breast_ultrasound", "folder", "magnetic_tile", "mvtec", "pcb", "retina_oct"
+        "brain_mri", "breast_ultrasound", "folder", "fpet_sinogram", "magnetic_tile", "mvtec",
+        "pcb", "retina_oct",
     }  # fmt: skip
 
 
@@ -57,6 +59,12 @@ def test_real_sets_are_sized_for_an_accelerator_and_the_demo_for_a_cpu():
     assert recipe("retina_oct", "phantom").size == "cpu"
     assert recipe("retina_oct", "phantom").data.source == "ad_core.data.phantom"
     assert recipe("retina_oct").data.root == "data/retina_oct"
+
+
+def test_sinograms_state_their_dose():
+    config = complete(recipe("fpet_sinogram"))
+    assert config.size == "cpu" and config.data.phantom.kind == "fpet_sinogram"
+    assert config.data.phantom.dose == 1e5
 
 
 def test_mvtec_needs_one_of_its_fifteen_categories():

@@ -12,6 +12,12 @@ from scipy.ndimage import gaussian_filter
 FINE = 256  # side of the canvas, in pixels; a multiple of it for larger images
 
 
+def stream(kind: int, seed: tuple[int, ...], scan: int = 0) -> np.random.Generator:
+    """The random numbers of one `kind` (a world numbers its own) for one scan of `seed`."""
+    # A seed sequence takes missing words for zeros; the length tells (5,) from (5, 0).
+    return np.random.default_rng([kind, len(seed), *seed, scan])
+
+
 def canvas_side(size: int) -> int:
     """The canvas for an image of `size` pixels: the smallest multiple of FINE that holds it."""
     return FINE * -(-size // FINE)

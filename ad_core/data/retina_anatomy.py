@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ad_core.data import canvas
+from ad_core.data.canvas import stream
 
 
 class Layer(NamedTuple):
@@ -66,12 +67,6 @@ class Retina(NamedTuple):
     shadow: Float[np.ndarray, " n"]
     vessels: Float[np.ndarray, "v 3"]
     pit: float
-
-
-def stream(kind: int, seed: tuple[int, ...], scan: int = 0) -> np.random.Generator:
-    """The random numbers of one `kind` (PATIENT, …) for one scan of patient `seed`."""
-    # A seed sequence takes missing words for zeros; the length tells (5,) from (5, 0).
-    return np.random.default_rng([kind, len(seed), *seed, scan])
 
 
 def borders(retina: Retina) -> Float[np.ndarray, "layers_and_1 n"]:

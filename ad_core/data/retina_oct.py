@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_core.data import canvas
+from ad_core.data.canvas import stream
 from ad_core.data.retina_anatomy import (
     EXPOSURE,
     INDEX,
@@ -16,7 +17,6 @@ from ad_core.data.retina_anatomy import (
     Retina,
     anatomy,
     borders,
-    stream,
 )
 from ad_core.data.retina_lesions import DEFECTS
 

@@ -87,13 +87,23 @@ def test_colour_repeats_grey_and_a_picture_tells_its_size():
     assert (picture.width, picture.height) == (32, 32)
 
 
+def test_the_dose_reaches_the_sinograms_and_no_other_world():
+    few, many = (open_source(_data(kind="fpet_sinogram", dose=dose)) for dose in (1e3, 1e6))
+    levels = [len(np.unique(source.image(0))) for source in (few, many)]
+    assert levels[0] < 20 and levels[1] > 100
+    retinas = (open_source(_data(dose=dose)).image(0) for dose in (1e3, 1e6))
+    np.testing.assert_array_equal(*retinas)
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_world_draws_each_of_its_defects(kind):
     world = KINDS[kind]
-    healthy, empty = world.draw((0, 0, 0), 0, size=48, defect=None)
-    assert healthy.shape == (48, 48, 1) and healthy.dtype == np.float32 and not empty.any()
+    options = {name: 1e5 for name in world.options}
+    healthy, empty = world.draw((0, 0, 0), 0, size=48, defect=None, **options)
+    assert healthy.shape in ((48, 48, 1), (48, 48, 3)) and healthy.dtype == np.float32
+    assert not empty.any()
     for defect in world.defects:
-        image, mask = world.draw((0, 0, 0), 0, size=48, defect=defect)
+        image, mask = world.draw((0, 0, 0), 0, size=48, defect=defect, **options)
         assert mask.any() and not np.array_equal(image, healthy)
         assert np.abs(image).max() <= 1
 
@@ -103,6 +113,7 @@ def test_every_world_draws_each_of_its_defects(kind):
     [
         ({"kind": "mars"}, r"'mars'.*known: .*retina_oct"),
         ({"seed": -1}, r"seed.*-1"),
+        ({"dose": 0.0}, r"dose.*0\.0.*above 0 counts"),
         ({"abnormal": -3}, r"abnormal.*-3"),
         ({"normal": 0, "abnormal": 0}, "no image"),
         ({"size": 4}, r"image_size.*4"),

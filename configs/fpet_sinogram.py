@@ -1,0 +1,34 @@
+"""Sinograms of functional PET: at rest, or while visual stimulation raises glucose uptake.
+
+Source: phantoms are drawn by ad_core.data.fpet_sinogram: a brain under constant infusion of FDG,
+    a parallel-beam Radon transform, Poisson counts. No clinical data.
+Licence: phantoms are part of this project.
+Data: nothing to fetch. --config.data.phantom.dose= is the expected counts of a subject's sinogram
+    at rest after 30 minutes of infusion. Frames of one subject form a group.
+Command: python launch/train.py --config=configs/fpet_sinogram.py --workdir=runs/fpet
+Variants: cpu (default), accelerator.
+Measured: not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = ("accelerator", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    size = variant or "cpu"
+    if size not in SIZES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
+    config = ConfigDict()
+    config.name = "fpet_sinogram_phantom"
+    config.size = size
+    config.data = {
+        "source": "ad_core.data.phantom",
+        "channels": 1,
+        "protocol": "folders",
+        "augment": "none",  # a mirrored sinogram is another brain's
+        "phantom": {"kind": "fpet_sinogram", "dose": 1e5},
+    }
+    if size == "cpu":
+        config.data.image_size = 32
+    return config
