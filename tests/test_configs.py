@@ -15,6 +15,7 @@ WORDS = {
     "cyclegan": ["brain_mri", "screw", "retina_oct"],
     "mvtec": ["transistor", "screw"],
     "retina_oct": PHANTOM,
+    "surface": PHANTOM,
 }
 VARIANTS = [(name, word) for name in FILES for word in WORDS.get(name, [""])]
 
@@ -26,7 +27,7 @@ def recipe(name, *words):
 def test_the_recipes_of_the_design_are_there():
     assert set(FILES) >= {
         "brain_mri", "breast_ultrasound", "folder", "fpet_sinogram", "magnetic_tile", "mvtec",
-        "pcb", "retina_oct",
+        "pcb", "retina_oct", "surface",
     }  # fmt: skip
 
 
@@ -59,6 +60,14 @@ def test_real_sets_are_sized_for_an_accelerator_and_the_demo_for_a_cpu():
     assert recipe("retina_oct", "phantom").size == "cpu"
     assert recipe("retina_oct", "phantom").data.source == "ad_core.data.phantom"
     assert recipe("retina_oct").data.root == "data/retina_oct"
+
+
+@pytest.mark.parametrize("name", ["surface"])
+def test_worlds_of_parts_are_drawn_or_read_from_a_folder(name):
+    phantom, real = recipe(name, "phantom"), recipe(name)
+    assert (phantom.size, real.size) == ("cpu", "accelerator")
+    assert phantom.data.phantom.kind == name and phantom.data.channels == 3
+    assert (real.data.source, real.data.root) == ("ad_core.data.folder", f"data/{name}")
 
 
 def test_sinograms_state_their_dose():

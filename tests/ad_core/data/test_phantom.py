@@ -87,6 +87,17 @@ def test_colour_repeats_grey_and_a_picture_tells_its_size():
     assert (picture.width, picture.height) == (32, 32)
 
 
+def test_a_coloured_world_is_the_mean_of_its_channels_in_grey():
+    grey, colour = (
+        open_source(_data(kind="surface")),
+        open_source(_data(channels=3, kind="surface")),
+    )
+    assert grey.image(3).shape == (32, 32, 1) and colour.image(3).shape == (32, 32, 3)
+    mean = colour.image(3).mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(grey.image(3), mean, atol=1e-6)
+    assert np.ptp(colour.image(3), axis=-1).max() > 0
+
+
 def test_the_dose_reaches_the_sinograms_and_no_other_world():
     few, many = (open_source(_data(kind="fpet_sinogram", dose=dose)) for dose in (1e3, 1e6))
     levels = [len(np.unique(source.image(0))) for source in (few, many)]
