@@ -14,6 +14,7 @@ PHANTOM = ["", "phantom"]
 WORDS = {
     "cyclegan": ["brain_mri", "screw", "retina_oct"],
     "mvtec": ["transistor", "screw"],
+    "pcba": PHANTOM,
     "retina_oct": PHANTOM,
     "surface": PHANTOM,
 }
@@ -27,7 +28,7 @@ def recipe(name, *words):
 def test_the_recipes_of_the_design_are_there():
     assert set(FILES) >= {
         "brain_mri", "breast_ultrasound", "folder", "fpet_sinogram", "magnetic_tile", "mvtec",
-        "pcb", "retina_oct", "surface",
+        "pcb", "pcba", "retina_oct", "surface",
     }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def test_real_sets_are_sized_for_an_accelerator_and_the_demo_for_a_cpu():
     assert recipe("retina_oct").data.root == "data/retina_oct"
 
 
-@pytest.mark.parametrize("name", ["surface"])
+@pytest.mark.parametrize("name", ["pcba", "surface"])
 def test_worlds_of_parts_are_drawn_or_read_from_a_folder(name):
     phantom, real = recipe(name, "phantom"), recipe(name)
     assert (phantom.size, real.size) == ("cpu", "accelerator")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data import fpet_sinogram, retina_oct, surface
+from ad_core.data import fpet_sinogram, pcba, retina_oct, surface
 from ad_core.data.image import Picture
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
@@ -37,6 +37,7 @@ class World(NamedTuple):
 
 KINDS = {
     "fpet_sinogram": World(fpet_sinogram.draw, fpet_sinogram.DEFECTS, options=("dose",)),
+    "pcba": World(pcba.draw, tuple(pcba.DEFECTS), family=pcba.family),
     "retina_oct": World(retina_oct.draw, tuple(retina_oct.DEFECTS)),
     "surface": World(surface.draw, tuple(surface.DEFECTS)),
 }

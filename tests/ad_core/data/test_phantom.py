@@ -98,6 +98,16 @@ def test_a_coloured_world_is_the_mean_of_its_channels_in_grey():
     assert np.ptp(colour.image(3), axis=-1).max() > 0
 
 
+def test_a_world_with_families_names_them_in_path_and_group():
+    records = open_source(_data(kind="pcba", normal=40, abnormal=40)).records
+    assert records[0].path == "pcba/controller/normal/000000"
+    families = Counter(record.path.split("/")[1] for record in records)
+    assert set(families) == {"controller", "power", "sensor"} and min(families.values()) > 12
+    for record in records:
+        assert record.path.split("/")[:2] == record.group.split("/")[:2]
+    assert {r.path.split("/")[1] for r in records if r.folder == "test"} == set(families)
+
+
 def test_the_dose_reaches_the_sinograms_and_no_other_world():
     few, many = (open_source(_data(kind="fpet_sinogram", dose=dose)) for dose in (1e3, 1e6))
     levels = [len(np.unique(source.image(0))) for source in (few, many)]
