@@ -18,6 +18,7 @@ from ad_core.data.listing import list_images
 from ad_core.data.manifest import TABLES, read_manifest
 from ad_core.data.pages import spread
 from ad_core.data.pipeline import eval_batches
+from ad_core.data.resizing import reduced, to_file
 from ad_core.errors import UserError
 from ad_core.localisation import regions
 from ad_core.measuring import Measured, measure_batches
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         ("statistics", pa.string()),  # those that made it stand out, foremost first
     ]
 )
+MAP_SIDE = 2048  # pixels
 T = TypeVar("T")
 # A spreadsheet would take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -164,13 +166,11 @@ def _rows(
         if index in errors:
             row |= {"status": "error", "error": printable(errors[index]), "decision": INSPECT}
         else:
-            width, height = source.sizes[index]
             found = regions(
                 scores.anomaly_map[place],
                 level=scale.level,
                 min_area=localisation.min_area,
-                width=width,
-                height=height,
+                placement=source.placement(index),
             )
             score = float(scores.score[place])
             row |= {
@@ -187,12 +187,23 @@ def _rows(
 def _write_maps(
     folder: Path, detector: Detector, source: FileSource, batch: Batch, scores: Scores
 ) -> None:
-    """The map over each image that was read, in the detector's one colour scale."""
+    """The map over each image that was read, in the detector's one colour scale.
+
+    In the pixels of the file, or fewer: no side is longer than MAP_SIDE. What the detector does not
+    look at is darkened.
+    """
+    scale = detector.parts.scale
     for place in np.flatnonzero(np.asarray(batch.valid)):
-        path = folder / f"{source.paths[int(batch.index[place])]}.png"
+        index = int(batch.index[place])
+        path = folder / f"{source.paths[index]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = np.asarray(batch.image[place])
-        write_png(path, overlay(image, scores.anomaly_map[place], detector.parts.scale))
+        placement = reduced(source.placement(index), MAP_SIDE)
+        anomaly = to_file(scores.anomaly_map[place], placement, unseen=scale.low)
+        picture = overlay(source.view(index, MAP_SIDE), anomaly, scale)
+        left, top, right, bottom = placement.shown
+        dark = picture // 3
+        dark[top:bottom, left:right] = picture[top:bottom, left:right]
+        write_png(path, dark)
 
 
 class Rows:

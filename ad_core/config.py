@@ -65,7 +65,7 @@ def _data(small: bool) -> ConfigDict:
             # (low, high) of the stored values; None: what the file or its type says; ("robust",):
             # percentiles of the normal images that train (the run then states the numbers)
             "value_range": placeholder(tuple),
-            "resize": "stretch",  # to image_size x image_size
+            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size x image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
             "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
             "workers": 2 if small else 16,  # decoding threads

@@ -1,5 +1,6 @@
 """The figures of a detector on images that decided nothing, and the report that shows them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from ad_core.calibration import cross_fit, fit_thresholds
+from ad_core.data.resizing import to_file
 from ad_core.job import Job, count_classes, measure_split, read_timing, timed, versions
 from ad_core.measuring import Measured
 from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle
@@ -14,6 +16,8 @@ from ad_core.reporting.build import Judgement, build_report
 from ad_core.reporting.results import held_out, write_results
 from ad_core.scoring import Detector, load_detector
 from ad_core.tables import StatisticsTable, read_table, select, write_table
+
+PIXELS = 2**26  # that pixel figures are taken of, at most about 1 GB
 
 
 class Judged(NamedTuple):
@@ -126,21 +130,54 @@ def _reason(job: Job, rule: str) -> str:
 
 
 def pixel_figures(job: Job, judged: Judged) -> Mapping[str, float | None] | None:
-    """AUROC, AUPRO (FPR <= 0.3) and AP of the maps, where masks exist.
+    """AUROC, AUPRO (FPR <= 0.3) and AP of the maps, where masks exist, in the files' pixels.
 
     Images without a pixel label, and unreadable ones, are left out. None if no abnormal pixel is
-    labelled.
+    labelled. What a centre crop does not show counts as least abnormal. Of more than PIXELS in all
+    only every `stride`th row and column is judged.
     """
     records = [job.source.records[i] for i in job.splits[judged.split]]
     rows = [r for r, record in enumerate(records) if record.has_mask and judged.table.readable[r]]
     if not any(records[r].label for r in rows):
         return None
     indices = job.splits[judged.split][rows]
-    masks = np.stack([np.asarray(job.source.mask(int(index))) for index in indices])
     maps = judged.maps[rows]
+    lowest = float(maps.min())
+    sizes = [_size(job.source, int(index)) for index in indices]
+    stride = math.ceil(math.sqrt(max(1.0, sum(h * w for h, w in sizes) / PIXELS)))
+    masks, found = [], []
+    for index, anomaly in zip(indices.tolist(), maps, strict=True):
+        mask, full = _in_file(job.source, index, anomaly, lowest)
+        masks.append(mask[::stride, ::stride])
+        found.append(full[::stride, ::stride])
+    labels, values = (np.concatenate([x.ravel() for x in part]) for part in (masks, found))
     return {
-        "auroc": auroc(masks.ravel(), maps.ravel()),
-        "aupro": aupro(masks, maps),
-        "ap": average_precision(masks.ravel(), maps.ravel()),
+        "auroc": auroc(labels, values),
+        "aupro": aupro(masks, found),
+        "ap": average_precision(labels, values),
         "images": len(rows),
+        "stride": stride,
     }
+
+
+def _size(source: Any, index: int) -> tuple[int, int]:
+    if not hasattr(source, "full_mask"):
+        return np.shape(source.mask(index))
+    placement = source.placement(index)
+    return placement.height, placement.width
+
+
+def _in_file(
+    source: Any, index: int, anomaly: Float[np.ndarray, "s s"], lowest: float
+) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Mask and map in the pixels of the file, or of the square where there is no file."""
+    if not hasattr(source, "full_mask"):
+        return np.asarray(source.mask(index)), anomaly
+    mask, placement = source.full_mask(index), source.placement(index)
+    rows, columns = (
+        (np.arange(side) + 0.5) / side * own
+        for side, own in zip((placement.height, placement.width), mask.shape, strict=True)
+    )
+    # A mask may have been saved at another size than its image.
+    mask = mask[np.ix_(rows.astype(int), columns.astype(int))]
+    return mask, to_file(anomaly, placement, unseen=lowest)

@@ -238,7 +238,7 @@ def _learn_context(job: Job, reconstructor: Reconstructor, state: TrainState) ->
 
     def pairs() -> Iterator[tuple[np.ndarray, Reconstruction, np.ndarray]]:
         for batch, _ in _batches(job, normals, measurer):
-            drawn = jax.device_get(measurer.reconstruct(batch.image))
+            drawn = jax.device_get(measurer.reconstruct(batch.image, batch.content))
             yield np.asarray(batch.image), drawn, np.asarray(batch.valid)
 
     return learn_context(pairs())._replace(backbone=_backbone(job.config))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
+from ad_core.data.resizing import Placement, box_to_file
 from ad_core.errors import UserError
 
 _TRUNCATE = 4.0  # the Gaussian ends after this many standard deviations
@@ -67,15 +68,15 @@ def _convolve(images: Float[Array, "b h w 1"], kernel: np.ndarray) -> Float[Arra
 
 
 def regions(
-    anomaly: Float[np.ndarray, "h w"], *, level: float, min_area: float, width: int, height: int
+    anomaly: Float[np.ndarray, "h w"], *, level: float, min_area: float, placement: Placement
 ) -> list[dict[str, Any]]:
     """Connected areas (8 neighbours) of a map above `level`, the strongest first.
 
     Args:
         level: a region's pixels lie strictly above it. Pixels that are not finite belong to none:
             such an image has no finite score and goes to inspection whatever its regions.
-        min_area: smallest region kept, as a share of the map's area in [0, 1].
-        width, height: of the original image, in pixels, onto which the map is stretched.
+        min_area: smallest region kept, as a share in [0, 1] of the area that shows the image.
+        placement: what of the original image the map shows, and where; no region lies beyond it.
 
     Returns:
         Plain numbers for JSON: `x`, `y`, `width`, `height` (the box, whole pixels of the original
@@ -83,30 +84,31 @@ def regions(
     """
     anomaly = np.asarray(anomaly)
     labelled = np.zeros(anomaly.shape, np.int32)
-    above = np.isfinite(anomaly) & (anomaly > level)
+    left, top, right, bottom = placement.content
+    above = np.zeros(anomaly.shape, bool)
+    shown = anomaly[top:bottom, left:right]
+    above[top:bottom, left:right] = np.isfinite(shown) & (shown > level)
     ndimage.label(above, structure=_EIGHT_NEIGHBOURS, output=labelled)
-    scale = (height / anomaly.shape[0], width / anomaly.shape[1])
     found = []
     for number, box in enumerate(ndimage.find_objects(labelled), start=1):
         inside = anomaly[box][labelled[box] == number]
-        if inside.size >= min_area * anomaly.size:
-            found.append(_region(inside, box, scale))
+        if inside.size >= min_area * shown.size:
+            found.append(_region(inside, box, placement))
     return sorted(found, key=lambda region: -region["peak"])
 
 
-def _region(
-    inside: np.ndarray, box: tuple[slice, slice], scale: tuple[float, float]
-) -> dict[str, Any]:
-    (top, bottom), (left, right) = (
-        (int(np.floor(side.start * by)), int(np.ceil(side.stop * by)))
-        for side, by in zip(box, scale, strict=True)
+def _region(inside: np.ndarray, box: tuple[slice, slice], placement: Placement) -> dict[str, Any]:
+    rows, columns = box
+    left, top, right, bottom = box_to_file(
+        (columns.start, rows.start, columns.stop, rows.stop), placement
     )
+    across, down = placement.scale
     return {
         "x": left,
         "y": top,
         "width": right - left,
         "height": bottom - top,
-        "area": round(inside.size * scale[0] * scale[1]),
+        "area": round(inside.size * across * down),
         "peak": float(inside.max()),
         "mean": float(inside.mean(dtype=np.float64)),
     }

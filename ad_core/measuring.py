@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ad_core.data.resizing import mirror
 from ad_core.localisation import anomaly_map
 from ad_core.statistics import Context, WindowSettings, compute
 from ad_core.training.partition import infer, make_mesh
 from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
+
+Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
 
 
 class Measured(NamedTuple):
@@ -29,14 +32,14 @@ class Measured(NamedTuple):
 class Measurer(NamedTuple):
     """Compiled functions of batches of `batch_size` images, on every local device.
 
-    measure: (image) -> Measured of device arrays, dispatched without waiting.
-    reconstruct: (image) -> Reconstruction.
+    measure: (image, content) -> Measured of device arrays, dispatched without waiting.
+    reconstruct: (image, content) -> Reconstruction.
     compilations: how many programs were compiled so far.
     """
 
     batch_size: int
-    measure: Callable[[Float[np.ndarray, "b h w c"]], Measured]
-    reconstruct: Callable[[Float[np.ndarray, "b h w c"]], Reconstruction]
+    measure: Callable[[Float[np.ndarray, "b h w c"], Content], Measured]
+    reconstruct: Callable[[Float[np.ndarray, "b h w c"], Content], Reconstruction]
     compilations: Callable[[], int]
 
 
@@ -53,25 +56,38 @@ def make_measurer(
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
     The same key serves every call, so that an image's scores depend on nothing but the image.
+    Beyond `content` (see Batch) reconstructions are mirrored as the images are: what a method draws
+    there can raise no statistic and no map beyond what the image itself does.
     """
     mesh = make_mesh()
     key = jax.random.key(0)
 
-    def measure(
-        given: tuple[TrainState, Context | None], image: Array, key: PRNGKeyArray
-    ) -> tuple[Array, Array, Array]:
-        state, context = given
+    def reconstruct(
+        state: TrainState, given: tuple[Array, Array | None], key: PRNGKeyArray
+    ) -> Reconstruction:
+        image, content = given
         drawn = reconstructor.reconstruct(state, image, key)
+        return drawn if content is None else drawn._replace(image=mirror(drawn.image, content))
+
+    def measure(
+        learnt: tuple[TrainState, Context | None],
+        given: tuple[Array, Array | None],
+        key: PRNGKeyArray,
+    ) -> tuple[Array, Array, Array]:
+        (state, context), (image, _) = learnt, given
+        drawn = reconstruct(state, given, key)
         statistics = compute(names, image, drawn, context, windows=windows) if names else {}
         columns = [statistics[name] for name in names]
         stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
         return stacked, anomaly_map(image, drawn.image, sigma_px=sigma_px), drawn.image
 
-    measuring, reconstructing = infer(measure, mesh), infer(reconstructor.reconstruct, mesh)
+    measuring, reconstructing = infer(measure, mesh), infer(reconstruct, mesh)
     return Measurer(
         batch_size=-(-batch_size // mesh.size) * mesh.size,
-        measure=lambda image: Measured(*measuring((state, context), image, key)),
-        reconstruct=lambda image: reconstructing(state, image, key),
+        measure=lambda image, content: Measured(
+            *measuring((state, context), (image, content), key)
+        ),
+        reconstruct=lambda image, content: reconstructing(state, (image, content), key),
         compilations=lambda: measuring._cache_size() + reconstructing._cache_size(),
     )
 
@@ -85,7 +101,7 @@ def measure_batches(
     """
     pending: tuple[Batch, dict[int, str], Any] | None = None
     for batch, errors in batches:
-        dispatched = measurer.measure(np.asarray(batch.image))
+        dispatched = measurer.measure(np.asarray(batch.image), batch.content)
         if pending is not None:
             yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
         pending = (batch, errors, dispatched)

@@ -5,6 +5,8 @@ flagged if score >= threshold. Every figure is a fraction in [0, 1]. Ties are ex
 are equal can only be flagged together.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 from scipy import ndimage
@@ -100,8 +102,8 @@ def confusion(
 
 
 def aupro(
-    masks: Shaped[Array | np.ndarray, "m h w"],
-    maps: Shaped[Array | np.ndarray, "m h w"],
+    masks: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
+    maps: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
     *,
     max_fpr: float | int = 0.3,
 ) -> float:
@@ -113,7 +115,8 @@ def aupro(
     every distinct value of the maps; nothing is quantised.
 
     Args:
-        masks: true (non-zero) where abnormal. maps: higher is more abnormal.
+        masks: true (non-zero) where abnormal. maps: higher is more abnormal. Either as an array, or
+            image by image where they differ in size.
 
     Raises:
         UserError: shapes differ, no abnormal or no normal pixel, a map not finite, or
@@ -121,31 +124,35 @@ def aupro(
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.
     """
-    abnormal, values = np.asarray(masks) != 0, _finite(maps)
-    if abnormal.shape != values.shape:
-        raise UserError(f"Masks {abnormal.shape} and maps {values.shape} must have one shape.")
+    if [np.shape(mask) for mask in masks] != [np.shape(found) for found in maps]:
+        shapes = [np.shape(x) if hasattr(x, "shape") else len(x) for x in (masks, maps)]
+        raise UserError(f"Masks {shapes[0]} and maps {shapes[1]} must have one shape.")
+    abnormal = [np.asarray(mask) != 0 for mask in masks]
+    values = [_finite(found) for found in maps]
     if not 0 < max_fpr <= 1:
         raise UserError(f"`max_fpr` (={max_fpr}) must lie in (0, 1].")
-    if not abnormal.any() or abnormal.all():
+    if not any(m.any() for m in abnormal) or all(m.all() for m in abnormal):
         raise UserError("AUPRO needs abnormal and normal pixels; the masks hold only one kind.")
     scores, weights = _region_pixels(abnormal, values)
-    normal = values[~abnormal]
+    normal = np.concatenate([v[~m] for m, v in zip(abnormal, values, strict=True)])
     normal.sort()
     fpr, pro = _pro_curve(normal, scores, weights)
     return _area_up_to(fpr, pro, max_fpr) / max_fpr
 
 
 def _region_pixels(
-    abnormal: Bool[np.ndarray, "m h w"], values: Float[np.ndarray, "m h w"]
+    abnormal: Sequence[Bool[np.ndarray, "_ _"]], values: Sequence[Float[np.ndarray, "_ _"]]
 ) -> tuple[Float[np.ndarray, "p"], Float[np.ndarray, "p"]]:
     """Value of every abnormal pixel and its weight 1 / (its region's size x regions)."""
     scores, weights, regions = [], [], 0
-    for index in np.flatnonzero(abnormal.any(axis=(1, 2))):
-        labelled = np.zeros(abnormal.shape[1:], np.int32)
-        ndimage.label(abnormal[index], structure=_EIGHT_NEIGHBOURS, output=labelled)
+    for mask, found in zip(abnormal, values, strict=True):
+        if not mask.any():
+            continue
+        labelled = np.zeros(mask.shape, np.int32)
+        ndimage.label(mask, structure=_EIGHT_NEIGHBOURS, output=labelled)
         regions += int(labelled.max())
-        region = labelled[abnormal[index]]
-        scores.append(values[index][abnormal[index]])
+        region = labelled[mask]
+        scores.append(found[mask])
         weights.append(1.0 / np.bincount(region)[region])
     return np.concatenate(scores), np.concatenate(weights) / regions
 

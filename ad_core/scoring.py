@@ -11,7 +11,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
@@ -101,10 +101,17 @@ class Detector:
         """The statistics, in the order of `Scores.statistics`."""
         return self.parts.names
 
-    def score(self, images: Float[np.ndarray, "n h w c"]) -> Scores:
+    def score(
+        self,
+        images: Float[np.ndarray, "n h w c"],
+        content: Int[np.ndarray, "n 4"] | None = None,
+    ) -> Scores:
         """Scores of images in [-1, 1] at the detector's size and number of channels.
 
         The result does not depend on n: images are scored in batches of one padded size.
+
+        Args:
+            content: of letterboxed images, as in a Batch.
 
         Raises:
             UserError: another size or number of channels than the detector's.
@@ -121,13 +128,20 @@ class Detector:
             part = images[start : start + b]
             padded = np.zeros((b, *self.image_shape), np.float32)
             padded[: len(part)] = part
-            whole = jax.tree.map(np.asarray, self.measurer.measure(padded))
+            boxes = None if content is None else self._padded(content[start : start + b])
+            whole = jax.tree.map(np.asarray, self.measurer.measure(padded, boxes))
             parts.append(Measured(*(x[: len(part)] for x in whole)))
         if not parts:
             h, w, c = self.image_shape
             shapes = ((0, len(self.names)), (0, h, w), (0, h, w, c))
             parts = [Measured(*(np.zeros(shape, np.float32) for shape in shapes))]
         return self.decide(Measured(*map(np.concatenate, zip(*parts, strict=True))))
+
+    def _padded(self, content: Int[np.ndarray, "n 4"]) -> Int[np.ndarray, "b 4"]:
+        h, w, _ = self.image_shape
+        boxes = np.tile(np.array([0, 0, w, h], np.int32), (self.measurer.batch_size, 1))
+        boxes[: len(content)] = content
+        return boxes
 
     def decide(self, measured: Measured) -> Scores:
         """The classifier's score and the decision for measured images."""

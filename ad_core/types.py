@@ -13,6 +13,8 @@ class Batch(NamedTuple):
 
     image: in [-1, 1]. label: 0 normal, 1 abnormal. mask: True where abnormal, or None.
     index: position of each image in its data source, -1 in padding.
+    content: left, top, right, bottom of what the file shows, where images are letterboxed; what
+        lies beyond is its mirror image. None: all of every image.
     """
 
     image: Float[Array, "b h w c"]
@@ -20,6 +22,7 @@ class Batch(NamedTuple):
     mask: Bool[Array, "b h w"] | None
     valid: Bool[Array, "b"]
     index: Int[Array, "b"]
+    content: Int[Array, "b 4"] | None = None
 
 
 class Reconstruction(NamedTuple):

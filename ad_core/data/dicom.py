@@ -21,7 +21,6 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.8.1")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_RANGE = "state what is black and white: `--config.data.value_range=LOW,HIGH`"
 T = TypeVar("T")
 
 

@@ -19,6 +19,7 @@ from ad_core.data.image import (
     read_image,
     read_mask,
     read_stored,
+    read_view,
 )
 from ad_core.data.listing import Listing, is_inside
 from ad_core.data.pages import split_page, spread
@@ -43,6 +44,7 @@ class FileSource:
         check_settings(options)
         self.image_shape = (options["image_size"], options["image_size"], options["channels"])
         self.sizes: dict[int, tuple[int, int]] = {}
+        self.resize: str = options["resize"]
         self._options = options
         self._read = _reader(options)
 
@@ -65,6 +67,12 @@ class FileSource:
         """Where the image lies in the square, once it has been read."""
         width, height = self.sizes[index]
         return place(width, height, size=self.image_shape[0], resize=self._options["resize"])
+
+    def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
+        """The whole image as the file has it, its longer side at most `longest` pixels."""
+        path, page = self._locate(index)
+        names = [name for name in SETTINGS if name != "resize"]
+        return read_view(path, longest=longest, **{n: self._options[n] for n in names} | page)
 
     def _locate(self, index: int) -> tuple[Path, dict[str, Any]]:
         name, page = split_page(self.paths[index])

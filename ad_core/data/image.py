@@ -23,6 +23,9 @@ What each kind of file becomes:
 
 A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. Only PNG, gzip and
 compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
+
+`data.resize` brings an image to the network's square (ad_core.data.resizing): stretch, letterbox,
+or centre_crop, which looks at nothing outside the middle square: a defect there passes unseen.
 """
 
 import os
@@ -31,9 +34,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from PIL import Image
 
 from ad_core.data import dicom, nifti, raster
-from ad_core.data.resizing import RESIZES, mask_to_square, place, to_square
+from ad_core.data.resizing import RESIZES, mask_to_square, place, to_square, view_size
 from ad_core.data.stored import Limits, Stored, Wanted, read_bytes, refuse
 from ad_core.errors import UserError
 
@@ -57,7 +61,7 @@ def check_settings(data: Mapping[str, Any]) -> None:
     page = str(data["page"])
     if page not in ("refuse", "all") and not page.isdecimal():
         raise UserError(f"`data.page` (={page!r}) must be refuse, all, or a number from 0.")
-    choices = {"axis": nifti.AXES, "resize": RESIZES[:1]}
+    choices = {"axis": nifti.AXES, "resize": RESIZES}
     for key, known in choices.items():
         if data[key] not in known:
             raise UserError(f"`data.{key}` (={data[key]!r}) must be one of {', '.join(known)}.")
@@ -108,20 +112,59 @@ def read_image(
         UserError: the file cannot be read, is damaged, beyond a limit, of several pages without a
             rule, not finite, or without a range; the message names the path and the mend.
     """
+    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
+    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    height, width = bands[0].shape
+    placement = place(width, height, size=size, resize=resize)
+    small = [np.clip(to_square(band, placement), -1, 1) for band in bands]
+    image = np.stack(small * (channels // len(small)), axis=-1)
+    return Picture(image=image, width=width, height=height)
+
+
+def read_view(
+    path: str | os.PathLike[str],
+    *,
+    longest: int,
+    channels: int,
+    value_range: Sequence[float | int | str] | None = None,
+    page: int | str = "refuse",
+    axis: str = "z",
+    max_pixels: int,
+    max_bytes: int,
+    min_side: int,
+    max_frames: int = 10_000,
+) -> Float[np.ndarray, "h w c"]:
+    """The whole image in [-1, 1] in the file's pixels, or fewer: no side beyond `longest`.
+
+    Other arguments and errors as `read_image`.
+    """
+    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
+    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    size = view_size(*bands[0].shape[::-1], longest=longest)
+    small = [
+        np.asarray(Image.fromarray(band).resize(size, Image.Resampling.BICUBIC)) for band in bands
+    ]
+    return np.clip(np.stack(small * (channels // len(small)), axis=-1), -1, 1)
+
+
+def _bands(
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    limits: Limits,
+    *,
+    channels: int,
+    value_range: Sequence[float | int | str] | None,
+) -> list[Float[np.ndarray, "h w"]]:
+    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted."""
     if channels not in (1, 3):
         raise UserError(f"`channels` (={channels}) must be 1 or 3.")
-    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
-    stored = read_stored(path, Wanted(page, axis), limits)
+    stored = read_stored(path, wanted, limits)
     low, high = _bounds(path, value_range, stored.natural)
-    height, width = stored.values.shape[:2]
-    placement = place(width, height, size=size, resize=resize)
     bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
     if channels == 1 and len(bands) == 3:
         red, green, blue = (np.float32(part) for part in LUMA)
         bands = [red * bands[0] + green * bands[1] + blue * bands[2]]
-    small = [np.clip(to_square(band, placement), -1, 1) for band in bands]
-    image = np.stack(small * (channels // len(small)), axis=-1)
-    return Picture(image=-image if stored.inverted else image, width=width, height=height)
+    return [-band for band in bands] if stored.inverted else bands
 
 
 def read_mask(

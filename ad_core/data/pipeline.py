@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ad_core.data.augment import augment, side_by_side, version
 from ad_core.data.source import DataSource
@@ -210,7 +210,21 @@ def _padded(rows: Sequence[_Read], batch_size: int, source: Images) -> Batch:
         label[place], index[place] = row.label, row.index
         if row.image is not None:
             image[place], valid[place] = row.image, True
-    return _batch(image=image, label=label, valid=valid, index=index)
+    batch = _batch(image=image, label=label, valid=valid, index=index)
+    return batch._replace(content=contents(source, index, valid))
+
+
+def contents(
+    source: Images, index: Int[np.ndarray, "b"], valid: Bool[np.ndarray, "b"]
+) -> Int[np.ndarray, "b 4"] | None:
+    """`Batch.content` of images that have been read; None where the source does not letterbox."""
+    if getattr(source, "resize", "") != "letterbox":
+        return None
+    h, w, _ = source.image_shape  # pyright: ignore[reportAttributeAccessIssue]
+    boxes = np.tile(np.array([0, 0, w, h], np.int32), (len(index), 1))
+    for place in np.flatnonzero(valid):
+        boxes[place] = source.placement(int(index[place])).content  # pyright: ignore
+    return boxes
 
 
 def _batch(*, image: Any, label: Any, valid: Any, index: Any) -> Batch:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 from PIL import Image
 
 from ad_core.errors import UserError
@@ -85,6 +86,27 @@ def mask_to_square(mask: Bool[np.ndarray, "h w"], placement: Placement) -> Bool[
     return _mirrored(small, placement)
 
 
+def view_size(width: int, height: int, *, longest: int) -> tuple[int, int]:
+    """Width and height of an image whose longer side is reduced to `longest`, if it is longer."""
+    by = min(1.0, longest / max(width, height))
+    return max(1, round(width * by)), max(1, round(height * by))
+
+
+def reduced(placement: Placement, longest: int) -> Placement:
+    """The placement of the image that `view_size` makes of the file's."""
+    width, height = view_size(placement.width, placement.height, longest=longest)
+    across, down = width / placement.width, height / placement.height
+    left, top, right, bottom = placement.shown
+    left, top = round(left * across), round(top * down)
+    shown = (
+        left,
+        top,
+        max(left + 1, round(right * across)),
+        max(top + 1, round(bottom * down)),
+    )
+    return placement._replace(width=width, height=height, shown=shown)
+
+
 def _sides(box: Box) -> tuple[int, int]:
     left, top, right, bottom = box
     return right - left, bottom - top
@@ -97,20 +119,29 @@ def _mirrored(content: Shaped[np.ndarray, "h w"], placement: Placement) -> np.nd
     return np.pad(content, beyond, mode="symmetric") if any(map(any, beyond)) else content
 
 
-def mirror_indices(start: int, stop: int, size: int) -> Int[np.ndarray, " s"]:
-    """For each place of a side the place of the content, start to stop, that stands there."""
-    away = np.mod(np.arange(size) - start, 2 * (stop - start))
-    return start + np.minimum(away, 2 * (stop - start) - 1 - away)
+def mirror(image: Float[Array, "b s s c"], content: Int[Array, "b 4"]) -> Float[Array, "b s s c"]:
+    """Each image with its mirror image around its content, a `Box`; to be compiled."""
+
+    def places(start: Array, stop: Array) -> Array:
+        start, length = start[:, None], (stop - start)[:, None]
+        away = jnp.mod(jnp.arange(image.shape[1])[None] - start, 2 * length)
+        return start + jnp.minimum(away, 2 * length - 1 - away)
+
+    left, top, right, bottom = content.T
+    image = jnp.take_along_axis(image, places(top, bottom)[:, :, None, None], axis=1)
+    return jnp.take_along_axis(image, places(left, right)[:, None, :, None], axis=2)
 
 
-def to_file(anomaly: Float[np.ndarray, "s s"], placement: Placement) -> Float[np.ndarray, "h w"]:
-    """A map of the square in the file's pixels, bilinear; NaN where the square shows nothing."""
+def to_file(
+    anomaly: Float[np.ndarray, "s s"], placement: Placement, *, unseen: float
+) -> Float[np.ndarray, "h w"]:
+    """A map of the square in the file's pixels, bilinear; `unseen` beyond what it shows."""
     left, top, right, bottom = placement.content
     content = np.ascontiguousarray(anomaly[top:bottom, left:right], np.float32)
     large = Image.fromarray(content).resize(_sides(placement.shown), Image.Resampling.BILINEAR)
     if _sides(placement.shown) == (placement.width, placement.height):
         return np.asarray(large)
-    found = np.full((placement.height, placement.width), np.nan, np.float32)
+    found = np.full((placement.height, placement.width), unseen, np.float32)
     left, top, right, bottom = placement.shown
     found[top:bottom, left:right] = np.asarray(large)
     return found

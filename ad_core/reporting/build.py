@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64, Int
 from PIL import Image
 
 from ad_core.config import to_json
+from ad_core.data.pipeline import contents
 from ad_core.data.source import DataSource
 from ad_core.decision import important_statistics
 from ad_core.reporting.pictures import triptych
@@ -90,8 +91,9 @@ def _examples(
 ) -> list[Example]:
     if not len(rows):
         return []
-    images = np.stack([source.image(int(judgement.indices[row])) for row in rows])
-    drawn = detector.score(images)
+    indices = judgement.indices[rows]
+    images = np.stack([source.image(int(index)) for index in indices])
+    drawn = detector.score(images, contents(source, indices, np.ones(len(rows), bool)))
     return [
         Example(
             path=printable(source.records[int(judgement.indices[row])].path),

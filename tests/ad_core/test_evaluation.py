@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from ad_core import evaluation
 from ad_core.calibration import calibrate, cross_fit
-from ad_core.config import complete
+from ad_core.config import complete, defaults
+from ad_core.data.folder import open_source
 from ad_core.data.source import Record
 from ad_core.evaluation import make_results, pixel_figures
 from ad_core.job import Job
@@ -118,3 +120,36 @@ def test_without_labelled_abnormal_pixels_there_are_no_pixel_figures(judged):
     records = tuple(record._replace(has_mask=not record.label) for record in job.source.records)
     job.source.records = records
     assert pixel_figures(job, found) is None
+
+
+def test_pixel_figures_are_taken_in_the_files_pixels(judged, tmp_path):
+    """Maps that are the masks at 8 px; of files of other sizes what was lost by that counts."""
+    folder = tmp_path / "set"
+    shapes = [(40, 64), (64, 24)]
+    for name in ("train/good", "test/hole", "ground_truth/hole"):
+        (folder / name).mkdir(parents=True)
+    for number, shape in enumerate(shapes):
+        mask = np.zeros(shape, np.uint8)
+        mask[16:20, 8:16] = 255
+        for name in (f"train/good/{number}", f"test/hole/{number}"):
+            Image.fromarray(np.full(shape, 90, np.uint8)).save(folder / f"{name}.png")
+        Image.fromarray(mask).save(folder / f"ground_truth/hole/{number}_mask.png")
+    for resize in ("stretch", "letterbox", "centre_crop"):
+        data = defaults("cpu").data
+        data.update({"root": str(folder), "image_size": 8, "resize": resize})
+        source = open_source(data)
+        indices = np.array([i for i, r in enumerate(source.records) if r.label])
+        for index in indices:
+            source.image(int(index))
+        maps = np.stack([source.mask(int(i)) for i in indices]).astype(np.float32)
+        job, table, found, _ = judged
+        part = select(table, np.arange(len(table.path)) < 2)._replace(error=("", ""))
+        figures = pixel_figures(
+            job._replace(source=source, splits={"pool": indices}),
+            found._replace(split="pool", table=part, maps=maps),
+        )
+        assert figures["images"] == 2 and figures["stride"] == 1
+        assert 0.5 < figures["auroc"] < 1 and 0 < figures["ap"] < 1
+        masks = [source.full_mask(int(i)) for i in indices]
+        assert [mask.shape for mask in masks] == shapes
+        assert [int(mask.sum()) for mask in masks] == [32, 32]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ad_core.data.resizing import Placement, place
 from ad_core.errors import UserError
 from ad_core.localisation import MapScale, anomaly_map, blur, fit_scale, regions
 
@@ -59,8 +60,39 @@ def _hand_drawn():
     return drawn
 
 
+def onto(width, height, across=0, down=0):
+    """A map of across x down pixels (of the same size without) stretched onto an image."""
+    content = (0, 0, across or width, down or height)
+    return Placement(width, height, content[3], (0, 0, width, height), content)
+
+
+def test_regions_of_a_letterboxed_map_lie_in_the_image_and_none_in_its_mirror():
+    drawn = np.zeros((8, 8), np.float32)
+    drawn[1, :] = 1  # the mirror of row 2, above the content of rows 2 to 6
+    drawn[2, 0:2] = drawn[5, 7] = 2
+    found = regions(
+        drawn, level=0.5, min_area=0.0, placement=place(80, 40, size=8, resize="letterbox")
+    )
+    assert [(r["x"], r["y"], r["width"], r["height"], r["area"]) for r in found] == [
+        (0, 0, 20, 10, 200),
+        (70, 30, 10, 10, 100),
+    ]
+
+
+def test_regions_of_a_centre_crop_are_moved_by_it():
+    drawn = np.zeros((8, 8), np.float32)
+    drawn[0, 7] = 1
+    found = regions(
+        drawn, level=0.5, min_area=0.0, placement=place(30, 16, size=8, resize="centre_crop")
+    )
+    # The crop is the 16 columns from 7 on; its last cell covers columns 21 and 22.
+    assert [(r["x"], r["y"], r["width"], r["height"], r["area"]) for r in found] == [
+        (21, 0, 2, 2, 4)
+    ]
+
+
 def test_regions_of_a_hand_drawn_map_stand_in_pixels_of_the_original():
-    found = regions(_hand_drawn(), level=0.5, min_area=0.02, width=25, height=16)
+    found = regions(_hand_drawn(), level=0.5, min_area=0.02, placement=onto(25, 16, 10, 8))
     assert found == [
         # Columns 7 and 8 of 10 are pixels 17.5 to 22.5 of 25, rows 5 and 6 are 10 to 14.
         {"x": 17, "y": 10, "width": 6, "height": 4, "area": 10, "peak": 2.0, "mean": 2.0},
@@ -70,7 +102,7 @@ def test_regions_of_a_hand_drawn_map_stand_in_pixels_of_the_original():
 
 
 def test_regions_keep_small_ones_when_asked_to():
-    found = regions(_hand_drawn(), level=0.5, min_area=0.0, width=10, height=8)
+    found = regions(_hand_drawn(), level=0.5, min_area=0.0, placement=onto(10, 8))
     assert [region["area"] for region in found] == [2, 6, 1]
     assert found[2] == pytest.approx(
         {"x": 0, "y": 7, "width": 1, "height": 1, "area": 1, "peak": 0.9, "mean": 0.9}
@@ -79,7 +111,7 @@ def test_regions_keep_small_ones_when_asked_to():
 
 def test_regions_agree_with_scipy_on_a_random_map(key):
     field = np.asarray(blur(jax.random.uniform(key, (1, 40, 40)), sigma_px=1.0))[0]
-    found = regions(field, level=0.55, min_area=0.0, width=40, height=40)
+    found = regions(field, level=0.55, min_area=0.0, placement=onto(40, 40))
     labelled, count = ndimage.label(field > 0.55, structure=np.ones((3, 3)))
     sizes = ndimage.sum_labels(field > 0.55, labelled, np.arange(1, count + 1))
     assert count > 3
@@ -90,13 +122,13 @@ def test_regions_agree_with_scipy_on_a_random_map(key):
 
 
 def test_a_region_lies_strictly_above_the_level():
-    assert regions(np.full((4, 4), 0.5), level=0.5, min_area=0.0, width=4, height=4) == []
+    assert regions(np.full((4, 4), 0.5), level=0.5, min_area=0.0, placement=onto(4, 4)) == []
 
 
 def test_pixels_that_are_not_finite_belong_to_no_region():
     broken = np.full((4, 4), np.nan, np.float32)
     broken[0, 0], broken[3, 3] = np.inf, 1.0
-    found = regions(broken, level=0.5, min_area=0.0, width=4, height=4)
+    found = regions(broken, level=0.5, min_area=0.0, placement=onto(4, 4))
     assert [(region["x"], region["y"], region["area"]) for region in found] == [(3, 3, 1)]
 
 
@@ -112,7 +144,7 @@ def test_scale_level_is_numpys_quantile_of_the_normals_maxima(key):
     maps = np.asarray(jax.random.uniform(key, (50, 6, 6)))
     scale = fit_scale([maps], level_quantile=0.9)
     assert scale.level == pytest.approx(np.quantile(maps.max(axis=(1, 2)), 0.9))
-    shown = [regions(m, level=scale.level, min_area=0.0, width=6, height=6) for m in maps]
+    shown = [regions(m, level=scale.level, min_area=0.0, placement=onto(6, 6)) for m in maps]
     assert sum(bool(found) for found in shown) == 5
 
 

@@ -126,6 +126,19 @@ def test_aupro_of_a_hand_drawn_case():
     assert aupro(masks, maps, max_fpr=0.3) == pytest.approx(area / 0.3)
 
 
+def test_aupro_of_images_of_several_sizes_is_that_of_the_images_padded_by_nothing():
+    rng = np.random.default_rng(0)
+    masks, maps = rng.uniform(size=(4, 6, 8)) < 0.2, rng.uniform(size=(4, 6, 8))
+    assert aupro(list(masks), list(maps)) == aupro(masks, maps)
+    # Cut between regions, two images hold the same pixels as one.
+    masks[:, :, 3:5] = False
+    pieces = [(x[k][:, :5], x[k][:, 5:]) for x in (masks, maps) for k in range(4)]
+    halves = [half for pair in pieces for half in pair]
+    assert aupro(halves[:8], halves[8:]) == pytest.approx(aupro(masks, maps))
+    with pytest.raises(UserError, match="must have one shape"):
+        aupro(halves[:8], halves[8:][::-1])
+
+
 def test_pixels_that_touch_by_a_corner_are_one_region():
     masks, maps = np.zeros((1, 6, 6), bool), np.zeros((1, 6, 6), np.float32)
     masks[0, [1, 2], [1, 2]] = True

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ad_core import batch_scoring
 from ad_core.batch_scoring import score_files
 from ad_core.data.files import FileSource
 from ad_core.data.listing import list_images
@@ -161,7 +163,48 @@ def test_there_is_a_map_of_every_image_that_could_be_read(damaged, scored):
     written = {path.relative_to(maps).as_posix() for path in maps.rglob("*.png")}
     assert written == {f"{name}.png" for name in list_images(root) if name not in names}
     with Image.open(maps / "a" / "colour.png.png") as image:
-        assert image.size == (32, 32)
+        assert image.size == (71, 50)
+
+
+def with_resize(workdir, folder, resize):
+    """A copy of the detector that resizes in another way; what it scores is beside the point."""
+    shutil.copytree(workdir / "detector", folder)
+    described = json.loads((folder / "detector.json").read_text())
+    described["config"]["data"]["resize"] = resize
+    (folder / "detector.json").write_text(json.dumps(described))
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest["detector.json"] = hashlib.sha256((folder / "detector.json").read_bytes()).hexdigest()
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "centre_crop"])
+def test_regions_and_maps_come_back_in_the_files_pixels(
+    workdir, tmp_path_factory, tmp_path, monkeypatch, resize
+):
+    root = tmp_path_factory.mktemp("wide")
+    for name, height, width in (("wide", 60, 180), ("tall", 300, 100)):
+        halves = np.where(np.arange(width) < width // 2, 0, 255).astype(np.uint8)
+        Image.fromarray(np.tile(halves, (height, 1))).save(root / f"{name}.png")
+    monkeypatch.setattr(batch_scoring, "MAP_SIDE", 200)
+    score_files(with_resize(workdir, tmp_path / "d", resize), root, tmp_path / "out", maps=True)
+    rows = {row["path"]: row for row in rows_of(tmp_path / "out")}
+    shown = {
+        "letterbox": {"wide.png": (0, 0, 180, 60), "tall.png": (0, 0, 100, 300)},
+        "centre_crop": {"wide.png": (60, 0, 120, 60), "tall.png": (0, 100, 100, 200)},
+    }[resize]
+    for name, (left, top, right, bottom) in shown.items():
+        found = json.loads(rows[name]["regions"])
+        assert found
+        for region in found:
+            assert left <= region["x"] < region["x"] + region["width"] <= right
+            assert top <= region["y"] < region["y"] + region["height"] <= bottom
+    with Image.open(tmp_path / "out/maps/wide.png.png") as image:
+        assert image.size == (180, 60)
+        edge = np.asarray(image)[:, 120:].max()
+        assert edge <= 255 // 3 if resize == "centre_crop" else edge > 255 // 3
+    with Image.open(tmp_path / "out/maps/tall.png.png") as image:
+        assert image.size == (67, 200)
 
 
 # The eight devices of the tests make 8, 8 and 16 of them.
@@ -294,8 +337,6 @@ def test_a_detector_that_was_changed_is_refused(workdir, tmp_path, spoil, messag
 
 
 def test_a_pickle_with_a_manifest_of_its_own_is_refused_too(workdir, tmp_path):
-    import hashlib
-
     folder = shutil.copytree(workdir / "detector", tmp_path / "detector")
     put_a_pickle(folder)
     manifest = json.loads((folder / "MANIFEST.json").read_text())

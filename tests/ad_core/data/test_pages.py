@@ -188,4 +188,4 @@ def test_slices_of_a_volume_are_one_group_with_a_mask_each(tmp_path):
 def test_a_value_that_nothing_satisfies_is_refused_before_any_file_is_read(key, value):
     with pytest.raises(UserError, match=rf"`data\.{key}` \(="):
         check_settings(data(**{key: value}).to_dict())
-    check_settings(data(page="3", axis="x", resize="stretch", value_range=("robust",)).to_dict())
+    check_settings(data(page="3", axis="x", resize="letterbox", value_range=("robust",)).to_dict())
