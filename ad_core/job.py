@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from ad_core.calibration import Calibration, calibrate, check_decision
+from ad_core.data.intensity import fix_range, is_robust
 from ad_core.data.pipeline import epoch_images, eval_batches, train_batches
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
@@ -63,7 +64,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
-            images do not allow, a workdir of another run.
+            images do not allow, images that fix no range, a workdir of another run.
     """
     source = open_source(config.data)
     splits = make_splits(
@@ -74,6 +75,9 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         train_abnormal=_trains_on_pairs(config),
     )
     _set_length(config, np.array([source.records[i].label for i in splits["train"]]))
+    if is_robust(config.data):
+        normals = [i for i in splits["train"] if source.records[i].label == 0]
+        config.data.value_range = fix_range(source, normals)
     job = Job(config, source, splits, Workdir(Path(root)), stop)
     records = [source.records[i] for i in splits[job.calibration_split]]
     # Before the workdir is claimed: it may then be used with the mend.

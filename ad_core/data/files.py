@@ -63,6 +63,11 @@ class FileSource:
         path, page = self._locate(index)
         return read_stored(path, *self._wanted(page))
 
+    def fix_range(self, value_range: tuple[float, float]) -> None:
+        """From now on images are read with this `data.value_range`."""
+        self._options = self._options | {"value_range": value_range}
+        self._read = _reader(self._options)
+
     def placement(self, index: int) -> Placement:
         """Where the image lies in the square, once it has been read."""
         width, height = self.sizes[index]

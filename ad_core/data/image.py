@@ -102,7 +102,8 @@ def read_image(
 
     Args:
         channels: 1 or 3.
-        value_range: stored (low, high); None means what the file says, or its type.
+        value_range: stored (low, high); None means what the file says, or its type. ("robust",), as
+            long as no training images have fixed it, means the image's own lowest and highest.
         resize: one of `ad_core.data.resizing.RESIZES`.
         page: of a file with several: a number from 0, or "refuse".
         axis: across which a volume is sliced: x, y or z.
@@ -159,7 +160,7 @@ def _bands(
     if channels not in (1, 3):
         raise UserError(f"`channels` (={channels}) must be 1 or 3.")
     stored = read_stored(path, wanted, limits)
-    low, high = _bounds(path, value_range, stored.natural)
+    low, high = _bounds(path, value_range, stored)
     bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
     if channels == 1 and len(bands) == 3:
         red, green, blue = (np.float32(part) for part in LUMA)
@@ -245,8 +246,12 @@ def _decoder(data: bytes) -> Callable[..., Stored] | None:
 def _bounds(
     path: str | os.PathLike[str],
     value_range: Sequence[float | int | str] | None,
-    natural: tuple[float, float] | None,
+    stored: Stored,
 ) -> tuple[float, float]:
+    natural = stored.natural
+    if value_range is not None and tuple(value_range) == ROBUST:
+        low, high = float(stored.values.min()), float(stored.values.max())
+        return low, high if low < high else low + 1
     if value_range is not None:
         return stated_range(value_range)
     if natural is None:
@@ -262,16 +267,7 @@ def _bounds(
 
 
 def stated_range(value_range: Sequence[float | int | str]) -> tuple[float, float]:
-    """(low, high) of a `data.value_range` that is fixed.
-
-    Raises:
-        UserError: it is none, or still "robust".
-    """
-    if tuple(value_range) == ROBUST:
-        raise UserError(
-            "`data.value_range` (=robust) is fixed by the training images; train first, or give "
-            "`--config.data.value_range=LOW,HIGH`."
-        )
+    """(low, high) of a `data.value_range` that is fixed. Raises UserError if it is none."""
     try:
         low, high = (float(end) for end in value_range)
     except ValueError:
