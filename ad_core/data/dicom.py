@@ -4,15 +4,23 @@ No text of the header stands in any message: libraries' errors quote it, so only
 """
 
 import io
+import logging
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
-from ad_core.data.stored import DAMAGED, Limits, Stored, Wanted, check_size, choose_page, refuse
-from ad_core.errors import UserError
+from ad_core.data.stored import (
+    DAMAGED,
+    Limits,
+    Stored,
+    Wanted,
+    careful,
+    check_size,
+    choose_page,
+    refuse,
+)
 
 EXTENSIONS = (".dcm", ".dicom")
 PREAMBLE = 128  # bytes, then "DICM"
@@ -21,7 +29,6 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.8.1")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-T = TypeVar("T")
 
 
 def is_dicom(data: bytes) -> bool:
@@ -38,9 +45,13 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         UserError: naming `path`, for what is damaged, beyond a limit, or has a table (modality
             or VOI LUT, sigmoid) in place of slope and window.
     """
+    return careful(path, lambda: _decode(path, data, wanted, limits))
+
+
+def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     header = _header(path, data)
-    frames = _careful(path, lambda: int(header.get("NumberOfFrames") or 1))
-    columns, rows = _careful(path, lambda: (int(header.Columns), int(header.Rows)))
+    frames = int(header.get("NumberOfFrames") or 1)
+    columns, rows = (int(header.Columns), int(header.Rows))
     check_size(path, columns, rows, limits)
     frame = choose_page(path, wanted, frames, limits=limits, noun="frames")
     kind = str(header.get("PhotometricInterpretation", ""))
@@ -48,7 +59,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         refuse(path, "is neither grey, RGB, YBR nor of a palette", "convert it")
     values = _frame(path, header, frame)
     if kind == "PALETTE COLOR":
-        return _careful(path, lambda: _palette(values, header))
+        return _palette(values, header)
     if kind in _COLOUR:
         return Stored(values, (0.0, float(2 ** int(header.BitsStored) - 1)))
     return _grey(path, header, frame, values)._replace(inverted=kind == "MONOCHROME1")
@@ -56,18 +67,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
 
 def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
     """How many frames the file holds. Raises UserError on a damaged one."""
-    header = _header(path, data)
-    return _careful(path, lambda: max(1, int(header.get("NumberOfFrames") or 1)))
-
-
-def _careful(path: str | os.PathLike[str], read: Callable[[], T]) -> T:
-    """What `read` returns; of its error, which may quote the header, only the kind is told."""
-    try:
-        return read()
-    except UserError:
-        raise
-    except Exception as error:
-        refuse(path, f"cannot be decoded ({type(error).__name__})", DAMAGED)
+    return careful(path, lambda: max(1, int(_header(path, data).get("NumberOfFrames") or 1)))
 
 
 def _header(path: str | os.PathLike[str], data: bytes) -> Any:
@@ -76,13 +76,14 @@ def _header(path: str | os.PathLike[str], data: bytes) -> Any:
     except ImportError:
         mend = "add it: `pip install pydicom` (the extra `medical`)"
         refuse(path, "is a DICOM file, and the package pydicom is not here", mend)
-    # A warning about a value would quote it.
+    # A warning about a value would quote it, and the log holds the library's own errors.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     config.settings.reading_validation_mode = config.IGNORE
-    meta = _careful(path, lambda: filereader.read_file_meta_info(path))
+    meta = filereader.read_file_meta_info(path)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax in _DEFLATED:  # it could unfold to any size
         refuse(path, "is deflated", "save it in another transfer syntax")
-    header = _careful(path, lambda: dcmread(io.BytesIO(data)))
+    header = dcmread(io.BytesIO(data))
     if not any(name in header for name in _PIXELS):
         refuse(path, "holds no image, or ends before it", "copy it again or remove it")
     return header
@@ -97,8 +98,6 @@ def _frame(path: str | os.PathLike[str], header: Any, frame: int) -> Shaped[np.n
         # RuntimeError: no decoder is there, or every one failed.
         mend = "save it uncompressed, or add one: `pip install pylibjpeg[all]`"
         refuse(path, "has a compression that no decoder here reads, or is damaged", mend)
-    except Exception as error:
-        refuse(path, f"cannot be decoded ({type(error).__name__})", DAMAGED)
     if values.shape[:2] != (header.Rows, header.Columns) or values.ndim not in (2, 3):
         refuse(path, "has other pixels than its header says", DAMAGED)
     return values
@@ -117,15 +116,15 @@ def _grey(
     """Values in the header's unit, with the window as their natural range."""
     if values.ndim != 2:
         refuse(path, "has other pixels than its header says", DAMAGED)
-    change = _careful(path, lambda: _item(header, frame, "PixelValueTransformationSequence"))
+    change = _item(header, frame, "PixelValueTransformationSequence")
     if "ModalityLUTSequence" in header:
         refuse(path, "has a modality LUT in place of slope and intercept", "convert it")
-    slope, intercept = _careful(path, lambda: _slope(change))
+    slope, intercept = _slope(change)
     if not (np.isfinite([slope, intercept]).all() and slope):
         refuse(path, "has a rescale slope or intercept that is none", DAMAGED)
-    window = _careful(path, lambda: _window(_item(header, frame, "FrameVOILUTSequence")))
+    window = _window(_item(header, frame, "FrameVOILUTSequence"))
     if window is None and "PixelData" in header:
-        window = _careful(path, lambda: _holdable(header, slope, intercept))
+        window = _holdable(header, slope, intercept)
     return Stored(values.astype(np.float64) * slope + intercept, window)
 
 

@@ -5,9 +5,8 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ad_core.data.stored import (
     Limits,
     Stored,
     Wanted,
+    careful,
     check_size,
     choose_page,
     read_bytes,
@@ -28,7 +28,6 @@ AXES = ("x", "y", "z")  # of the canonical orientation: to the right, to the fro
 
 _SIZES = {348: b"n+1\0", 540: b"n+2\0"}  # of the header -> magic of a file in one piece
 _CHUNK = 2**20
-T = TypeVar("T")
 
 
 def is_gzip(data: bytes) -> bool:
@@ -55,6 +54,10 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         UserError: naming `path`, for what is damaged, beyond a limit, no volume of numbers, or of
             more than three dimensions.
     """
+    return careful(path, lambda: _decode(path, data, wanted, limits))
+
+
+def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     volume = _volume(path, data)
     turned = _turned(path, volume)
     axis = _axis(path, wanted)
@@ -65,7 +68,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
     if turned[axis, 1] < 0:
         number = shape[across] - 1 - number
     cut = tuple(number if i == across else slice(None) for i in range(3))
-    values = _careful(path, lambda: _cut(volume, cut))
+    values = _cut(volume, cut)
     if rest[0] > rest[1]:
         values = values.T
     flips = [turned[i, 1] < 0 for i in range(3) if i != axis]
@@ -73,16 +76,19 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         # An image's rows go down and its columns, seen from the feet or the front, to the left.
         if not flip:
             values = np.flip(values, side)
-    plain = _careful(path, lambda: _is_plain_bytes(volume))
+    plain = _is_plain_bytes(volume)
     return Stored(np.ascontiguousarray(values.T), (0.0, 255.0) if plain else None)
 
 
 def count_slices(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> int:
     """How many slices the volume has across `wanted.axis`. Raises UserError as `decode`."""
-    volume = _volume(path, data)
-    across = int(_turned(path, volume)[_axis(path, wanted), 0])
-    count = _shape(path, volume)[across]
-    return min(count, limits.max_frames + 1)
+
+    def count() -> int:
+        volume = _volume(path, data)
+        across = int(_turned(path, volume)[_axis(path, wanted), 0])
+        return min(_shape(path, volume)[across], limits.max_frames + 1)
+
+    return careful(path, count)
 
 
 def inflate(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -114,16 +120,6 @@ def _inflate(path: str, mtime_ns: int, size: int, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _careful(path: str | os.PathLike[str], read: Callable[[], T]) -> T:
-    """What `read` returns; of its error, which may quote the header, only the kind is told."""
-    try:
-        return read()
-    except UserError:
-        raise
-    except Exception as error:
-        refuse(path, f"cannot be decoded ({type(error).__name__})", DAMAGED)
-
-
 def _volume(path: str | os.PathLike[str], data: bytes) -> Any:
     try:
         import nibabel
@@ -133,12 +129,12 @@ def _volume(path: str | os.PathLike[str], data: bytes) -> Any:
         refuse(path, "is a NIfTI file, and the package nibabel is not here", mend)
     imageglobals.logger.setLevel(logging.CRITICAL)
     kind = nibabel.Nifti2Image if data[4:8] == _SIZES[540] else nibabel.Nifti1Image
-    volume: Any = _careful(path, lambda: kind.from_stream(io.BytesIO(data)))
+    volume: Any = kind.from_stream(io.BytesIO(data))
     shape = _shape(path, volume)
-    dtype: Any = _careful(path, volume.get_data_dtype)
+    dtype: Any = volume.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         refuse(path, "holds colours or complex values", "save it as a volume of numbers")
-    start = _careful(path, lambda: int(volume.dataobj.offset))
+    start = int(volume.dataobj.offset)
     if start + math.prod(shape) * dtype.itemsize > len(data):
         refuse(path, "ends before its last slice", DAMAGED)
     return volume
@@ -167,7 +163,7 @@ def _turned(path: str | os.PathLike[str], volume: Any) -> np.ndarray:
     """[3, 2]: for each canonical axis the axis of the file that runs along it, and its sign."""
     import nibabel
 
-    found = _careful(path, lambda: nibabel.io_orientation(volume.affine))
+    found = nibabel.io_orientation(volume.affine)
     if not np.isfinite(found).all():
         refuse(path, "has an orientation (affine) that is none", DAMAGED)
     order = np.argsort(found[:, 0])

@@ -2,8 +2,9 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,6 +13,7 @@ from ad_core.errors import UserError
 
 DAMAGED = "it is damaged: copy it again or remove it"
 PAGES = "give `--config.data.page=` a number (the first is 0), or `all`"
+T = TypeVar("T")
 
 
 class Stored(NamedTuple):
@@ -49,6 +51,16 @@ class Wanted(NamedTuple):
 def refuse(path: str | os.PathLike[str], problem: str, mend: str) -> NoReturn:
     """Raises the UserError of a file that is not read."""
     raise UserError(f"{os.fspath(path)}: {problem}; {mend}.") from None
+
+
+def careful(path: str | os.PathLike[str], read: Callable[[], T]) -> T:
+    """What `read` returns; of its error, which may quote a header, only the kind is told."""
+    try:
+        return read()
+    except UserError:
+        raise
+    except Exception as error:
+        refuse(path, f"cannot be decoded ({type(error).__name__})", DAMAGED)
 
 
 def check_size(path: str | os.PathLike[str], width: int, height: int, limits: Limits) -> None:
