@@ -1,6 +1,6 @@
 """From the statistics of calibration images to a classifier and its thresholds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from ad_core.decision import (
 )
 from ad_core.decision.out_of_fold import grouped_folds
 from ad_core.errors import UserError
+from ad_core.statistics.table import GROUPS
 from ad_core.tables import StatisticsTable, select
 
 
@@ -50,6 +51,7 @@ def calibrate(
     Raises:
         UserError: too few images, an unknown name, or the deciding rule has no threshold.
     """
+    check_single(decision.classifier, table.names)
     rows = table.readable
     values, labels = table.values[rows], table.label[rows]
     groups = np.array(table.group)[rows]
@@ -81,6 +83,20 @@ def check_decision(
     _require_rule(
         decision.rule, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split)
     )
+
+
+def check_single(classifier: str, names: Sequence[str]) -> None:
+    """Refuses the classifier "single" for anything but the name of one statistic.
+
+    Raises:
+        UserError: several names, or a group of them.
+    """
+    if classifier == "single" and (len(names) != 1 or names[0] in GROUPS):
+        told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise UserError(
+            "`decision.classifier` (='single') takes one statistic as the score, and "
+            f"`statistics.names` gives {told}; name one, as in --config.statistics.names=sse."
+        )
 
 
 def _require_rule(rule: str, thresholds: Mapping[str, Threshold], refused: Mapping) -> None:

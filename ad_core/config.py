@@ -127,7 +127,9 @@ def _statistics() -> ConfigDict:
 def _decision() -> ConfigDict:
     return ConfigDict(
         {
-            "classifier": "auto",  # extra_trees with both classes, one_class without abnormals
+            # auto: extra_trees with both classes, one_class without abnormals. single: the one
+            # statistic of `statistics.names`, such as sse, is the score
+            "classifier": "auto",
             "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),
             "rule": "zfn",  # the one that decides between normal and inspect
             "target_fpr": 0.05,

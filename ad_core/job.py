@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from ad_core.calibration import Calibration, calibrate, check_decision
+from ad_core.calibration import Calibration, calibrate, check_decision, check_single
 from ad_core.data.intensity import fix_range, is_robust
 from ad_core.data.pipeline import epoch_images, eval_batches, train_batches
 from ad_core.data.source import DataSource, open_source
@@ -224,6 +224,7 @@ def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
         maps=tuple(given.maps),
         backbone=_backbone(config) is not None,
     )
+    check_single(config.decision.classifier, config.statistics.names)
     usable_scales(WindowSettings(**config.statistics.windows), size, size)
 
 

@@ -27,6 +27,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ad_core.decision.boosting import BoostedTrees, require_library
 from ad_core.decision.cleaning import CleanTable, Table
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
+from ad_core.decision.single import SingleStatistic
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -99,6 +100,11 @@ def _one_class(seed: int) -> list[BaseEstimator]:
     return [StandardScaler(), LedoitWolf()]
 
 
+def _single(seed: int) -> list[BaseEstimator]:
+    """The one statistic that there is, such as sse, as the score. `seed` is not needed."""
+    return [SingleStatistic()]
+
+
 CLASSIFIERS: dict[str, Callable[[int], list[BaseEstimator]]] = {
     "extra_trees": _extra_trees,
     "random_forest": _random_forest,
@@ -111,7 +117,9 @@ CLASSIFIERS: dict[str, Callable[[int], list[BaseEstimator]]] = {
     "k_nn": _k_nn,
     "full_sensitivity": _full_sensitivity,
     "one_class": _one_class,
+    "single": _single,
 }
+NEED_NO_ABNORMALS = ("one_class", "single")
 
 
 def make_classifier(name: str, *, seed: int = 0) -> Pipeline:
@@ -145,7 +153,7 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
         )
     if name == "auto":
         return "extra_trees" if n_groups >= 2 else "one_class"
-    if _known(name) != "one_class" and n_groups < 2:
+    if _known(name) not in NEED_NO_ABNORMALS and n_groups < 2:
         raise UserError(
             f"Classifier {name!r} learns from abnormal images of at least 2 groups and {n_groups} "
             "calibrate. Add some, raise `config.data.calibration`, or use 'one_class' or 'auto'."

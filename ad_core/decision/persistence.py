@@ -16,6 +16,7 @@ ALLOWED_TYPES = (
     "ad_core.decision.boosting.BoostedTrees",
     "ad_core.decision.cleaning.CleanTable",
     "ad_core.decision.full_sensitivity.FullSensitivityClassifier",
+    "ad_core.decision.single.SingleStatistic",
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )

@@ -3,7 +3,7 @@ import pytest
 from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
-from ad_core.calibration import calibrate, check_decision, cross_fit
+from ad_core.calibration import calibrate, check_decision, check_single, cross_fit
 from ad_core.config import complete
 from ad_core.data.source import Record
 from ad_core.decision import anomaly_score
@@ -146,3 +146,17 @@ def test_labels_exchanged_within_a_fold_leave_its_scores(monkeypatch):
     moved = cross_fit(table._replace(label=labels), decision, seed=0)
     np.testing.assert_array_equal(moved.scores[judge], whole.scores[judge])
     assert (moved.scores[fit] != whole.scores[fit]).any()
+
+
+def test_single_judges_by_one_statistic_and_refuses_several():
+    table = table_of()
+    one = table._replace(names=("sse",), values=table.values[:, :1])
+    found = calibrate(one, decision_of(classifier="single"), split="calibration", seed=0)
+    np.testing.assert_array_equal(found.scores, one.values[:, 0])
+    assert found.thresholds["zfn"].value == one.values[table.label == 1].min()
+    assert set(found.thresholds) == {"zfn", "accuracy", "target_fpr", "normal_quantile"}
+    with pytest.raises(UserError, match="gives shift, noise, copy; name one"):
+        calibrate(table, decision_of(classifier="single"), split="calibration", seed=0)
+    check_single("single", ("sse",))
+    with pytest.raises(UserError, match="gives fast; name one, as in --config.statistics.names"):
+        check_single("single", ("fast",))

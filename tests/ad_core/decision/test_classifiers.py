@@ -25,6 +25,11 @@ def installed(names):
     return [pytest.param(name, marks=[absent] * (name in missing)) for name in names]
 
 
+def columns(name, table):
+    """What the classifier of that name takes."""
+    return table[:, 27:28] if name == "single" else table  # concave points of the worst cells
+
+
 @pytest.fixture(scope="module")
 def tumours():
     """Benign = normal, one malignant kept for every third benign; 30 measurements each."""
@@ -35,14 +40,14 @@ def tumours():
 
 @pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_the_score_rises_with_abnormality_on_unseen_rows(name, tumours):
-    table, labels = tumours
+    table, labels = columns(name, tumours[0]), tumours[1]
     fitted = fit_classifier(make_classifier(name), table[::2], labels[::2])
     assert auroc(labels[1::2], anomaly_score(fitted, table[1::2])) > 0.9
 
 
 @pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_scores_depend_on_the_seed_alone_and_on_no_other_row(name, tumours):
-    table, labels = tumours
+    table, labels = columns(name, tumours[0]), tumours[1]
     first, second = (fit_classifier(make_classifier(name, seed=7), table, labels) for _ in "ab")
     scores = anomaly_score(first, table)
     np.testing.assert_array_equal(scores, anomaly_score(second, table))
@@ -67,6 +72,7 @@ def test_one_class_is_the_mahalanobis_distance_from_normals():
 def test_a_table_in_bad_condition_still_gives_finite_scores(name, tumours):
     table, labels = tumours[0].copy(), tumours[1]
     table[3, 2], table[4, 5], table[:, 7], table[8, :] = np.inf, np.nan, 1.0, np.nan
+    table = columns(name, table)
     fitted = fit_classifier(make_classifier(name), table, labels)
     assert np.isfinite(anomaly_score(fitted, table)).all()
 
@@ -79,10 +85,10 @@ def test_a_boosting_library_that_is_not_installed_is_named(monkeypatch):
 
 @pytest.mark.parametrize("name", installed(CLASSIFIERS))
 def test_a_measurement_that_failed_is_no_score(name, tumours):
-    table, labels = tumours
+    table, labels = columns(name, tumours[0]), tumours[1]
     fitted = fit_classifier(make_classifier(name), table, labels)
     new = table[:4].copy()
-    new[1, fitted[0].kept_[2]] = np.nan
+    new[1, fitted[0].kept_[-1]] = np.nan
     assert np.isnan(anomaly_score(fitted, new)).tolist() == [False, True, False, False]
 
 
@@ -119,3 +125,20 @@ def test_out_of_fold_scores_of_noise_carry_no_knowledge_of_the_labels():
     assert abs(auroc(labels, out_of_fold_scores(*args, folds=5, seed=0)) - 0.5) < 0.16
     fitted = fit_classifier(make_classifier("extra_trees"), table, labels)
     assert auroc(labels, anomaly_score(fitted, table)) > 0.95
+
+
+def test_single_gives_back_its_statistic_and_needs_no_abnormal_image(tumours):
+    sse = tumours[0][:, 3:4].astype(np.float32)
+    fitted = fit_classifier(make_classifier("single"), sse[:40], np.zeros(40, int))
+    np.testing.assert_array_equal(anomaly_score(fitted, sse), sse[:, 0])
+    assert choose_classifier("single", np.zeros(5)) == "single"
+    labels, groups = np.repeat([0, 1], [8, 3]), np.arange(11)
+    held_out = out_of_fold_scores(
+        lambda: make_classifier("single"), sse[:11], labels, groups, folds=5, seed=0
+    )
+    np.testing.assert_array_equal(held_out, sse[:11, 0])
+
+
+def test_single_refuses_more_than_one_statistic(tumours):
+    with pytest.raises(UserError, match="takes one statistic, not"):
+        fit_classifier(make_classifier("single"), *tumours)
