@@ -4,10 +4,11 @@
 
 DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. Trains and judges each set
 once a seed by the main job under the protocol cyclegan_ad. Both scores come from that one training:
-`SSE` is the statistic `sse` alone, with a threshold of its own from the calibration split;
-`composite` is the classifier over all statistics of the configuration. FID needs Inception's
-weights and is left out. A run that is finished is not run again, so the command may be interrupted.
-Prints Markdown: mean ± population standard deviation over the seeds, in per cent.
+`SSE` is the statistic `sse` alone, with a threshold of its own from the calibration split, `FID`
+the statistic `fid`, where --backbone= names Inception's weights; `composite` is the classifier
+over all statistics of the configuration. A run that is finished is not run again, so the command
+may be interrupted. Prints Markdown: mean ± population standard deviation over the seeds, in per
+cent.
 """
 
 import argparse
@@ -35,6 +36,7 @@ POSTER = {
     "mvtec_screw": {"256": "52.37 / 57.97 / 52.81", "64": "52.03 / 57.63 / 51.31"},
 }
 FIGURES = ("zfn", "acc", "auc")
+CALIBRATION, TEST = "statistics/calibration.parquet", "statistics/test.parquet"
 HEAD = (
     "| set | score | seeds | oracle ZFN | oracle ACC | oracle AUC | "
     "missed, `zfn` | false alarms, `zfn` | test images | min a run |"
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--variant", default="cpu", choices=("cpu", "64", "256"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default=",".join(SETS), help="some of the sets")
+    parser.add_argument("--backbone", default="", help="Inception's weights, for FID")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     given = parser.parse_args()
     sets = given.sets.split(",")
@@ -77,17 +80,22 @@ def run(given: argparse.Namespace, name: str, seed: int) -> None:
         f"--config.seed={seed}",
         f"--workdir={path}",
     ]
+    if given.backbone:
+        command += [f"--config.statistics.backbone={given.backbone}"]
+        command += ["--config.statistics.names=fast,fid"]
     subprocess.run(command, check=True)
 
 
 def table(root: Path, sets: list[str], seeds: int) -> str:
-    """Four rows a set: SSE, composite, and the poster's two."""
+    """Rows of a set: SSE, FID where it was computed, composite, and the poster's two."""
     lines = [HEAD, "|" + " --- |" * 10]
     for name in sets:
         paths = [workdir(root, name, seed) for seed in range(seeds)]
         done = [path for path in paths if (path / "results.json").exists()]
         if done:
-            lines.append(row(name, "SSE", [by_sse(path) for path in done], done))
+            lines.append(row(name, "SSE", [by_one(path, "sse") for path in done], done))
+            if all("fid" in read_table(path / CALIBRATION).names for path in done):
+                lines.append(row(name, "FID", [by_one(path, "fid") for path in done], done))
             lines.append(row(name, "composite", [by_classifier(path) for path in done], done))
             for size, figures in POSTER[name].items():
                 cells = " | ".join(figures.split(" / "))
@@ -95,26 +103,19 @@ def table(root: Path, sets: list[str], seeds: int) -> str:
     return "\n".join(lines)
 
 
-def by_sse(path: Path) -> dict[str, float]:
-    """Figures of the statistic `sse` alone; the rule zfn from the calibration images."""
-    calibration, test = (
-        readable(read_table(path / "statistics" / f"{split}.parquet"))
-        for split in ("calibration", "test")
-    )
-    scores = sse(test)
-    threshold = fit_threshold("zfn", sse(calibration), calibration.label, split="calibration")
+def by_one(path: Path, name: str) -> dict[str, float]:
+    """Figures of one statistic alone; the rule zfn from the calibration images."""
+    calibration, test = (read_table(path / split) for split in (CALIBRATION, TEST))
+    calibration, test = (select(table, table.readable) for table in (calibration, test))
+    fitted, scores = (column(table, name) for table in (calibration, test))
+    threshold = fit_threshold("zfn", fitted, calibration.label, split="calibration")
     found = confusion(test.label, threshold.flags(scores))
     return {**oracle(test.label, scores), "tpr": found["tpr"], "fpr": found["fpr"]}
 
 
-def readable(table: StatisticsTable) -> StatisticsTable:
-    """Without the images that could not be read."""
-    return select(table, table.readable)
-
-
-def sse(table: StatisticsTable) -> np.ndarray:
-    """The column of that name."""
-    return table.values[:, table.names.index("sse")].astype(np.float64)
+def column(table: StatisticsTable, name: str) -> np.ndarray:
+    """The statistic of that name."""
+    return table.values[:, table.names.index(name)].astype(np.float64)
 
 
 def by_classifier(path: Path) -> dict[str, float]:
