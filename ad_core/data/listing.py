@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ad_core.data.dicom import PREAMBLE, is_dicom
 from ad_core.data.image import EXTENSIONS
 from ad_core.errors import UserError
 
@@ -99,8 +100,10 @@ def walk(
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """Every file below `root` with an image's extension, relative, sorted; none is opened.
+    """Every file below `root` with an image's extension, relative, sorted.
 
+    None is opened but those without an extension, or with one of digits alone: scanners write DICOM
+    files under such names, and these are listed too.
     A link to a file stands in the list, and is refused when read if it leads out of the root.
     A link to a folder inside the root is not followed: its images are listed where they lie.
 
@@ -116,11 +119,26 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
             if not is_inside(link, top):
                 raise UserError(f"{link}: is a link that leads out of {top}; score it by itself.")
         found += [(Path(folder) / name).relative_to(top).as_posix() for name in files]
-    images = sorted(path for path in found if is_image(path))
+    images = sorted(path for path in found if is_image(path) or _is_bare_dicom(top, path))
     if not images:
         kinds = ", ".join(EXTENSIONS)
         raise UserError(f"{root}: holds no image ({kinds}) among {len(found)} files.")
     return images
+
+
+def _is_bare_dicom(top: Path, path: str) -> bool:
+    """Whether a file without an extension is DICOM; one that cannot be read is not."""
+    name = path.rpartition("/")[2]
+    kind = name.rpartition(".")[2] if "." in name else ""
+    if (kind and not kind.isdecimal()) or "#" in name or not is_inside(top / path, top):
+        return False
+    try:
+        if not (top / path).is_file():
+            return False
+        with (top / path).open("rb") as file:
+            return is_dicom(file.read(PREAMBLE + 4))
+    except OSError:
+        return False
 
 
 def _refuse_listing(error: OSError) -> None:

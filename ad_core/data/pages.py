@@ -12,8 +12,7 @@ from ad_core.data.stored import Limits, Wanted
 from ad_core.errors import UserError
 
 _PAGE = re.compile(r"(?P<file>.+)#(?:(?P<axis>[xyz])=)?(?P<page>[0-9]{1,9})")
-# What may hold several images; of others none is opened to look.
-_SEVERAL = (".tif", ".tiff", ".png", ".webp", ".jpg", ".jpeg", ".dcm", ".dicom", ".nii", ".nii.gz")
+_SINGLE = (".bmp",)  # never opened to look for more
 
 
 def split_page(path: str) -> tuple[str, dict[str, Any]]:
@@ -47,7 +46,7 @@ def spread(root: Path, paths: Iterable[str], data: Any) -> list[str]:
 
 
 def _pages(root: Path, path: str, wanted: Wanted, limits: Limits) -> list[str]:
-    if not path.lower().endswith(_SEVERAL):
+    if path.lower().endswith(_SINGLE):
         return [path]
     if not Path(os.path.realpath(root / path)).is_relative_to(os.path.realpath(root)):
         return [path]

@@ -126,6 +126,18 @@ def test_all_pages_have_a_path_each_and_damaged_files_keep_theirs(root):
     assert "stack.tif" in spread(root, ["stack.tif"], data(page="all", max_frames=2))
 
 
+def test_dicom_files_without_an_extension_are_listed_and_spread(root):
+    for name in ("IM0001", "1.2.840.113619", "notes", "README.txt", "empty"):
+        (root / name).write_bytes((root / "series.dcm").read_bytes() if "1" in name else b"")
+    (root / "series.dcm").rename(root / "series.txt")  # another extension is another kind
+    (root / "away").symlink_to(root.parent / "out.tif")
+    found = [path for path in list_images(root) if not path.endswith(("tif", "gz"))]
+    assert found == ["1.2.840.113619", "IM0001"]
+    assert spread(root, found, data(page="all")) == [
+        "1.2.840.113619#0", "1.2.840.113619#1", "IM0001#0", "IM0001#1"
+    ]  # fmt: skip
+
+
 def test_a_source_reads_each_page(root):
     names = ["stack.tif#2", "volume.nii.gz#z=1", "series.dcm#1", "out.tif#0", "stack.tif#3"]
     source = FileSource(root, names, data(root, page="all", min_side=4))
