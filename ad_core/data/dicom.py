@@ -125,7 +125,9 @@ def _grey(
     window = _window(_item(header, frame, "FrameVOILUTSequence"))
     if window is None and "PixelData" in header:
         window = _holdable(header, slope, intercept)
-    return Stored(values.astype(np.float64) * slope + intercept, window)
+    if (slope, intercept) != (1, 0):
+        values = values.astype(np.float64) * slope + intercept
+    return Stored(values, window)
 
 
 def _item(header: Any, frame: int, name: str) -> Any:

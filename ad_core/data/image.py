@@ -282,5 +282,7 @@ def stated_range(value_range: Sequence[float | int | str]) -> tuple[float, float
 def _scale(pixels: Shaped[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
     # Only 32-bit values need more than float32 to keep their digits.
     exact = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
-    scaled = (exact - low) * (2 / (high - low)) - 1
-    return np.clip(scaled, -1, 1).astype(np.float32)
+    exact -= low
+    exact *= 2 / (high - low)
+    exact -= 1
+    return np.clip(exact, -1, 1, out=exact).astype(np.float32, copy=False)
