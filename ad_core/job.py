@@ -76,7 +76,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     )
     _set_length(config, np.array([source.records[i].label for i in splits["train"]]))
     if is_robust(config.data):
-        normals = [i for i in splits["train"] if source.records[i].label == 0]
+        normals = [int(i) for i in splits["train"] if source.records[i].label == 0]
         config.data.value_range = fix_range(source, normals)
     job = Job(config, source, splits, Workdir(Path(root)), stop)
     records = [source.records[i] for i in splits[job.calibration_split]]
