@@ -72,14 +72,17 @@ def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
 
 def _header(path: str | os.PathLike[str], data: bytes) -> Any:
     try:
-        from pydicom import config, dcmread, filereader
+        from pydicom import config, dcmread
+        from pydicom.filereader import read_dataset
     except ImportError:
         mend = "add it: `pip install pydicom` (the extra `medical`)"
         refuse(path, "is a DICOM file, and the package pydicom is not here", mend)
     # A warning about a value would quote it, and the log holds the library's own errors.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     config.settings.reading_validation_mode = config.IGNORE
-    meta = filereader.read_file_meta_info(path)
+    start = io.BytesIO(data)
+    start.seek(PREAMBLE + 4)
+    meta = read_dataset(start, False, True, stop_when=lambda tag, *_: tag.group != 2)
     syntax = str(meta.get("TransferSyntaxUID", ""))
     if syntax in _DEFLATED:  # it could unfold to any size
         refuse(path, "is deflated", "save it in another transfer syntax")

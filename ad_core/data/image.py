@@ -205,7 +205,7 @@ def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) ->
     """The values of one image of a file as they are stored. UserError as `read_image`."""
     data = read_bytes(path, limits.max_bytes)
     if nifti.is_gzip(data):
-        data = nifti.inflate(path, limits)
+        data = nifti.inflate(path, data, limits)
         decode = nifti.decode if nifti.is_nifti(data) else None
     else:
         decode = _decoder(data)
@@ -224,7 +224,7 @@ def count_images(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -
         UserError: the file cannot be read so far.
     """
     data = read_bytes(path, limits.max_bytes)
-    data = nifti.inflate(path, limits) if nifti.is_gzip(data) else data
+    data = nifti.inflate(path, data, limits) if nifti.is_gzip(data) else data
     if nifti.is_nifti(data):
         return nifti.count_slices(path, data, wanted, limits)
     if dicom.is_dicom(data):

@@ -18,7 +18,6 @@ from ad_core.data.stored import (
     careful,
     check_size,
     choose_page,
-    read_bytes,
     refuse,
 )
 from ad_core.errors import UserError
@@ -91,15 +90,24 @@ def count_slices(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limi
     return careful(path, count)
 
 
-def inflate(path: str | os.PathLike[str], limits: Limits) -> bytes:
-    """The content of a gzip file, at most `max_bytes` of it; the last two are kept."""
-    status = os.stat(path)
-    return _inflate(os.fspath(path), status.st_mtime_ns, status.st_size, limits.max_bytes)
+def inflate(path: str | os.PathLike[str], data: bytes, limits: Limits) -> bytes:
+    """What gzip's `data` unfold to, at most `max_bytes`; the last two are kept.
+
+    Raises:
+        UserError: naming `path`, for damaged data and too many.
+    """
+    try:
+        return _inflate(data, limits.max_bytes)
+    except _Unread as problem:
+        refuse(path, *problem.args)
+
+
+class _Unread(Exception):
+    """A problem and its mend."""
 
 
 @lru_cache(maxsize=2)  # a volume is read slice by slice
-def _inflate(path: str, mtime_ns: int, size: int, max_bytes: int) -> bytes:
-    data = read_bytes(path, max_bytes)
+def _inflate(data: bytes, max_bytes: int) -> bytes:
     parts, left = [], max_bytes
     while data:
         member = zlib.decompressobj(wbits=31)
@@ -107,14 +115,14 @@ def _inflate(path: str, mtime_ns: int, size: int, max_bytes: int) -> bytes:
             try:
                 part = member.decompress(data, min(_CHUNK, left + 1))
             except zlib.error as error:
-                refuse(path, f"cannot be decompressed ({error})", DAMAGED)
+                raise _Unread(f"cannot be decompressed ({error})", DAMAGED) from error
             if not part and not member.eof:
-                refuse(path, "ends before its compressed data do", DAMAGED)
+                raise _Unread("ends before its compressed data do", DAMAGED)
             parts.append(part)
             left -= len(part)
             if left < 0:
                 problem = f"unfolds to more than `data.max_bytes` (={max_bytes})"
-                refuse(path, problem, "reduce the volume or raise the limit")
+                raise _Unread(problem, "reduce the volume or raise the limit")
             data = member.unconsumed_tail
         data = member.unused_data.lstrip(b"\0")
     return b"".join(parts)

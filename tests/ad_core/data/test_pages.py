@@ -6,6 +6,7 @@ import tifffile
 from PIL import Image
 
 from ad_core.config import defaults
+from ad_core.data import image
 from ad_core.data.files import FileSource
 from ad_core.data.folder import open_source
 from ad_core.data.image import check_settings, read_image
@@ -152,6 +153,17 @@ def test_a_source_reads_each_page(root):
         source.picture(3)
     with pytest.raises(UserError, match="no page of number 3"):
         source.picture(4)
+
+
+def test_content_that_lies_in_no_file_is_read_alike(root, monkeypatch):
+    """As that of data sets which hold files' bytes in records."""
+    names = ("series.dcm", "volume.nii.gz", "stack.tif")
+    contents = {f"set/{name}": (root / name).read_bytes() for name in names}
+    options = {"size": 8, "channels": 1, "page": 1, **LIMITS}
+    expected = [read_image(root / name, **options).image for name in names]
+    monkeypatch.setattr(image, "read_bytes", lambda path, _: contents[path])
+    for path, read in zip(contents, expected, strict=True):
+        np.testing.assert_array_equal(read_image(path, **options).image, read)
 
 
 def test_a_manifest_may_name_pages_but_not_leave_its_folder(root):
