@@ -19,6 +19,7 @@ from ad_core.data.manifest import TABLES, read_manifest
 from ad_core.data.pages import spread
 from ad_core.data.pipeline import eval_batches
 from ad_core.data.resizing import reduced, to_file
+from ad_core.data.tfds import PREFIX, open_images
 from ad_core.errors import UserError
 from ad_core.localisation import regions
 from ad_core.measuring import Measured, measure_batches
@@ -82,7 +83,7 @@ def score_files(
     workers: int = 2,
     stop: Stop | None = None,
 ) -> dict[str, Any]:
-    """Scores every image of a folder, or of a table with a column `path`; returns summary.json.
+    """Scores every image of a folder, of a table with a column `path`, or of tfds:NAME.
 
     OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
     image that cannot be read, or whose score is not finite, has the decision `inspect`.
@@ -115,19 +116,21 @@ def score_files(
 
 
 def open_input(given: Path, detector: Detector) -> FileSource:
-    """The files of a folder, or of a manifest, read as the detector's training images were.
+    """The images of a folder, a table or a TFDS data set, read as those that trained were.
 
     Raises:
-        UserError: neither of the two, or no image in it.
+        UserError: none of the three, or no image in it.
     """
     data = detector.parts.config.data
+    if str(given).startswith(PREFIX):
+        return open_images(str(given), data)
     if given.is_dir():
         return FileSource(given, spread(given, list_images(given), data), data)
     if given.suffix.lower() in TABLES and given.is_file():
         return FileSource(given.parent, spread(given.parent, read_manifest(given), data), data)
     raise UserError(
-        f"`--input` (={given}) must be a folder of images, or a table (CSV or Parquet) "
-        "with a column `path`."
+        f"`--input` (={given}) must be a folder of images, a table (CSV or Parquet) with "
+        "a column `path`, or tfds:NAME."
     )
 
 

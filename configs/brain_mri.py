@@ -2,8 +2,10 @@
 
 Source: N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle 2019 (98 and 155 images).
 Licence: none stated by the author; for research, not for redistribution.
-Data: in data/brain_mri or --config.data.root=, as train/good, train/tumor, test/good, test/tumor.
-    About 46 images are near-copies of another one; keep such pairs in one folder.
+Data: the unpacked archive (no/, yes/) as data/brain_mri or at --config.data.root=; or the images as
+    train/good, train/tumor, test/good, test/tumor with --config.data.protocol=folders.
+    About 46 images are near-copies of another one: --config.data.near_duplicates=4 keeps them
+    together.
 Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
 Variants: accelerator (default), cpu.
 Measured: size cpu, oracle figures in %, more in README.md:
@@ -24,10 +26,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "brain_mri"
     config.size = size
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.sets.brain_mri",
         "root": "data/brain_mri",
         "channels": 1,
-        "protocol": "folders",
+        "protocol": "cyclegan_ad",
         "augment": "flips_and_turns",
     }
     return config

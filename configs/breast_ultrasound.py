@@ -3,9 +3,11 @@
 Source: Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020 (BUSI: 133
     normal, 437 benign, 210 malignant).
 Licence: free for research if the article is cited.
-Data: in data/breast_ultrasound or --config.data.root=, as train/good, train/benign,
-    train/malignant, the same under test/, masks in ground_truth/ and ground_truth_train/.
-    Some images carry text and calipers, and some are near-copies of another one.
+Data: Dataset_BUSI_with_GT (benign/, malignant/, normal/, masks beside the images) as
+    data/breast_ultrasound or at --config.data.root=; or the images as train/good, train/benign,
+    ..., masks in ground_truth/ and ground_truth_train/, with --config.data.protocol=folders.
+    Some carry text and calipers, and some are near-copies of another one, even with another
+    label: --config.data.near_duplicates=4 keeps them together.
 Command: python launch/train.py --config=configs/breast_ultrasound.py --workdir=runs/breast
 Variants: accelerator (default), cpu.
 Measured: size cpu, oracle figures in %, more in README.md:
@@ -26,10 +28,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "breast_ultrasound"
     config.size = size
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.sets.breast_ultrasound",
         "root": "data/breast_ultrasound",
         "channels": 1,
-        "protocol": "folders",
+        "protocol": "cyclegan_ad",
         "augment": "flips_and_turns",
     }
     return config

@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.size = "cpu" if size == "cpu" else "accelerator"
     config.method = "cyclegan_ad.cyclegan"
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": f"ad_core.data.sets.{'mvtec_ad' if '/mvtec/' in root else name}",
         "root": root,
         "channels": channels,
         "protocol": "cyclegan_ad",

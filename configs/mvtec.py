@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = f"mvtec_{category}"
     config.size = size or "accelerator"
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.sets.mvtec_ad",
         "root": f"data/mvtec/{category}",
         "channels": 1 if category in GREY else 3,
         "protocol": "folders",

@@ -3,9 +3,10 @@
 Source: phantoms are drawn by ad_core.data.pcba: three families of boards, whole or with a component
     missing, rotated or shifted, or a solder bridge. A real set is yours.
 Licence: phantoms are part of this project.
-Data: real photographs in data/pcba or --config.data.root=, as train/good, train/<defect>,
-    test/good, test/<defect>, masks in ground_truth/ and ground_truth_train/. Keep all views of one
-    board in one folder. A phantom's path names its family: pcba/<family>/<defect>/<number>.
+Data: real photographs in data/pcba or --config.data.root=, as <family>/good/<part>/<view>.png,
+    <family>/<defect>/<part>/<view>.png, masks as <family>/ground_truth/<defect>/<part>/
+    <view>_mask.png; all views of a part stay together. Or as train/good, train/<defect>, ..., with
+    --config.data.protocol=folders. A phantom's path: pcba/<family>/<defect>/<number>.
 Command: python launch/train.py --config=configs/pcba.py:phantom --workdir=runs/pcba
 Variants: phantom (sized for the CPU unless phantom,accelerator); accelerator (default), cpu.
 Measured: phantom (made-up images), seed 0, size cpu (64 px, 300 steps; 4 CPU minutes): AUC 91.9 %,
@@ -28,10 +29,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "pcba_phantom" if phantom else "pcba"
     config.size = sizes[0]
     config.data = {
-        "source": "ad_core.data.phantom" if phantom else "ad_core.data.folder",
+        "source": "ad_core.data.phantom" if phantom else "ad_core.data.sets.pcba",
         "root": "" if phantom else "data/pcba",
         "channels": 3,
-        "protocol": "folders",
+        "protocol": "folders" if phantom else "cyclegan_ad",
         "augment": "none",  # a board has one right side up
     }
     if phantom:

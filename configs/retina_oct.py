@@ -1,11 +1,12 @@
-"""Retina OCT B-scans: made-up ones (:phantom, the demo) or a folder of real ones.
+"""Retina OCT B-scans: made-up ones (:phantom, the demo) or the real ones of OCT2017.
 
-Source: phantoms are drawn by ad_core.data.phantom: nothing to fetch. A real set in this layout is
-    Kermany et al., Large Dataset of Labeled OCT Images, Mendeley Data 2018 (normal,
-    CNV, DME, drusen).
+Source: phantoms are drawn by ad_core.data.phantom: nothing to fetch. The real ones are
+    Kermany et al., Large Dataset of Labeled OCT Images, Mendeley Data 2018 (26,565 or 51,390
+    normal scans by version, 57,919 with CNV, DME or drusen).
 Licence: phantoms are part of this project; the real set is CC BY 4.0.
-Data: real scans in data/retina_oct or --config.data.root=, as train/good, train/<defect>, test/good
-    and test/<defect>. Keep the scans of one patient in one folder: they are near-copies.
+Data: the unpacked archive (train/NORMAL, train/CNV, ..., test/) as data/retina_oct or at
+    --config.data.root=. Patients are told from the file names and stay together; some have scans
+    in train/ and in test/, so the split is made anew (protocol cyclegan_ad).
 Command: python launch/train.py --config=configs/retina_oct.py:phantom --workdir=runs/demo
 Variants: phantom (sized for the CPU unless phantom,accelerator); accelerator (default), cpu.
 Measured: phantom (made-up images), seed 0, size cpu: AUC 98.5 %, pixel AUROC 96.2 %;
@@ -27,10 +28,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "retina_oct_phantom" if phantom else "retina_oct"
     config.size = sizes[0]
     config.data = {
-        "source": "ad_core.data.phantom" if phantom else "ad_core.data.folder",
+        "source": "ad_core.data.phantom" if phantom else "ad_core.data.sets.retina_oct",
         "root": "" if phantom else "data/retina_oct",
         "channels": 1,
-        "protocol": "folders",
+        "protocol": "folders" if phantom else "cyclegan_ad",
         "augment": "hflip",
     }
     if phantom and config.size == "cpu":

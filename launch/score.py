@@ -17,7 +17,9 @@ from ad_core.training.compilation import compilation_cache
 from ad_core.training.stop import stop_on_signals
 
 DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
-INPUT = flags.DEFINE_string("input", None, "A folder of images, or a table with a column `path`.")
+INPUT = flags.DEFINE_string(
+    "input", None, "A folder of images, a table with a column `path`, or tfds:NAME."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Where scores.csv and the rest are written.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a device call.", lower_bound=1)

@@ -68,7 +68,8 @@ def test_worlds_of_parts_are_drawn_or_read_from_a_folder(name):
     phantom, real = recipe(name, "phantom"), recipe(name)
     assert (phantom.size, real.size) == ("cpu", "accelerator")
     assert phantom.data.phantom.kind == name and phantom.data.channels == 3
-    assert (real.data.source, real.data.root) == ("ad_core.data.folder", f"data/{name}")
+    source = {"pcba": "ad_core.data.sets.pcba", "surface": "ad_core.data.folder"}[name]
+    assert (real.data.source, real.data.root) == (source, f"data/{name}")
 
 
 def test_sinograms_state_their_dose():
@@ -89,7 +90,7 @@ def test_mvtec_needs_one_of_its_fifteen_categories():
     assert {*module.GREY, *module.FREE_POSE} <= set(module.CATEGORIES)
     assert recipe("mvtec", "screw").data.channels == 1
     assert recipe("mvtec", "transistor").data.to_dict() == {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.sets.mvtec_ad",
         "root": "data/mvtec/transistor",
         "channels": 3,
         "protocol": "folders",

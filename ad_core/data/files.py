@@ -53,14 +53,14 @@ class FileSource:
 
     def picture(self, index: int) -> Picture:
         """The image and the size of its file. Raises UserError as `read_image`."""
-        path, page = self._locate(index)
+        path, page = self.locate(index)
         picture = self._read(path, **page)
         self.sizes[index] = (picture.width, picture.height)
         return picture
 
     def stored(self, index: int) -> Stored:
         """The values of the file, neither scaled nor resized. Raises UserError as `read_image`."""
-        path, page = self._locate(index)
+        path, page = self.locate(index)
         return read_stored(path, *self._wanted(page))
 
     def fix_range(self, value_range: tuple[float, float]) -> None:
@@ -75,11 +75,12 @@ class FileSource:
 
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image as the file has it, its longer side at most `longest` pixels."""
-        path, page = self._locate(index)
+        path, page = self.locate(index)
         names = [name for name in SETTINGS if name != "resize"]
         return read_view(path, longest=longest, **{n: self._options[n] for n in names} | page)
 
-    def _locate(self, index: int) -> tuple[Path, dict[str, Any]]:
+    def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:
+        """The file of an image, and the options of `read_image` that name a page of it."""
         name, page = split_page(self.paths[index])
         path = self.root / name
         if not is_inside(path, self.root):
@@ -101,8 +102,11 @@ class LabelledFiles(FileSource):
 
     records: in the order given. ignored: relative paths of all that is there and not used, such as
     files that are no images by name, hidden ones, links that leave the root, masks without an
-    image; loose: these masks.
+    image; loose: these masks. published: of a copy of a known set, class ("good", a defect, or
+    "abnormal" for all) -> images in each of its versions.
     """
+
+    published: Mapping[str, Sequence[int]] = {}
 
     def __init__(
         self,
@@ -128,7 +132,7 @@ class LabelledFiles(FileSource):
             return np.zeros(self.image_shape[:2], bool)
         if not self.records[index].has_mask:
             return None
-        paths, page = self._mask_files(index)
+        paths, page = self.locate_masks(index)
         return np.logical_or.reduce([self._read_mask(path, **page) for path in paths])
 
     def full_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
@@ -141,14 +145,16 @@ class LabelledFiles(FileSource):
             return np.zeros((height, width), bool)
         if not self.records[index].has_mask:
             return None
-        paths, page = self._mask_files(index)
+        paths, page = self.locate_masks(index)
         wanted, limits = self._wanted(page)
         masks = [read_full_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
-            raise UserError(f"{paths[0]}: differs in size from {paths[-1]}; one image has both.")
+            first, last = (os.fspath(path) for path in (paths[0], paths[-1]))
+            raise UserError(f"{first}: differs in size from {last}; one image has both.")
         return np.logical_or.reduce(masks)
 
-    def _mask_files(self, index: int) -> tuple[list[Path], dict[str, Any]]:
+    def locate_masks(self, index: int) -> tuple[Sequence[os.PathLike[str]], dict[str, Any]]:
+        """The files of an abnormal image's masks, and the options that name a page of them."""
         name, page = split_page(self.records[index].path)
         paths = [self.root / mask for mask in self._masks[name]]
         for path in paths:
@@ -221,6 +227,6 @@ def group_by_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
     return groups
 
 
-def _reader(options: dict[str, Any]) -> Callable[[Path], Picture]:
+def _reader(options: dict[str, Any]) -> Callable[..., Picture]:
     chosen = {name: options[name] for name in SETTINGS}
     return partial(read_image, size=options["image_size"], **chosen)

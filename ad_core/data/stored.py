@@ -28,6 +28,18 @@ class Stored(NamedTuple):
     inverted: bool = False
 
 
+class Encoded(os.PathLike[str]):
+    """The content of an image file that lies in a data set; stands wherever a path may."""
+
+    def __init__(self, name: str, content: bytes):
+        self._name = name
+        self.content = content
+
+    def __fspath__(self) -> str:
+        """What messages call it."""
+        return self._name
+
+
 class Limits(NamedTuple):
     """What a file may ask for, checked before anything is decoded.
 
@@ -102,16 +114,24 @@ def page_number(wanted: Wanted) -> int | None:
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     """The content of a file; refuses what is none, is empty or too large."""
+    if isinstance(path, Encoded):
+        _check_bytes(path, len(path.content), max_bytes)
+        return path.content
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
             refuse(path, "is not a file", "give the path of an image")
-        if status.st_size > max_bytes:
-            problem = f"has {status.st_size} bytes, more than `data.max_bytes` (={max_bytes})"
-            refuse(path, problem, "reduce the file or raise the limit")
+        _check_bytes(path, status.st_size, max_bytes)
         data = Path(path).read_bytes()
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror})", "check the path and its permissions")
-    if not data:
-        refuse(path, "is empty (0 bytes)", "copy it again or remove it")
+    _check_bytes(path, len(data), max_bytes)
     return data
+
+
+def _check_bytes(path: str | os.PathLike[str], count: int, max_bytes: int) -> None:
+    if count == 0:
+        refuse(path, "is empty (0 bytes)", "copy it again or remove it")
+    if count > max_bytes:
+        problem = f"has {count} bytes, more than `data.max_bytes` (={max_bytes})"
+        refuse(path, problem, "reduce the file or raise the limit")

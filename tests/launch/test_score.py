@@ -20,6 +20,7 @@ from ad_core.data.listing import list_images
 from ad_core.errors import UserError
 from ad_core.measuring import Measured
 from ad_core.scoring import load_detector
+from tests.known_trees import brain_mri
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
 
@@ -270,6 +271,23 @@ def test_a_manifest_is_scored_in_its_order(workdir, sound, tmp_path):
     assert rows[2]["decision"] == "inspect" and summary["counts"]["error"] == 1
 
 
+def test_a_tfds_data_set_is_scored_by_its_name(launch, workdir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    root = brain_mri(tmp_path / "copy")
+    (root / "no" / "No11.jpg").write_bytes(b"no image")
+    assert launch("build_tfds", "--set=brain_mri", f"--root={root}") == 0
+    argv = (f"--detector={workdir / 'detector'}", f"--output={tmp_path / 'out'}", "--batch_size=8")
+    assert launch("score", *argv, "--input=tfds:brain_mri") == 3
+    rows = {row["path"]: row for row in rows_of(tmp_path / "out")}
+    files = score_files(workdir / "detector", root, tmp_path / "files", batch_size=8)
+    assert len(rows) == 32 and files["counts"]["images"] == 64
+    assert rows["no/No11.jpg"]["decision"] == "inspect"
+    for row in rows_of(tmp_path / "files"):
+        if row["path"] in rows:
+            assert row["score"] == rows[row["path"]]["score"]
+            assert row["regions"] == rows[row["path"]]["regions"]
+
+
 def test_a_manifest_that_leaves_its_folder_is_refused(launch, workdir, sound, tmp_path, capsys):
     (tmp_path / "list.csv").write_text("path\n../grey.png\n")
     argv = (f"--detector={workdir / 'detector'}", f"--input={tmp_path / 'list.csv'}")
@@ -286,7 +304,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(launch, workdir, sound, tm
         (("detector",), "`--input` is missing"),
         (("detector", "input"), "`--output` is missing"),
         (("input", "input as detector", "output"), "no detector there"),
-        (("detector", "output", "no input"), "must be a folder of images, or a table"),
+        (("detector", "output", "no input"), "must be a folder of images, a table"),
     ],
 )
 def test_a_wrong_flag_is_one_message(launch, workdir, sound, tmp_path, capsys, given, message):
