@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
+from ad_core.data.intensity import is_robust
 from ad_core.data.near_duplicates import group_near_duplicates
+from ad_core.errors import UserError
 from ad_core.registry import resolve
 
 NORMAL = "good"  # the defect name of a normal image, after the MVTec AD layout
@@ -56,10 +58,18 @@ def open_source(data: ConfigDict) -> DataSource:
 
     "tfds:NAME" is a data set of TensorFlow Datasets. With `data.near_duplicates` every image is
     read once, and those that look alike become one group.
+
+    Raises:
+        UserError: no such source, as the source's own, or a range that is not fixed yet.
     """
     name = str(data.source)
     module = "ad_core.data.tfds" if name.startswith("tfds:") else name
     source = resolve(module, "open_source").open_source(data)
     if data.near_duplicates is not None:
+        if is_robust(data):
+            raise UserError(
+                "`data.near_duplicates` decides which images train, and `data.value_range` "
+                "(=robust) is fixed by them; give the range as numbers: LOW,HIGH."
+            )
         group_near_duplicates(source, int(data.near_duplicates), workers=int(data.workers))
     return source
