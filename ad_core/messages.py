@@ -8,7 +8,9 @@ import jax
 
 from ad_core.calibration import Calibration
 from ad_core.errors import UserError
+from ad_core.inspection import Inspection
 from ad_core.job import Job, count_classes
+from ad_core.tables import printable
 
 
 def require_workdir(value: str | None) -> Path:
@@ -56,6 +58,24 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
     )
     print(f"results: {job.workdir.results}")
     print(f"report:  {job.workdir.report}")
+
+
+def announce_inspection(inspection: Inspection, page: Path) -> None:
+    """Counts, findings with their first images, and the overrides that suit."""
+    names = inspection.splits
+    width = max(12, *(len(defect) for defect in inspection.counts))
+    print(f"{inspection.name}: {len(inspection.subject.records)} images (groups in brackets)")
+    print("  " + " " * width + "".join(f"{name or 'no split':>16}" for name in names))
+    for defect, cells in inspection.counts.items():
+        told = (f"{images} ({groups})" for images, groups in (cells[name] for name in names))
+        print(f"  {printable(defect):{width}}" + "".join(f"{cell:>16}" for cell in told))
+    for finding in inspection.findings:
+        print(f"{finding.level}: {finding.name}: {printable(finding.text)}")
+        for row in finding.paths[:3]:
+            print(f"    {printable(' | '.join(row))}")
+    for line in inspection.lines:
+        print(f"suits: {line}")
+    print(f"page: {page}")
 
 
 def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:

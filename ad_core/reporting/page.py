@@ -119,14 +119,14 @@ class Example(NamedTuple):
     picture: UInt8[np.ndarray, "_ _ 3"]
 
 
-def document(title: str, body: str) -> str:
-    """The whole page; `body` is HTML, the title plain text."""
+def document(title: str, body: str, *, skip: str = "Skip to the decision") -> str:
+    """The whole page; `body` is HTML, the title plain text. `skip` is the first link."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{show(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#main">Skip to the decision</a>\n'
+        f'<a class="skip" href="#main">{show(skip)}</a>\n'
         f'<div class="page">\n{body}\n</div>\n</body>\n</html>\n'
     )
 

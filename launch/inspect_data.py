@@ -1,0 +1,34 @@
+"""What lies in a data set, what is wrong with it, and the configuration that suits.
+
+    python launch/inspect_data.py --config=configs/folder.py --config.data.root=DIR
+
+Reads every image and mask. Status 0, 3 with warnings, 2 when the set cannot be used.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from ad_core.command import run
+from ad_core.inspection import inspect, write_findings
+from ad_core.messages import announce_inspection
+from ad_core.reporting.contact_sheet import write_contact_sheet
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Where inspection/index.html and findings.json go (default: runs/NAME)."
+)
+
+
+def main(config: ConfigDict) -> int:
+    """Writes the page and tells what was found."""
+    folder = Path(WORKDIR.value or f"runs/{config.name}") / "inspection"
+    inspection = inspect(config)
+    write_findings(folder / "findings.json", inspection)
+    write_contact_sheet(folder / "index.html", inspection)
+    announce_inspection(inspection, folder / "index.html")
+    return inspection.status
+
+
+if __name__ == "__main__":
+    run(main)
