@@ -69,7 +69,7 @@ def complaints(path, source):
             found += tops & {"orbax"}
         if any(is_within(n, "flax.linen") for n in names) and not defines_network(tree):
             found.append("flax.linen")
-    found += tops & (FRAMEWORKS - ({"torch"} if home == "benchmarks" else set()))
+    found += tops & (FRAMEWORKS - ({"torch", "torchvision"} if home == "benchmarks" else set()))
     return found
 
 
