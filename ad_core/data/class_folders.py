@@ -12,6 +12,7 @@ from ad_core.data.listing import (
     DIVISIONS,
     Listing,
     existing_folder,
+    likely_normal,
     scan,
     split_name,
     walk,
@@ -94,7 +95,7 @@ def check_classes(root: Path, listing: Listing, normal: tuple[str, ...]) -> None
     if not normal:
         raise UserError(
             f"`data.normal_classes` is not set; found {told}. State which are normal: "
-            f"`--config.data.normal_classes={min(counts)}` (several with commas)."
+            f"`--config.data.normal_classes={likely_normal(counts)}` (several with commas)."
         )
     missing = [name for name in normal if name not in counts]
     if missing:

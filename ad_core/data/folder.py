@@ -5,7 +5,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from ad_core.data.files import LabelledFiles, label_files
-from ad_core.data.listing import Listing, existing_folder, is_inside, split_name, walk
+from ad_core.data.listing import (
+    Listing,
+    existing_folder,
+    is_inside,
+    likely_normal,
+    split_name,
+    walk,
+)
 from ad_core.data.manifest import read_groups
 from ad_core.data.source import NORMAL
 from ad_core.errors import UserError
@@ -80,6 +87,6 @@ def _class_folders(root: Path) -> str:
             return (
                 f"For class folders ({', '.join(names[:8])}) say which are normal: "
                 "`--config.data.source=ad_core.data.class_folders --config.data.normal_classes="
-                f"{min(names)}`. "
+                f"{likely_normal(names)}`. "
             )
     return ""

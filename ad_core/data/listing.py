@@ -14,6 +14,7 @@ DIVISIONS = {
     "train": "train", "val": "train", "valid": "train", "validation": "train", "test": "test"
 }  # fmt: skip
 GROUPS = "groups.csv"
+_NORMAL = ("normal", "good", "no", "ok", "healthy", "free")
 
 
 class Listing(NamedTuple):
@@ -56,6 +57,11 @@ def split_name(path: str) -> tuple[str, str]:
     name = path.rpartition("/")[2]
     end = max((len(kind) for kind in EXTENSIONS if name.lower().endswith(kind)), default=0)
     return name[: len(name) - end], name[len(name) - end :]
+
+
+def likely_normal(names: Collection[str]) -> str:
+    """The class to put into a command that one is to type: one called normal, or so; else NAME."""
+    return next((name for name in sorted(names) if name.lower() in _NORMAL), "NAME")
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:

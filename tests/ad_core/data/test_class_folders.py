@@ -116,7 +116,21 @@ def test_no_stated_class_lists_what_there_is_and_what_to_type(root):
         open_source(data_of(root))
     message = str(caught.value)
     assert "no (2 images), yes (1 images)" in message
-    assert "--config.data.normal_classes=no" in message
+    assert "--config.data.normal_classes=no`" in message
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(("benign", "normal"), "normal"), (("CNV", "NORMAL"), "NORMAL"), (("a", "b"), "NAME")],
+)
+def test_what_to_type_never_calls_a_defect_normal(tmp_path, names, told):
+    for name in names:
+        draw(tmp_path / name / "1.png")
+    for source in ("class_folders", "folder"):
+        data = data_of(tmp_path)
+        data.source = f"ad_core.data.{source}"
+        with pytest.raises(UserError, match=f"--config.data.normal_classes={told}`"):
+            open_source(data)
 
 
 @pytest.mark.parametrize(
