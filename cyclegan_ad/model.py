@@ -62,7 +62,9 @@ def _start(shapes: Params, key: PRNGKeyArray) -> Params:
     pieces = jnp.split(row, np.cumsum(sizes)[:-1])
     fills = {"scale": 1.0, "bias": 0.0}
     values = [
-        jnp.full(x.shape, fills[_last(path)]) if _last(path) in fills else piece.reshape(x.shape)
+        jnp.full(x.shape, fills[_last(path)], x.dtype)
+        if _last(path) in fills
+        else piece.reshape(x.shape)
         for (path, x), piece in zip(leaves, pieces, strict=True)
     ]
     return jax.tree_util.tree_unflatten(tree, values)
