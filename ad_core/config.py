@@ -109,6 +109,8 @@ def _statistics() -> ConfigDict:
     return ConfigDict(
         {
             "names": ("all",),  # of statistics and groups
+            # Detectors of the same data and seed, whose statistics are taken too: runs/x/detector
+            "also": (),
             "backbone": "",  # .npz of Inception-v3's weights, which `fid` needs; "" leaves it out
             # How the worst windows are searched: ad_core.statistics.WindowSettings.
             "windows": {

@@ -16,15 +16,16 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from ad_core.calibration import Calibration, calibrate, check_decision, check_single
+from ad_core.companions import companion_names, load_companions
 from ad_core.data.intensity import fix_range, is_robust
 from ad_core.data.pipeline import epoch_images, eval_batches, train_batches
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.localisation import MapScale, fit_scale
-from ad_core.measuring import Measured, Measurer, make_measurer, measure_batches
+from ad_core.measuring import Measured, Measurer, join, make_measurer, measure_batches
 from ad_core.networks.inception import load_inception
 from ad_core.registry import resolve
-from ad_core.scoring import Parts, load_parts, save_detector
+from ad_core.scoring import Parts, load_parts, measurer_of, save_detector
 from ad_core.statistics import (
     Context,
     WindowSettings,
@@ -154,7 +155,10 @@ def run_calibration(job: Job, reconstructor: Reconstructor, state: TrainState) -
     """Measures the calibration split and writes its statistics and the detector."""
     context = _learn_context(job, reconstructor, state)
     names = choose_statistics(job.config, reconstructor, state, context)
-    measurer = _measurer(job.config, reconstructor, state, names=names, context=context)
+    also = load_companions(job.config)
+    own = _measurer(job.config, reconstructor, state, names=names, context=context)
+    measurer = join(own, [measurer_of(x, batch_size=own.batch_size) for x in also])
+    names = (*names, *companion_names(also))
     split = job.calibration_split
     normal_maps: list[np.ndarray] = []
 
@@ -167,7 +171,7 @@ def run_calibration(job: Job, reconstructor: Reconstructor, state: TrainState) -
         table = measure_split(job, split, measurer, names, each=keep_normal_maps)
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=job.config.localisation.level)
-    return _decide(job, table, state=state, context=context, scale=scale)
+    return _decide(job, table, state=state, context=context, scale=scale, also=also)
 
 
 def recalibrate(job: Job) -> Calibration:
@@ -178,11 +182,18 @@ def recalibrate(job: Job) -> Calibration:
     """
     table = read_table(job.workdir.statistics(job.calibration_split))
     parts = load_parts(job.workdir.detector)
-    return _decide(job, table, state=parts.state, context=parts.context, scale=parts.scale)
+    kept = {name: getattr(parts, name) for name in ("state", "context", "scale", "also")}
+    return _decide(job, table, **kept)
 
 
 def _decide(
-    job: Job, table: StatisticsTable, *, state: TrainState, context: Context, scale: MapScale
+    job: Job,
+    table: StatisticsTable,
+    *,
+    state: TrainState,
+    context: Context,
+    scale: MapScale,
+    also: tuple[Parts, ...],
 ) -> Calibration:
     config, split = job.config, job.calibration_split
     calibration = calibrate(table, config.decision, split=split, seed=config.seed)
@@ -196,6 +207,7 @@ def _decide(
         rule=config.decision.rule,
         scale=scale,
         reference=table.values[table.readable & (table.label == 0)],
+        also=also,
     )
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration
@@ -224,7 +236,8 @@ def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
         maps=tuple(given.maps),
         backbone=_backbone(config) is not None,
     )
-    check_single(config.decision.classifier, config.statistics.names)
+    also = companion_names(load_companions(config))
+    check_single(config.decision.classifier, (*config.statistics.names, *also))
     usable_scales(WindowSettings(**config.statistics.windows), size, size)
 
 

@@ -1,6 +1,6 @@
 """Images -> statistics, anomaly maps and reconstructions, in one compiled call a batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +89,22 @@ def make_measurer(
         ),
         reconstruct=lambda image, content: reconstructing(state, (image, content), key),
         compilations=lambda: measuring._cache_size() + reconstructing._cache_size(),
+    )
+
+
+def join(own: Measurer, others: Sequence[Measurer]) -> Measurer:
+    """`own`, whose statistics are followed by those of `others`; maps and images are its own."""
+    if not others:
+        return own
+
+    def measure(image: Float[np.ndarray, "b h w c"], content: Content) -> Measured:
+        measured = own.measure(image, content)
+        columns: Any = [other.measure(image, content).statistics for other in others]
+        return measured._replace(statistics=jnp.concatenate([measured.statistics, *columns], 1))
+
+    return own._replace(
+        measure=measure,
+        compilations=lambda: sum(each.compilations() for each in (own, *others)),
     )
 
 

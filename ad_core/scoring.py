@@ -25,15 +25,17 @@ from ad_core.decision import (
 )
 from ad_core.errors import UserError
 from ad_core.localisation import MapScale
-from ad_core.measuring import Measured, Measurer, make_measurer
+from ad_core.measuring import Measured, Measurer, join, make_measurer
 from ad_core.networks.inception import load_inception, save_inception
 from ad_core.registry import resolve
 from ad_core.statistics import Context, WindowSettings
 from ad_core.types import TrainState
 from ad_core.workdir import write_json
 
-FORMAT = 1  # of the detector's files
+FORMAT = 2  # of the detector's files; from 2 on with companions
 BACKBONE = "backbone.npz"  # only where the statistics need one
+MANIFEST = "MANIFEST.json"
+ALSO = "also"  # folder of the companions
 FILES = ("detector.json", "parameters.npz", "normals.npz", "classifier.skops", "threshold.json")
 NORMAL, INSPECT = "normal", "inspect"
 
@@ -60,6 +62,7 @@ class Parts(NamedTuple):
     config: complete. names: of the statistics, in the order of the classifier's columns.
     state: an inference state. thresholds: by rule. rule: the one that decides.
     reference: calibration normals' statistics [m, k], against which an image stands out.
+    also: companions, whose statistics are the last of `names`.
     """
 
     config: ConfigDict
@@ -71,6 +74,22 @@ class Parts(NamedTuple):
     rule: str
     scale: MapScale
     reference: Float[np.ndarray, "m k"]
+    also: tuple["Parts", ...] = ()
+
+
+def measurer_of(parts: Parts, *, batch_size: int) -> Measurer:
+    """The measurer of a detector and its companions; compiles nothing yet."""
+    others = sum(len(other.names) for other in parts.also)
+    own = make_measurer(
+        resolve(parts.config.method).make(parts.config),
+        jax.tree.map(jnp.asarray, parts.state),
+        names=parts.names[: len(parts.names) - others],
+        context=jax.tree.map(jnp.asarray, parts.context),
+        windows=WindowSettings(**parts.config.statistics.windows),
+        sigma_px=parts.config.localisation.sigma * parts.config.data.image_size,
+        batch_size=batch_size,
+    )
+    return join(own, [measurer_of(other, batch_size=batch_size) for other in parts.also])
 
 
 class Detector:
@@ -81,15 +100,7 @@ class Detector:
         self.parts = parts
         data = parts.config.data
         self.image_shape = (data.image_size, data.image_size, data.channels)
-        self.measurer: Measurer = make_measurer(
-            resolve(parts.config.method).make(parts.config),
-            jax.tree.map(jnp.asarray, parts.state),
-            names=parts.names,
-            context=jax.tree.map(jnp.asarray, parts.context),
-            windows=WindowSettings(**parts.config.statistics.windows),
-            sigma_px=parts.config.localisation.sigma * data.image_size,
-            batch_size=batch_size,
-        )
+        self.measurer = measurer_of(parts, batch_size=batch_size)
 
     @property
     def threshold(self) -> Threshold:
@@ -200,13 +211,18 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
             "image_size": parts.config.data.image_size,
             "channels": parts.config.data.channels,
             "statistics": list(parts.names),
+            "also": len(parts.also),
             "scale": parts.scale.to_dict(),
             "config": json.loads(to_json(parts.config)),
             "versions": dict(versions),
         },
     )
-    hashes = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
-    write_json(partial / "MANIFEST.json", hashes)
+    for number, other in enumerate(parts.also):
+        save_detector(partial / ALSO / str(number), other, versions=versions)
+    files = [path for path in sorted(partial.iterdir()) if path.is_file()]
+    files += sorted(partial.glob(f"{ALSO}/*/{MANIFEST}"))  # each vouches for its own folder
+    hashes = {path.relative_to(partial).as_posix(): _sha256(path) for path in files}
+    write_json(partial / MANIFEST, hashes)
     _replace(partial, directory)
 
 
@@ -261,11 +277,12 @@ def load_parts(directory: Path) -> Parts:
         rule=decided["rule"],
         scale=MapScale.from_dict(described["scale"]),
         reference=reference,
+        also=tuple(load_parts(directory / ALSO / str(n)) for n in range(described.get("also", 0))),
     )
 
 
 def _check_manifest(directory: Path) -> None:
-    manifest = directory / "MANIFEST.json"
+    manifest = directory / MANIFEST
     if not manifest.is_file():
         raise UserError(
             f"`--detector` (={directory}): no detector there (MANIFEST.json is missing); "
@@ -274,6 +291,7 @@ def _check_manifest(directory: Path) -> None:
     try:
         digests = json.loads(manifest.read_text())
         needed = (*FILES, BACKBONE) if (directory / BACKBONE).exists() else FILES
+        needed = (*needed, *(name for name in digests if name.startswith(f"{ALSO}/")))
         unlisted = [name for name in needed if name not in digests]
     except (ValueError, TypeError) as error:
         raise UserError(f"{manifest} is damaged ({error}); calibrate again.") from error

@@ -252,3 +252,22 @@ def test_a_method_of_two_classes_is_refused_without_abnormals_to_train_on():
         _split(records, "cyclegan_ad", train_abnormal=True)
     with pytest.raises(UserError, match="vqganodip trains on normal images only"):
         _split(records, "vqganodip", train_abnormal=True)
+
+
+@pytest.mark.parametrize("protocol", ["folders", "cyclegan_ad"])
+def test_learning_from_both_classes_moves_no_image_that_calibrates_or_judges(protocol):
+    kinds = [
+        ("train", "good", 30, 2),
+        ("train", "x", 14, 2),
+        ("test", "good", 12),
+        ("test", "x", 9),
+    ]
+    records = _records(*kinds)
+    one, both = (
+        _split(records, protocol, {"abnormal": 0.3}, seed=4, train_abnormal=train_abnormal)
+        for train_abnormal in (False, True)
+    )
+    np.testing.assert_array_equal(one["test"], both["test"])
+    np.testing.assert_array_equal(one["calibration"], both["calibration"])
+    normal = [i for i in both["train"] if records[i].label == 0]
+    assert one["train"].tolist() == normal and len(both["train"]) > len(normal)
