@@ -7,7 +7,9 @@ Data: as in those recipes, or at --config.data.root=. All images are pooled: hal
     and as many of the other are the test split, 30 % of the rest calibrates, the rest trains.
 Command: python launch/train.py --config=configs/cyclegan.py:brain_mri,64 --workdir=runs/brain
 Variants: the set, then 256 (accelerator, default), 64 (accelerator) or cpu.
-Measured: not measured yet.
+Measured: size cpu, seed 0, oracle figures in %, more in README.md:
+    brain_mri AUC 72.4 by sse alone, 83.4 composite; breast_ultrasound 57.0 and 84.8.
+    Sizes 256 and 64, the other sets, and the options for few abnormal images: not measured.
 """
 
 from ml_collections import ConfigDict
