@@ -3,11 +3,14 @@
 Source: phantoms are drawn by ad_core.data.fpet_sinogram: a brain under constant infusion of FDG,
     a parallel-beam Radon transform, Poisson counts. No clinical data.
 Licence: phantoms are part of this project.
-Data: nothing to fetch. --config.data.phantom.dose= is the expected counts of a subject's sinogram
-    at rest after 30 minutes of infusion. Frames of one subject form a group.
+Data: nothing to fetch. --config.data.phantom.dose= is the expected number of counts in a sinogram
+    at rest, after 30 minutes of infusion, of a subject of ordinary uptake. The image size is both
+    the number of views and of bins. Frames of one subject form a group.
 Command: python launch/train.py --config=configs/fpet_sinogram.py --workdir=runs/fpet
 Variants: cpu (default), accelerator.
-Measured: not measured yet.
+Measured: phantom (made-up images), seed 0, size cpu (32 x 32 bins, 300 steps; 3 CPU minutes), dose
+    1e5: AUC 83.7 %, pixel AUROC 69.9 %; rule zfn: 3 of 125 abnormal images pass, 186 of 236
+    normal ones are inspected; rule target_fpr: 81 pass, 1 is inspected. Over dose: docs/fpet.md.
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,7 @@ radial position. Left out: attenuation, scatter, randoms, decay and the scanner'
 and its source: `fpet_brain`.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -58,15 +59,24 @@ def draw(
 
 def expected(seed: tuple[int, ...], scan: int, *, size: int, dose: float) -> Expected:
     """What the counts of one frame are drawn from; the ideal observer knows it."""
-    minute = canvas.stream(CLOCK, seed, scan).uniform(*FRAMES)
-    brain = anatomy(seed, scan, canvas.canvas_side(size))
-    rest, added = (
-        project(part, views=size, bins=size) for part in activity(brain, minute, stimulated=True)
-    )
+    rest, added, minute = _projected(seed, scan, size)
     ordinary = dose * minute / REFERENCE
     uptake = np.exp(canvas.stream(WHOLE, seed).normal(0, UPTAKE))
     scale = ordinary * uptake / rest.sum()
     return Expected(rest * scale, added * scale, _white(ordinary / size**2))
+
+
+@lru_cache(maxsize=32)  # image, mask and twin of a frame are asked for in turn, and other doses
+def _projected(
+    seed: tuple[int, ...], scan: int, size: int
+) -> tuple[Float[np.ndarray, "size size"], Float[np.ndarray, "size size"], float]:
+    """Line sums of the activity at rest and of what stimulation adds, and the frame's minute."""
+    minute = float(canvas.stream(CLOCK, seed, scan).uniform(*FRAMES))
+    brain = anatomy(seed, scan, canvas.canvas_side(size))
+    rest, added = (
+        project(part, views=size, bins=size) for part in activity(brain, minute, stimulated=True)
+    )
+    return rest, added, minute
 
 
 def _white(mean: float) -> float:
