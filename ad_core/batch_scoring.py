@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float, Float64
 
 from ad_core.data.files import FileSource
 from ad_core.data.listing import list_images
@@ -20,14 +21,15 @@ from ad_core.data.pages import spread
 from ad_core.data.pipeline import eval_batches
 from ad_core.data.resizing import reduced, to_file
 from ad_core.data.tfds import PREFIX, open_images
+from ad_core.decision import AbstainBand
 from ad_core.errors import UserError
 from ad_core.localisation import regions
 from ad_core.measuring import Measured, measure_batches
 from ad_core.reporting.pictures import overlay, write_png
-from ad_core.scoring import INSPECT, Detector, Scores, describe, load_detector
+from ad_core.scoring import INSPECT, Detector, decide, describe, load_detector
 from ad_core.tables import printable
 from ad_core.training.progress import Progress
-from ad_core.training.stop import Stop
+from ad_core.training.stop import Stop, Stopped
 from ad_core.types import Batch
 from ad_core.workdir import write_json
 
@@ -39,12 +41,17 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("decision", pa.string()),  # normal | inspect
         ("threshold", pa.float64()),
+        ("review", pa.string()),  # person where a person looks, none elsewhere; empty without band
         ("regions", pa.string()),  # JSON, boxes in pixels of the file
-        ("statistics", pa.string()),  # those that made it stand out, foremost first
+        ("statistics", pa.string()),  # those that pushed the score most, foremost first
+        ("reasons", pa.string()),  # the same in words: value, range of normals, signed push
     ]
 )
 MAP_SIDE = 2048  # pixels
+PERSON, NOBODY = "person", "none"
 T = TypeVar("T")
+# Images whose rows are decided together: a forest takes as long for 32 as for some hundred.
+DECIDED = 512
 # A spreadsheet would take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -98,18 +105,29 @@ def score_files(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"`--output` (={output}) cannot be made: {error.strerror}.") from error
-    watch, counts = Stopwatch(), Counter({"ok": 0, "error": 0, "normal": 0, "inspect": 0})
+    stop = Stop() if stop is None else stop  # an unset Stop is false
+    watch, counts = (
+        Stopwatch(),
+        Counter[str](dict.fromkeys(("ok", "error", "normal", "inspect", "person"), 0)),
+    )
     with closing(Rows(output)) as rows, closing(Progress(len(source), label="score")) as progress:
-        for batch, errors, measured in _measured(detector, source, workers, watch, stop or Stop()):
+
+        def founds() -> Iterator[list[Found]]:
+            for batch, errors, measured in _measured(detector, source, workers, watch, stop):
+                with watch("write"):
+                    found = _find(detector, source, batch, errors, measured)
+                    if maps:
+                        _write_maps(output / "maps", detector, source, batch, measured)
+                progress.update(len(found))
+                yield found
+
+        for block in _blocks(founds(), DECIDED):
             with watch("write"):
-                scores = detector.decide(measured)
-                found = _rows(detector, source, batch, errors, scores)
-                rows.write(found)
-                if maps:
-                    _write_maps(output / "maps", detector, source, batch, scores)
-            for row in found:
+                decided = _decide(detector, block)
+                rows.write(decided)
+            for row in decided:
                 counts.update((row["status"], row["decision"]))
-            progress.update(len(found))
+                counts["person"] += row["review"] == PERSON
     summary = _summary(detector, counts, watch)
     write_json(output / "summary.json", summary)
     return summary
@@ -152,13 +170,19 @@ def _measured(
         yield item
 
 
-def _rows(
-    detector: Detector, source: FileSource, batch: Batch, errors: dict[int, str], scores: Scores
-) -> list[dict[str, Any]]:
-    """One row for each image of the batch, read or not; none for padding."""
-    reasons = detector.explain(scores.statistics)
+class Found(NamedTuple):
+    """An image's row before it is decided, and its statistics, None where it was not read."""
+
+    row: dict[str, Any]
+    statistics: Float[np.ndarray, " k"] | None
+
+
+def _find(
+    detector: Detector, source: FileSource, batch: Batch, errors: dict[int, str], measured: Measured
+) -> list[Found]:
+    """One for each image of the batch, read or not; none for padding."""
     localisation, scale = detector.parts.config.localisation, detector.parts.scale
-    rows = []
+    found = []
     for place, index in enumerate(np.asarray(batch.index).tolist()):
         if index < 0:
             continue
@@ -168,27 +192,63 @@ def _rows(
         }
         if index in errors:
             row |= {"status": "error", "error": printable(errors[index]), "decision": INSPECT}
-        else:
-            found = regions(
-                scores.anomaly_map[place],
-                level=scale.level,
-                min_area=localisation.min_area,
-                placement=source.placement(index),
-            )
-            score = float(scores.score[place])
-            row |= {
-                "status": "ok",
-                "score": score if np.isfinite(score) else None,
-                "decision": str(scores.decision[place]),
-                "regions": json.dumps(found),
-                "statistics": " ".join(reasons[place]),
-            }
-        rows.append(row)
-    return rows
+            found.append(Found(row, None))
+            continue
+        areas = regions(
+            measured.anomaly_map[place],
+            level=scale.level,
+            min_area=localisation.min_area,
+            placement=source.placement(index),
+        )
+        row |= {"status": "ok", "regions": json.dumps(areas)}
+        found.append(Found(row, measured.statistics[place]))
+    return found
+
+
+def _blocks(founds: Iterator[list[Found]], size: int) -> Iterator[list[Found]]:
+    """At least `size` together; what there is at the end, and before a stop goes on its way."""
+    block: list[Found] = []
+    try:
+        for found in founds:
+            block += found
+            if len(block) >= size:
+                yield block
+                block = []
+    except Stopped:
+        yield block
+        raise
+    yield block
+
+
+def _decide(detector: Detector, block: list[Found]) -> list[dict[str, Any]]:
+    """The rows of a block with score, decision and reasons."""
+    measured = [found for found in block if found.statistics is not None]
+    if measured:
+        statistics = np.stack([np.asarray(found.statistics) for found in measured])
+        scores = detector.score_statistics(statistics)
+        reviews = _reviews(detector.band, scores)
+        decisions = decide(scores, detector.threshold)
+        reasons_of = detector.explain(statistics)
+        for found, score, decision, review, reasons in zip(
+            measured, scores.tolist(), decisions, reviews, reasons_of, strict=True
+        ):
+            found.row["score"] = score if np.isfinite(score) else None
+            found.row["decision"] = str(decision)
+            found.row["review"] = review
+            found.row["statistics"] = " ".join(reason.name for reason in reasons)
+            found.row["reasons"] = "; ".join(map(str, reasons))
+    return [found.row for found in block]
+
+
+def _reviews(band: AbstainBand | None, scores: Float64[np.ndarray, " n"]) -> list[str | None]:
+    """Where a person looks. It adds to the decision, which stays `inspect` throughout the band."""
+    if band is None:
+        return [None] * len(scores)
+    return [PERSON if name == PERSON else NOBODY for name in band.decisions(scores)]
 
 
 def _write_maps(
-    folder: Path, detector: Detector, source: FileSource, batch: Batch, scores: Scores
+    folder: Path, detector: Detector, source: FileSource, batch: Batch, measured: Measured
 ) -> None:
     """The map over each image that was read, in the detector's one colour scale.
 
@@ -201,7 +261,7 @@ def _write_maps(
         path = folder / f"{source.paths[index]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         placement = reduced(source.placement(index), MAP_SIDE)
-        anomaly = to_file(scores.anomaly_map[place], placement, unseen=scale.low)
+        anomaly = to_file(measured.anomaly_map[place], placement, unseen=scale.low)
         picture = overlay(source.view(index, MAP_SIDE), anomaly, scale)
         left, top, right, bottom = placement.shown
         dark = picture // 3
@@ -226,6 +286,8 @@ class Rows:
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Appends rows with the columns of SCHEMA."""
+        if not rows:
+            return
         self._parquet.write_table(pa.Table.from_pylist(rows, SCHEMA))
         self._csv.writerows([{name: _plain(cell) for name, cell in row.items()} for row in rows])
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 from ml_collections import ConfigDict
+from sklearn.pipeline import Pipeline
 
 from ad_core.decision import (
     Threshold,
@@ -17,7 +18,10 @@ from ad_core.decision import (
     make_classifier,
     out_of_fold_scores,
 )
+from ad_core.decision.classifiers import NEED_NO_ABNORMALS
+from ad_core.decision.fitting import resampled
 from ad_core.decision.out_of_fold import grouped_folds
+from ad_core.decision.selection import Selection, check_criterion, select_classifier
 from ad_core.errors import UserError
 from ad_core.statistics.table import GROUPS
 from ad_core.tables import StatisticsTable, select
@@ -29,6 +33,7 @@ class Calibration(NamedTuple):
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by
     rule. refused: rule -> why it has no threshold. weights: (statistic, weight), heaviest first.
+    selection: how the classifier was chosen, where it was.
     """
 
     classifier: Any
@@ -37,6 +42,7 @@ class Calibration(NamedTuple):
     thresholds: dict[str, Threshold]
     refused: dict[str, str]
     weights: list[tuple[str, float]]
+    selection: Selection | None
 
 
 def calibrate(
@@ -55,20 +61,62 @@ def calibrate(
     rows = table.readable
     values, labels = table.values[rows], table.label[rows]
     groups = np.array(table.group)[rows]
-    name = choose_classifier(decision.classifier, labels, groups)
+    name, selection = _choose(decision, values, labels, groups, seed=seed)
     scores = out_of_fold_scores(
-        lambda: make_classifier(name, seed=seed),
+        lambda: make_by(decision, name, seed=seed),
         values,
         labels,
         groups,
         folds=decision.folds,
         seed=seed,
+        resample=decision.resample,
     )
-    thresholds, refused = fit_thresholds(scores, labels, decision, split=split)
-    _require_rule(decision.rule, thresholds, refused)
-    classifier = fit_classifier(make_classifier(name, seed=seed), values, labels)
-    weights = important_statistics(classifier, table.names)
-    return Calibration(classifier, name, scores, thresholds, refused, weights)
+    candidates = len(decision.candidates) if selection else 1
+    thresholds, refused = fit_thresholds(
+        scores, labels, decision, split=split, candidates=candidates
+    )
+    _require_rules(decision, thresholds, refused)
+    classifier = fit_classifier(
+        make_by(decision, name, seed=seed),
+        values,
+        labels,
+        groups=groups,
+        resample=decision.resample,
+        seed=seed,
+    )
+    weights = important_statistics(classifier, table.names, values[labels == 0])
+    return Calibration(classifier, name, scores, thresholds, refused, weights, selection)
+
+
+def make_by(decision: ConfigDict, name: str, *, seed: int) -> Pipeline:
+    """The unfitted classifier `name` with the options of the section `decision`."""
+    return make_classifier(
+        name,
+        seed=seed,
+        class_weight=decision.class_weight,
+        loss=decision.loss,
+        stacked=decision.stacked,
+    )
+
+
+def _choose(
+    decision: ConfigDict, values: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> tuple[str, Selection | None]:
+    name = choose_classifier(decision.classifier, labels, groups)
+    if name != "select":
+        return name, None
+    selection = select_classifier(
+        lambda candidate: make_by(decision, candidate, seed=seed),
+        decision.candidates,
+        values,
+        labels,
+        groups,
+        criterion=decision.criterion,
+        folds=decision.folds,
+        seed=seed,
+        resample=decision.resample,
+    )
+    return selection.name, selection
 
 
 def check_decision(
@@ -77,12 +125,16 @@ def check_decision(
     """Refuses, before anything is trained, what these calibration images can never decide.
 
     Raises:
-        UserError: as `calibrate`, as far as labels and groups tell.
+        UserError: as `calibrate`, as far as labels, groups and names tell.
     """
-    choose_classifier(decision.classifier, labels, groups)
-    _require_rule(
-        decision.rule, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split)
-    )
+    name = choose_classifier(decision.classifier, labels, groups)
+    for candidate in decision.candidates if name == "select" else (name,):
+        make_by(decision, candidate, seed=0)
+    if name == "select":
+        check_criterion(decision.criterion)
+    if name not in NEED_NO_ABNORMALS:
+        resampled(labels, decision.resample, seed=0)
+    _require_rules(decision, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split))
 
 
 def check_single(classifier: str, names: Sequence[str]) -> None:
@@ -99,15 +151,23 @@ def check_single(classifier: str, names: Sequence[str]) -> None:
         )
 
 
-def _require_rule(rule: str, thresholds: Mapping[str, Threshold], refused: Mapping) -> None:
-    if rule in thresholds:
-        return
-    reason = refused.get(rule, "it is not among `decision.rules`.")
-    mend = "normal_quantile" if "normal_quantile" in thresholds else next(iter(thresholds), "")
-    raise UserError(
-        f"`decision.rule` (={rule!r}) cannot decide: {reason}"
-        + (f" Or give --config.decision.rule={mend}." if mend else "")
-    )
+def rules_of(decision: ConfigDict) -> tuple[str, ...]:
+    """Every rule asked for, once: `rules`, the deciding one, and the one of review."""
+    return tuple(dict.fromkeys((*decision.rules, decision.rule, *filter(None, [decision.review]))))
+
+
+def _require_rules(
+    decision: ConfigDict, thresholds: Mapping[str, Threshold], refused: Mapping[str, str]
+) -> None:
+    for key in ("rule", "review"):
+        rule = decision[key]
+        if not rule or rule in thresholds:
+            continue
+        mend = "normal_quantile" if "normal_quantile" in thresholds else next(iter(thresholds), "")
+        raise UserError(
+            f"`decision.{key}` (={rule!r}) cannot decide: {refused[rule]}"
+            + (f" Or give --config.decision.{key}={mend}." if mend else "")
+        )
 
 
 def fit_thresholds(
@@ -116,20 +176,23 @@ def fit_thresholds(
     decision: ConfigDict,
     *,
     split: str,
+    candidates: int = 1,
 ) -> tuple[dict[str, Threshold], dict[str, str]]:
     """Rule -> threshold, and rule -> reason for each rule that refuses."""
+    options = ("target_fpr", "normal_quantile", "confidence", "miss_rate", "delta")
+    options += ("miss_cost", "alarm_cost", "prevalence")
     thresholds: dict[str, Threshold] = {}
     refused: dict[str, str] = {}
-    for rule in decision.rules:
+    for rule in rules_of(decision):
         try:
             thresholds[rule] = fit_threshold(
                 rule,
                 scores,
                 labels,
                 split=split,
-                target_fpr=decision.target_fpr,
-                normal_quantile=decision.normal_quantile,
-                confidence=decision.confidence,
+                value=decision.threshold,
+                candidates=candidates,
+                **{option: decision[option] for option in options},
             )
         except UserError as error:
             refused[rule] = str(error)

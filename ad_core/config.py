@@ -129,15 +129,29 @@ def _statistics() -> ConfigDict:
 def _decision() -> ConfigDict:
     return ConfigDict(
         {
-            # auto: extra_trees with both classes, one_class without abnormals. single: the one
-            # statistic of `statistics.names`, such as sse, is the score
+            # auto: extra_trees with both classes, one_class without abnormals. select: the best of
+            # `candidates`. single: the one statistic of `statistics.names`, such as sse, is the
+            # score. Or another name of ad_core.decision.classifiers
             "classifier": "auto",
-            "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),
+            "candidates": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of select
+            "criterion": "fpr_at_tpr1",  # by which select chooses: or zfn | acc | auc
+            "stacked": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of stacking
+            "loss": "two_way_kl",  # of full_sensitivity
+            "class_weight": "balanced",  # balanced | none
+            "resample": "none",  # none | over | under, within the rows to fit of each fold
+            "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),  # beside the next two
             "rule": "zfn",  # the one that decides between normal and inspect
-            "target_fpr": 0.05,
+            "review": "",  # a rule: from the deciding threshold to its own a person looks; "" off
+            "target_fpr": 0.05,  # of target_fpr and conformal_p
             "normal_quantile": 0.99,
+            "miss_rate": 0.05,  # of np_umbrella and conformal_risk
+            "delta": 0.05,  # of np_umbrella: how probably the miss rate may exceed miss_rate
+            "miss_cost": placeholder(float),  # of cost: the price of a miss
+            "alarm_cost": placeholder(float),  # and of a false alarm, in the same unit
+            "prevalence": 0.01,  # share of abnormal parts on the line
+            "threshold": placeholder(float),  # of manual
             "folds": 5,
-            "confidence": 0.95,
+            "confidence": 0.95,  # of what is promised
         }
     )
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-from ad_core.calibration import cross_fit, fit_thresholds
+from ad_core.calibration import cross_fit, fit_thresholds, rules_of
 from ad_core.data.resizing import to_file
 from ad_core.job import Job, count_classes, measure_split, read_timing, timed, versions
 from ad_core.measuring import Measured
 from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle
 from ad_core.reporting.build import Judgement, build_report
-from ad_core.reporting.results import held_out, write_results
+from ad_core.reporting.results import held_out, operation, review, write_results
 from ad_core.scoring import Detector, load_detector
 from ad_core.tables import StatisticsTable, read_table, select, write_table
 
@@ -101,6 +101,8 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "rule": job.config.decision.rule,
         "oracle": oracle(labels[finite], judged.scores[finite]) if both else None,
         "held_out": _held_out(job, detector, judged),
+        "review": _review(job, judged),
+        "selection": detector.parts.selection,
         "pixel": pixel_figures(job, judged),
         "counts": counts,
         "timing": read_timing(job.workdir),
@@ -111,12 +113,24 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
 def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
     """By rule: counts on the judging split, and the guarantee from calibration alone."""
     known = detector.parts.thresholds
-    rules = {rule: known.get(rule) or _reason(job, rule) for rule in job.config.decision.rules}
+    rules = {rule: known.get(rule) or _reason(job, rule) for rule in rules_of(job.config.decision)}
     figures = held_out(judged.table.label, judged.scores, rules)
     for rule, flagged in judged.flags.items():
         # In a pool each fold has a threshold of its own: the flags decide, not the detector's.
         figures[rule] |= confusion(judged.table.label, flagged)
+    for of in figures.values():
+        if "refused" not in of:
+            of["operation"] = operation(of, prevalence=job.config.decision.prevalence)
     return figures
+
+
+def _review(job: Job, judged: Judged) -> dict[str, Any] | None:
+    """What a person would look at, where the configuration names a rule of review."""
+    rule = job.config.decision.review
+    if not rule:
+        return None
+    lower, upper = judged.flags[job.config.decision.rule], judged.flags[rule]
+    return review(judged.table.label, lower, upper, rule=rule)
 
 
 def _reason(job: Job, rule: str) -> str:

@@ -208,6 +208,8 @@ def _decide(
         scale=scale,
         reference=table.values[table.readable & (table.label == 0)],
         also=also,
+        review=config.decision.review,
+        selection=calibration.selection and calibration.selection.to_dict(),
     )
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration

@@ -10,6 +10,7 @@ from ad_core.calibration import Calibration
 from ad_core.errors import UserError
 from ad_core.inspection import Inspection
 from ad_core.job import Job, count_classes
+from ad_core.reporting.results import price_in_words, review_in_words
 from ad_core.tables import printable
 
 
@@ -36,7 +37,7 @@ def announce(job: Job) -> None:
 
 def announce_calibration(job: Job, calibration: Calibration) -> None:
     """The classifier, the thresholds, and what the deciding one promises."""
-    print(f"classifier: {calibration.name}")
+    print(f"classifier: {calibration.name}{_chosen(calibration)}")
     for rule, threshold in calibration.thresholds.items():
         print(f"  {rule:16} flags from {threshold.value:.4f}")
     for rule, reason in calibration.refused.items():
@@ -44,7 +45,26 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
     deciding = calibration.thresholds[job.config.decision.rule]
     if deciding.guarantee is not None:
         print(f"{deciding.rule} decides: {deciding.guarantee['statement']}")
+    if review := job.config.decision.review:
+        upper = calibration.thresholds[review].value
+        if upper > deciding.value:
+            print(f"a person looks at scores from {deciding.value:.4f} to {upper:.4f} ({review})")
+        else:
+            print(
+                f"nothing is left to a person: {review} flags from no higher than {deciding.rule}"
+            )
     print(f"detector: {job.workdir.detector}")
+
+
+def _chosen(calibration: Calibration) -> str:
+    selection = calibration.selection
+    if selection is None:
+        return ""
+    return (
+        f", chosen among {', '.join(selection.inside)} by {selection.criterion}: "
+        f"{selection.inside[selection.name]:.3f} in the folds that chose, "
+        f"{selection.outside:.3f} in folds that did not"
+    )
 
 
 def announce_results(job: Job, results: Mapping[str, Any]) -> None:
@@ -56,6 +76,10 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
         f"{held['tp'] + held['fn']} abnormal images pass, "
         f"{held['fp']} of {held['fp'] + held['tn']} normal images are inspected in vain"
     )
+    if held["operation"]:
+        print(price_in_words(held["operation"]))
+    if results["review"]:
+        print(review_in_words(results["review"]))
     print(f"results: {job.workdir.results}")
     print(f"report:  {job.workdir.report}")
 
@@ -85,4 +109,6 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
+    if counts["person"]:
+        print(f"of those to inspect, {counts['person']} are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")

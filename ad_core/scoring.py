@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,11 @@ from sklearn.pipeline import Pipeline
 
 from ad_core.config import from_json, to_json
 from ad_core.decision import (
+    AbstainBand,
+    Explainer,
+    Reason,
     Threshold,
     anomaly_score,
-    contributions,
     load_classifier,
     save_classifier,
 )
@@ -63,6 +66,8 @@ class Parts(NamedTuple):
     state: an inference state. thresholds: by rule. rule: the one that decides.
     reference: calibration normals' statistics [m, k], against which an image stands out.
     also: companions, whose statistics are the last of `names`.
+    review: the rule up to whose threshold a person looks, "" for none. selection: how the
+    classifier was chosen, as `Selection.to_dict`.
     """
 
     config: ConfigDict
@@ -75,6 +80,8 @@ class Parts(NamedTuple):
     scale: MapScale
     reference: Float[np.ndarray, "m k"]
     also: tuple["Parts", ...] = ()
+    review: str = ""
+    selection: Mapping[str, Any] | None = None
 
 
 def measurer_of(parts: Parts, *, batch_size: int) -> Measurer:
@@ -106,6 +113,14 @@ class Detector:
     def threshold(self) -> Threshold:
         """The one that decides."""
         return self.parts.thresholds[self.parts.rule]
+
+    @property
+    def band(self) -> AbstainBand | None:
+        """The scores at which a person looks; None where no rule of review stands above."""
+        upper = self.parts.thresholds.get(self.parts.review)
+        if upper is None or upper.value <= self.threshold.value:
+            return None
+        return AbstainBand(self.threshold, upper)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -171,10 +186,13 @@ class Detector:
             score[sound] = anomaly_score(self.parts.classifier, statistics[sound])
         return score
 
-    def explain(self, statistics: Float[np.ndarray, "n k"], *, top: int = 3) -> list[list[str]]:
-        """For each image the statistics that made it stand out, foremost first."""
-        reference, classifier = self.parts.reference, self.parts.classifier
-        return contributions(classifier, statistics, self.names, reference, top=top)
+    def explain(self, statistics: Float[np.ndarray, "n k"], *, top: int = 3) -> list[list[Reason]]:
+        """For each image the statistics that pushed its score most, foremost first."""
+        return self._explainer.reasons(statistics, top=top)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.parts.classifier, self.names, self.parts.reference)
 
 
 def decide(score: Float64[np.ndarray, " n"], threshold: Threshold) -> np.ndarray:
@@ -200,6 +218,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
         partial / "threshold.json",
         {
             "rule": parts.rule,
+            "review": parts.review,
             "thresholds": {rule: t.to_dict() for rule, t in parts.thresholds.items()},
         },
     )
@@ -213,6 +232,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
             "statistics": list(parts.names),
             "also": len(parts.also),
             "scale": parts.scale.to_dict(),
+            "selection": parts.selection,
             "config": json.loads(to_json(parts.config)),
             "versions": dict(versions),
         },
@@ -278,6 +298,8 @@ def load_parts(directory: Path) -> Parts:
         scale=MapScale.from_dict(described["scale"]),
         reference=reference,
         also=tuple(load_parts(directory / ALSO / str(n)) for n in range(described.get("also", 0))),
+        review=decided.get("review", ""),
+        selection=described.get("selection"),
     )
 
 
@@ -317,5 +339,6 @@ def describe(parts: Parts) -> dict[str, Any]:
         "method": parts.config.method,
         "rule": parts.rule,
         "threshold": threshold.value,
+        "review": parts.review or None,
         "guarantee": threshold.guarantee,
     }

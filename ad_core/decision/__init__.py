@@ -2,13 +2,9 @@
 
 from ad_core.decision import losses
 from ad_core.decision.abstention import AbstainBand
-from ad_core.decision.classifiers import (
-    anomaly_score,
-    choose_classifier,
-    fit_classifier,
-    make_classifier,
-)
-from ad_core.decision.explanations import contributions, important_statistics
+from ad_core.decision.classifiers import choose_classifier, make_classifier
+from ad_core.decision.explanations import Explainer, Reason, important_statistics
+from ad_core.decision.fitting import anomaly_score, fit_classifier
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
 from ad_core.decision.operation import cost_of_operation
 from ad_core.decision.out_of_fold import out_of_fold_scores
@@ -17,12 +13,13 @@ from ad_core.decision.thresholds import Threshold, available_rules, fit_threshol
 
 __all__ = [
     "AbstainBand",
+    "Explainer",
     "FullSensitivityClassifier",
+    "Reason",
     "Threshold",
     "anomaly_score",
     "available_rules",
     "choose_classifier",
-    "contributions",
     "cost_of_operation",
     "fit_classifier",
     "fit_threshold",

@@ -1,6 +1,7 @@
 """XGBoost and LightGBM, kept as the text that each library writes itself: no pickle, no binary."""
 
 import importlib
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -37,13 +38,19 @@ _LIGHTGBM = {
 
 
 class BoostedTrees(ClassifierMixin, BaseEstimator):
-    """Two classes of equal total weight, boosted by the library named.
+    """Boosted by the library named; "balanced" classes have the same total weight.
 
     Attributes: `model_` the library's own text (JSON for xgboost), exact to the last bit.
     """
 
-    def __init__(self, library: str = "xgboost", random_state: int = 0):
+    def __init__(
+        self,
+        library: str = "xgboost",
+        class_weight: str = "balanced",
+        random_state: int = 0,
+    ):
         self.library = library
+        self.class_weight = class_weight
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> "BoostedTrees":
@@ -52,20 +59,25 @@ class BoostedTrees(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(kinds, return_inverse=True)
         if self.classes_.size != 2:
             raise UserError(f"{self.library} needs two classes; the labels hold {self.classes_}.")
-        weight = compute_sample_weight("balanced", labels)
+        kind = None if self.class_weight == "none" else self.class_weight
+        weight = compute_sample_weight(kind, labels)
         self.model_ = _LIBRARIES[self.library][0](table, labels, weight, self.random_state)
         return self
 
-    def predict_proba(self, X: Any) -> Float64[np.ndarray, "n 2"]:
-        """Probability of each class, of which the second is "abnormal"."""
+    def decision_function(self, X: Any) -> Float64[np.ndarray, "n"]:
+        """Log-odds of "abnormal": unlike a probability they do not tie near 0 and 1."""
         check_is_fitted(self)
         table = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
-        abnormal = np.asarray(_LIBRARIES[self.library][1](self.model_, table), dtype=np.float64)
+        return np.asarray(_LIBRARIES[self.library][1](self.model_, table), dtype=np.float64)
+
+    def predict_proba(self, X: Any) -> Float64[np.ndarray, "n 2"]:
+        """Probability of each class, of which the second is "abnormal"."""
+        abnormal = 0.5 * (1.0 + np.tanh(0.5 * self.decision_function(X)))
         return np.stack([1.0 - abnormal, abnormal], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likelier class."""
-        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
     @property
     def feature_importances_(self) -> Float64[np.ndarray, "k"]:
@@ -73,6 +85,13 @@ class BoostedTrees(ClassifierMixin, BaseEstimator):
         n_columns = int(getattr(self, "n_features_in_"))  # noqa: B009 (set by validate_data)
         gain = _LIBRARIES[self.library][2](self.model_, n_columns)
         return gain / gain.sum() if gain.sum() > 0 else gain
+
+    def contributions(self, X: Any) -> Float64[np.ndarray, "n k"]:
+        """Shapley values of the log-odds of "abnormal", by the library's own exact method."""
+        check_is_fitted(self)
+        table = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
+        found = _LIBRARIES[self.library][3](self.model_, table)
+        return np.asarray(found, dtype=np.float64)[:, :-1]
 
 
 def require_library(name: str) -> ModuleType:
@@ -93,6 +112,8 @@ def _fit_xgboost(table, labels, weight, seed) -> str:
     return booster.save_raw("json").decode()
 
 
+# Reading the text again for every batch would take longer than the trees themselves.
+@lru_cache(maxsize=4)
 def _load_xgboost(model: str) -> Any:
     xgboost: Any = require_library("xgboost")
     booster = xgboost.Booster()
@@ -102,12 +123,17 @@ def _load_xgboost(model: str) -> Any:
 
 def _predict_xgboost(model, table) -> Float[np.ndarray, "n"]:
     xgboost: Any = require_library("xgboost")
-    return _load_xgboost(model).predict(xgboost.DMatrix(table))
+    return _load_xgboost(model).predict(xgboost.DMatrix(table), output_margin=True)
 
 
 def _gain_xgboost(model, n_columns) -> Float64[np.ndarray, "k"]:
     gain = _load_xgboost(model).get_score(importance_type="total_gain")
     return np.array([gain.get(f"f{column}", 0.0) for column in range(n_columns)], dtype=np.float64)
+
+
+def _contributions_xgboost(model, table) -> Float[np.ndarray, "n _"]:
+    xgboost: Any = require_library("xgboost")
+    return _load_xgboost(model).predict(xgboost.DMatrix(table), pred_contribs=True)
 
 
 def _fit_lightgbm(table, labels, weight, seed) -> str:
@@ -117,18 +143,26 @@ def _fit_lightgbm(table, labels, weight, seed) -> str:
     return booster.model_to_string()
 
 
-def _predict_lightgbm(model, table) -> Float[np.ndarray, "n"]:
+@lru_cache(maxsize=4)
+def _load_lightgbm(model: str) -> Any:
     lightgbm: Any = require_library("lightgbm")
-    return lightgbm.Booster(model_str=model).predict(table)
+    return lightgbm.Booster(model_str=model)
+
+
+def _predict_lightgbm(model, table) -> Float[np.ndarray, "n"]:
+    return _load_lightgbm(model).predict(table, raw_score=True)
+
+
+def _contributions_lightgbm(model, table) -> Float[np.ndarray, "n _"]:
+    return _load_lightgbm(model).predict(table, pred_contrib=True)
 
 
 def _gain_lightgbm(model, n_columns) -> Float64[np.ndarray, "k"]:
-    lightgbm: Any = require_library("lightgbm")
-    gain = lightgbm.Booster(model_str=model).feature_importance("gain")
+    gain = _load_lightgbm(model).feature_importance("gain")
     return np.asarray(gain, dtype=np.float64)
 
 
 _LIBRARIES = {
-    "xgboost": (_fit_xgboost, _predict_xgboost, _gain_xgboost),
-    "lightgbm": (_fit_lightgbm, _predict_lightgbm, _gain_lightgbm),
+    "xgboost": (_fit_xgboost, _predict_xgboost, _gain_xgboost, _contributions_xgboost),
+    "lightgbm": (_fit_lightgbm, _predict_lightgbm, _gain_lightgbm, _contributions_lightgbm),
 }

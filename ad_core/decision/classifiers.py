@@ -1,15 +1,16 @@
 """Classifiers by name: pipelines from a table of statistics to one score per image.
 
-A classifier is one function and one line in CLASSIFIERS. Whatever it is inside, `anomaly_score`
-rises with abnormality. Everything that is learnt from the table is inside the pipeline.
+A classifier is one function and one line in CLASSIFIERS. Whatever it is inside, its
+`anomaly_score` rises with abnormality. Everything that is learnt from the table is inside the
+pipeline. `fitting` holds how a pipeline is fitted and read.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float64, Shaped
-from sklearn.base import BaseEstimator, is_classifier, is_outlier_detector
+from jaxtyping import Array, Shaped
+from sklearn.base import BaseEstimator
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -25,9 +26,10 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from ad_core.decision.boosting import BoostedTrees, require_library
-from ad_core.decision.cleaning import CleanTable, Table
+from ad_core.decision.cleaning import CleanTable
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
 from ad_core.decision.single import SingleStatistic
+from ad_core.decision.stacking import StackedScores
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -38,74 +40,108 @@ Labels = Shaped[Array | np.ndarray, "n"]
 _FOREST: dict[str, Any] = {
     "n_estimators": 400,
     "min_samples_leaf": 2,
-    "class_weight": "balanced",
 }
+WEIGHTS = ("balanced", "none")
 
 
-def _extra_trees(seed: int) -> list[BaseEstimator]:
-    return [ExtraTreesClassifier(**_FOREST, random_state=seed)]
+class Choices(NamedTuple):
+    """What a classifier may be told, beside its name.
+
+    class_weight: "balanced" gives both classes the same total weight, "none" every row the same.
+    gradient_boosting, k_nn and one_class take none, full_sensitivity's losses over pairs need
+    none. loss: of full_sensitivity. stacked: names of the classifiers below stacking.
+    """
+
+    seed: int = 0
+    class_weight: str = "balanced"
+    loss: str = "two_way_kl"
+    stacked: tuple[str, ...] = ("extra_trees", "logistic_regression", "full_sensitivity")
+
+    @property
+    def weight(self) -> str | None:
+        """In scikit-learn's words."""
+        return None if self.class_weight == "none" else self.class_weight
 
 
-def _random_forest(seed: int) -> list[BaseEstimator]:
-    return [RandomForestClassifier(**_FOREST, random_state=seed)]
+def _extra_trees(choices: Choices) -> list[BaseEstimator]:
+    return [ExtraTreesClassifier(**_FOREST, class_weight=choices.weight, random_state=choices.seed)]
 
 
-def _logistic_regression(seed: int) -> list[BaseEstimator]:
-    model = LogisticRegression(class_weight="balanced", max_iter=2000, random_state=seed)
+def _random_forest(choices: Choices) -> list[BaseEstimator]:
+    return [
+        RandomForestClassifier(**_FOREST, class_weight=choices.weight, random_state=choices.seed)
+    ]
+
+
+def _logistic_regression(choices: Choices) -> list[BaseEstimator]:
+    model = LogisticRegression(
+        class_weight=choices.weight, max_iter=2000, random_state=choices.seed
+    )
     return [StandardScaler(), model]
 
 
-def _ada_boost(seed: int) -> list[BaseEstimator]:
-    stump = DecisionTreeClassifier(max_depth=2, class_weight="balanced")
-    return [AdaBoostClassifier(stump, n_estimators=100, random_state=seed)]
+def _ada_boost(choices: Choices) -> list[BaseEstimator]:
+    stump = DecisionTreeClassifier(max_depth=2, class_weight=choices.weight)
+    return [AdaBoostClassifier(stump, n_estimators=100, random_state=choices.seed)]
 
 
-def _gradient_boosting(seed: int) -> list[BaseEstimator]:
+def _gradient_boosting(choices: Choices) -> list[BaseEstimator]:
     # Not the histogram variant: its leaves want more abnormal rows than there usually are.
     model = GradientBoostingClassifier(
-        n_estimators=200, learning_rate=0.05, subsample=0.8, random_state=seed
+        n_estimators=200, learning_rate=0.05, subsample=0.8, random_state=choices.seed
     )
     return [model]
 
 
-def _xgboost(seed: int) -> list[BaseEstimator]:
+def _xgboost(choices: Choices) -> list[BaseEstimator]:
     require_library("xgboost")
-    return [BoostedTrees("xgboost", random_state=seed)]
+    return [BoostedTrees("xgboost", choices.class_weight, random_state=choices.seed)]
 
 
-def _lightgbm(seed: int) -> list[BaseEstimator]:
+def _lightgbm(choices: Choices) -> list[BaseEstimator]:
     require_library("lightgbm")
-    return [BoostedTrees("lightgbm", random_state=seed)]
+    return [BoostedTrees("lightgbm", choices.class_weight, random_state=choices.seed)]
 
 
-def _svm(seed: int) -> list[BaseEstimator]:
-    return [StandardScaler(), SVC(class_weight="balanced", random_state=seed)]
+def _svm(choices: Choices) -> list[BaseEstimator]:
+    return [StandardScaler(), SVC(class_weight=choices.weight, random_state=choices.seed)]
 
 
-def _k_nn(seed: int) -> list[BaseEstimator]:
-    """Five neighbours weighted by 1 / distance, so that few scores tie. `seed` is not needed."""
+def _k_nn(choices: Choices) -> list[BaseEstimator]:
+    """Five neighbours weighted by 1 / distance, so that few scores tie. Nothing to choose."""
     model = KNeighborsClassifier(n_neighbors=5, weights="distance", algorithm="brute")
     return [StandardScaler(), model]
 
 
-def _full_sensitivity(seed: int) -> list[BaseEstimator]:
-    return [FullSensitivityClassifier(random_state=seed)]
+def _full_sensitivity(choices: Choices) -> list[BaseEstimator]:
+    return [FullSensitivityClassifier(choices.loss, random_state=choices.seed)]
 
 
-def _one_class(seed: int) -> list[BaseEstimator]:
+def _one_class(choices: Choices) -> list[BaseEstimator]:
     """Squared Mahalanobis distance from the normals; Ledoit-Wolf shrinks their covariance.
 
-    Shrinkage keeps it invertible with fewer images than statistics. `seed` is not needed.
+    Shrinkage keeps it invertible with fewer images than statistics. Nothing to choose.
     """
     return [StandardScaler(), LedoitWolf()]
 
 
-def _single(seed: int) -> list[BaseEstimator]:
-    """The one statistic that there is, such as sse, as the score. `seed` is not needed."""
+def _single(choices: Choices) -> list[BaseEstimator]:
+    """The one statistic that there is, such as sse, as the score. Nothing to choose."""
     return [SingleStatistic()]
 
 
-CLASSIFIERS: dict[str, Callable[[int], list[BaseEstimator]]] = {
+def _stacking(choices: Choices) -> list[BaseEstimator]:
+    """Each stacked classifier cleans for itself, so that no inner fold tells another anything."""
+    if not choices.stacked or {"stacking", *NEED_NO_ABNORMALS} & set(choices.stacked):
+        raise UserError(
+            f"`stacked` (={choices.stacked}) must name classifiers other than stacking, "
+            f"{' and '.join(NEED_NO_ABNORMALS)}."
+        )
+    below = [make_classifier(name, **choices._asdict()) for name in choices.stacked]
+    return [StackedScores(below, class_weight=choices.class_weight, random_state=choices.seed)]
+
+
+CLASSIFIERS: dict[str, Callable[[Choices], list[BaseEstimator]]] = {
     "extra_trees": _extra_trees,
     "random_forest": _random_forest,
     "logistic_regression": _logistic_regression,
@@ -116,20 +152,31 @@ CLASSIFIERS: dict[str, Callable[[int], list[BaseEstimator]]] = {
     "svm": _svm,
     "k_nn": _k_nn,
     "full_sensitivity": _full_sensitivity,
+    "stacking": _stacking,
     "one_class": _one_class,
     "single": _single,
 }
 NEED_NO_ABNORMALS = ("one_class", "single")
 
 
-def make_classifier(name: str, *, seed: int = 0) -> Pipeline:
-    """The unfitted pipeline called `name`; fit it with `fit_classifier`.
+def make_classifier(
+    name: str,
+    *,
+    seed: int = 0,
+    class_weight: str = "balanced",
+    loss: str = "two_way_kl",
+    stacked: Sequence[str] = Choices().stacked,
+) -> Pipeline:
+    """The unfitted pipeline called `name`; fit it with `fit_classifier`. Options: see `Choices`.
 
     Raises:
-        UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), or its library
-            is not installed.
+        UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), its library is
+            not installed, or an option is unknown.
     """
-    return make_pipeline(CleanTable(), *CLASSIFIERS[_known(name)](seed))
+    if class_weight not in WEIGHTS:
+        raise UserError(f"`class_weight` (={class_weight!r}) must be one of {', '.join(WEIGHTS)}.")
+    choices = Choices(seed, class_weight, loss, tuple(stacked))
+    return make_pipeline(CleanTable(), *CLASSIFIERS[_known(name)](choices))
 
 
 def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -> str:
@@ -137,7 +184,8 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
 
     "auto" is extra_trees if there are abnormal images in at least 2 groups (an image is its own
     group where `groups` is None), so that each can be scored by trees that have not seen it;
-    else one_class, which learns from normal images alone.
+    else one_class, which learns from normal images alone. "select" stays (see `selection`), given
+    abnormal images in at least 3 groups.
 
     Raises:
         UserError: unknown name, fewer than 2 normal images, or a supervised classifier asked for
@@ -153,60 +201,21 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
         )
     if name == "auto":
         return "extra_trees" if n_groups >= 2 else "one_class"
-    if _known(name) not in NEED_NO_ABNORMALS and n_groups < 2:
+    if name != "select":
+        _known(name)
+    # Choosing holds a group out, and one more within the rest.
+    needed = 3 if name == "select" else 2
+    if name not in NEED_NO_ABNORMALS and n_groups < needed:
         raise UserError(
-            f"Classifier {name!r} learns from abnormal images of at least 2 groups and {n_groups} "
-            "calibrate. Add some, raise `config.data.calibration`, or use 'one_class' or 'auto'."
+            f"Classifier {name!r} learns from abnormal images of at least {needed} groups and "
+            f"{n_groups} calibrate. Add some, raise `config.data.calibration`, or use 'one_class' "
+            "or 'auto'."
         )
     return name
 
 
-def fit_classifier(classifier: Any, table: Table, labels: Labels) -> Any:
-    """`classifier`, fitted in place; one that is no classifier sees the normal rows alone."""
-    rows, kinds = np.asarray(table), np.asarray(labels).astype(int)
-    if learns_from_normals(classifier):
-        rows, kinds = rows[kinds == 0], kinds[kinds == 0]
-    return classifier.fit(rows, kinds)
-
-
-def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
-    """One score per row, rising with abnormality.
-
-    Squared Mahalanobis distance, decision function or probability of "abnormal", whichever the
-    classifier has first. NaN, and so `inspect`, for a row that misses a statistic which no
-    calibration image missed: the measurement failed and a guess might hide a defect.
-    """
-    rows = np.asarray(table)
-    scores = imputed_score(classifier, rows)
-    cleaning = classifier[0] if isinstance(classifier, Pipeline) else None
-    if isinstance(cleaning, CleanTable):
-        scores[cleaning.unmeasured(rows)] = np.nan
-    return scores
-
-
-def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
-    """As `anomaly_score`, but a missing statistic always counts as the median."""
-    final = _final(classifier)
-    if hasattr(final, "mahalanobis"):
-        rows = classifier[:-1].transform(table) if isinstance(classifier, Pipeline) else table
-        return np.asarray(final.mahalanobis(rows), dtype=np.float64)
-    if is_outlier_detector(final):  # scikit-learn's are high for inliers
-        return -np.asarray(classifier.decision_function(table), dtype=np.float64)
-    if hasattr(classifier, "decision_function"):
-        return np.asarray(classifier.decision_function(table), dtype=np.float64)
-    return np.asarray(classifier.predict_proba(table)[:, 1], dtype=np.float64)
-
-
-def learns_from_normals(classifier: Any) -> bool:
-    """Whether it is fitted on normal images alone."""
-    return not is_classifier(_final(classifier))
-
-
-def _final(classifier: Any) -> Any:
-    return classifier[-1] if isinstance(classifier, Pipeline) else classifier
-
-
 def _known(name: str) -> str:
     if name not in CLASSIFIERS:
-        raise UserError(f"Unknown classifier {name!r}; known: auto, {', '.join(CLASSIFIERS)}.")
+        known = f"auto, {', '.join(CLASSIFIERS)}, select"
+        raise UserError(f"Unknown classifier {name!r}; known: {known}.")
     return name

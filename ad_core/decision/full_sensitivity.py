@@ -1,5 +1,6 @@
 """A classifier trained for few false alarms where no abnormal row may be missed."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -7,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Key, PRNGKeyArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedKFold
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Key, PRNGKeyArray, Shaped
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -82,8 +83,10 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> "FullSensitivityClassifier":
+    def fit(self, X: Any, y: Any, groups: Any = None) -> "FullSensitivityClassifier":
         """Fit on X [n, k] and y [n] with two classes, the second of which is "abnormal".
+
+        Rows of one of the `groups` [n] stay together in the inner folds.
 
         Raises:
             UserError: unknown loss, another number of classes, or no member.
@@ -98,9 +101,9 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.classes_.size} class{'' if self.classes_.size == 1 else 'es'}."
             )
         wide = np.asarray(table, dtype=np.float64)
-        self.mean_, self.scale_ = wide.mean(axis=0), wide.std(axis=0)
-        self.scale_ = np.where(self.scale_ > 0, self.scale_, 1.0)
-        left_out = _left_out(labels, self.members, self.random_state)
+        self._prepare(wide)
+        names = np.arange(labels.size) if groups is None else np.asarray(groups)
+        left_out = _left_out(labels, names, self.members, self.random_state)
         keys = jax.random.split(jax.random.key(self.random_state), self.members)
         rows, fit_labels, stop_labels = _padded(self._standardised(wide), labels, left_out)
         trained = _train_members(rows, fit_labels, stop_labels, keys, settings)
@@ -123,6 +126,27 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         """The class of each row: abnormal wherever the score is above 0."""
         abnormal = self.decision_function(X) > 0
         return self.classes_[abnormal.astype(int)]
+
+    def integrated_gradients(
+        self, X: Any, baseline: Float[np.ndarray, "k"], *, points: int = 64
+    ) -> Float64[np.ndarray, "n k"]:
+        """Share of each column in the score of a row less that of `baseline`.
+
+        (x - b) times the mean gradient on the straight line from b to x, at the midpoints of
+        `points` equal pieces. The shares of a row sum to the difference of the scores, exactly
+        but for pieces in which a unit of the network switches.
+
+        Source: Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
+        """
+        check_is_fitted(self)
+        table = np.asarray(validate_data(self, X, reset=False), dtype=np.float64)
+        hidden = tuple(int(width) for width in self.hidden)
+        start = self._standardised(np.asarray(baseline, np.float64)[None])[0]
+        shares = [
+            _integrate(self.parameters_, block, start, hidden, points)[:kept]
+            for block, kept in _blocks(self._standardised(table))
+        ]
+        return np.concatenate(shares).astype(np.float64)
 
     def __sklearn_tags__(self) -> Any:
         """Two classes only."""
@@ -149,29 +173,89 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             steps=self.steps,
         )
 
+    def _prepare(self, table: Float64[np.ndarray, "n k"]) -> None:
+        self.mean_, self.scale_ = table.mean(axis=0), table.std(axis=0)
+        self.scale_ = np.where(self.scale_ > 0, self.scale_, 1.0)
+        self.classes_ = getattr(self, "classes_", np.array([0, 1]))
+        self.n_features_in_ = table.shape[1]
+
     def _standardised(self, table: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
         return ((table - self.mean_) / self.scale_).astype(np.float32)
 
     def _member_logits(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "m n"]:
-        rows = self._standardised(table)
         hidden = tuple(int(width) for width in self.hidden)
-        blocks = []
-        for start in range(0, len(rows), _ROWS):
-            block = rows[start : start + _ROWS]
-            full = np.pad(block, ((0, _ROWS - len(block)), (0, 0)))
-            logits = _apply_members(self.parameters_, full, hidden)
-            blocks.append(np.asarray(logits, dtype=np.float64)[:, : len(block)])
-        return np.concatenate(blocks, axis=1)
+        logits = [
+            np.asarray(_apply_members(self.parameters_, block, hidden), np.float64)[:, :kept]
+            for block, kept in _blocks(self._standardised(table))
+        ]
+        return np.concatenate(logits, axis=1)
 
 
-def _left_out(labels: Int[np.ndarray, "n"], members: int, seed: int) -> Bool[np.ndarray, "m n"]:
-    """The rows that each member does not train on: one stratified fold, or none."""
+def _blocks(
+    rows: Float32[np.ndarray, "n k"],
+) -> Iterator[tuple[Float32[np.ndarray, "r k"], int]]:
+    """Blocks of one size, the last padded, each with the number of rows that count."""
+    for start in range(0, len(rows), _ROWS):
+        block = rows[start : start + _ROWS]
+        yield np.pad(block, ((0, _ROWS - len(block)), (0, 0))), len(block)
+
+
+def fit_many(
+    classifier: FullSensitivityClassifier,
+    table: Float[np.ndarray, "n k"] | Float[np.ndarray, "f n k"],
+    labels: Shaped[np.ndarray, "n"],
+    fitted_on: Bool[np.ndarray, "f n"],
+    *,
+    groups: Shaped[np.ndarray, "n"] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[FullSensitivityClassifier]:
+    """`classifier` fitted once for each fold or seed, all members of all fits in one call.
+
+    Equal to `fit` on each fold's rows but for the order of sums in float32.
+
+    Args:
+        table: finite; one for all fits, or one for each.
+        labels: 0 normal, 1 abnormal.
+        fitted_on: the rows of each fit; both classes among them.
+        seeds: of each fit, by default the classifier's `random_state` for all.
+    """
+    settings = classifier._settings()
+    kinds, names = np.asarray(labels).astype(int), np.arange(len(labels))
+    names = names if groups is None else np.asarray(groups)
+    fits, prepared = [], []
+    for place, rows in enumerate(np.asarray(fitted_on, bool)):
+        one: Any = clone(classifier)
+        one.random_state = classifier.random_state if seeds is None else seeds[place]
+        wide = np.asarray(table if table.ndim == 2 else table[place], np.float64)
+        one._prepare(wide[rows])
+        left_out = np.zeros((one.members, kinds.size), bool)
+        left_out[:, rows] = _left_out(kinds[rows], names[rows], one.members, one.random_state)
+        part = np.where(rows, kinds, -1)
+        keys = jax.random.split(jax.random.key(one.random_state), one.members)
+        prepared.append((*_padded(one._standardised(wide), part, left_out), keys))
+        fits.append((one, wide, rows, left_out))
+    arrays = [jnp.stack(column) for column in zip(*prepared, strict=True)]
+    trained = jax.device_get(_train_fits(*arrays, settings))
+    for place, (one, wide, rows, left_out) in enumerate(fits):
+        one.parameters_ = jax.tree.map(lambda leaf, at=place: leaf[at], trained)
+        one.offset_ = _offset(one._member_logits(wide[rows]), kinds[rows], left_out[:, rows])
+    return [one for one, *_ in fits]
+
+
+def _left_out(
+    labels: Int[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"], members: int, seed: int
+) -> Bool[np.ndarray, "m n"]:
+    """The rows that each member does not train on: one stratified, grouped fold, or none."""
     left_out = np.zeros((members, labels.size), dtype=bool)
-    count = min(5, *np.bincount(labels, minlength=2))
+    count = min(5, *(np.unique(groups[labels == kind]).size for kind in (0, 1)))
     if count < 2:
         return left_out
-    splitter = StratifiedKFold(int(count), shuffle=True, random_state=seed)
-    folds = [held_out for _, held_out in splitter.split(labels, labels)]
+    if np.unique(groups).size == groups.size:
+        splitter: Any = StratifiedKFold(int(count), shuffle=True, random_state=seed)
+    else:
+        splitter = StratifiedGroupKFold(int(count), shuffle=True, random_state=seed)
+    given = (groups,) if isinstance(splitter, StratifiedGroupKFold) else ()
+    folds = [held_out for _, held_out in splitter.split(labels, labels, *given)]
     for member in range(members):
         left_out[member, folds[member % len(folds)]] = True
     return left_out
@@ -216,11 +300,43 @@ def _train_members(
     return jax.vmap(one)(fit_labels, stop_labels, keys)
 
 
+@partial(jax.jit, static_argnames="settings")
+def _train_fits(
+    tables: Float[Array, "f r k"],
+    fit_labels: Int[Array, "f m r"],
+    stop_labels: Int[Array, "f m r"],
+    keys: Key[Array, "f m"],
+    settings: Settings,
+) -> Any:
+    one = partial(_train_members, settings=settings)
+    return jax.vmap(one)(tables, fit_labels, stop_labels, keys)
+
+
 @partial(jax.jit, static_argnames="hidden")
 def _apply_members(
     parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]
 ) -> Float[Array, "m r"]:
     return jax.vmap(lambda member: _logits(member, table, hidden))(parameters)
+
+
+@partial(jax.jit, static_argnames=("hidden", "points"))
+def _integrate(
+    parameters: Any,
+    table: Float[Array | np.ndarray, "r k"],
+    start: Float[Array | np.ndarray, "k"],
+    hidden: tuple[int, ...],
+    points: int,
+) -> Float[Array, "r k"]:
+    def mean_score(rows: Float[Array, "r k"]) -> Float[Array, ""]:
+        return jax.vmap(lambda member: _logits(member, rows, hidden))(parameters).mean(0).sum()
+
+    def add(piece: Int[Array, ""], total: Float[Array, "r k"]) -> Float[Array, "r k"]:
+        share = (piece.astype(jnp.float32) + 0.5) / points
+        return total + jax.grad(mean_score)(start[None] + share * step)
+
+    step = jnp.asarray(table) - start[None]
+    total = jax.lax.fori_loop(0, points, add, jnp.zeros_like(step))
+    return step * total / points
 
 
 def _logits(parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]) -> Any:

@@ -5,6 +5,7 @@ parts are drawn like the calibration images, each independently of the others.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import beta, binom
@@ -38,13 +39,41 @@ def images_needed(bound: float, confidence: float) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - bound))
 
 
-def lowest_score_guarantee(n_abnormal: int, *, confidence: float, out_of_fold: bool) -> Guarantee:
+class Terms(NamedTuple):
+    """Under which a promise is made.
+
+    out_of_fold: the scores come from classifiers that had not seen the image. candidates: how many
+    classifiers the same images chose from.
+    """
+
+    confidence: float
+    out_of_fold: bool
+    candidates: int = 1
+
+    def proviso(self) -> str:
+        """What must hold, in words."""
+        drawn = "future parts are drawn like the calibration images, each on its own"
+        if self.out_of_fold:
+            # The final classifier has seen the calibration images; their scores come from
+            # classifiers that had not, each fitted on a little less.
+            drawn += ", that the final classifier ranks them as the out-of-fold ones did"
+        if self.candidates > 1:
+            drawn += (
+                f", that choosing among {self.candidates} classifiers on the same images has not "
+                "flattered the chosen one"
+            )
+        head, comma, last = drawn.rpartition(", that ")
+        return f"{head}, and that {last}" if comma else last
+
+
+def lowest_score_guarantee(n_abnormal: int, terms: Terms) -> Guarantee:
     """The promise of a threshold at the lowest abnormal score."""
+    confidence = terms.confidence
     bound = lowest_score_bound(n_abnormal, confidence)
     statement = (
         f"{_count(n_abnormal)} calibrated the threshold: with {_percent(confidence)} confidence "
         f"at most {_percent(bound)} of abnormal parts pass ({_percent(1 / (n_abnormal + 1))} "
-        f"expected), provided that {_proviso(out_of_fold)}{_wanted(n_abnormal, confidence)}."
+        f"expected), provided that {terms.proviso()}{_wanted(n_abnormal, confidence)}."
     )
     return _guarantee(statement, bound, confidence, n_abnormal)
 
@@ -59,47 +88,47 @@ def umbrella_rank(n_abnormal: int, miss_rate: float, confidence: float) -> int:
     return int(np.searchsorted(tails, 1.0 - confidence + 1e-12, side="right"))
 
 
-def rank_guarantee(
-    rank: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
-) -> Guarantee:
+def rank_guarantee(rank: int, n_abnormal: int, terms: Terms) -> Guarantee:
     """The promise of a threshold at the `rank`-th lowest abnormal score: Beta(k, n - k + 1)."""
+    confidence = terms.confidence
     bound = float(beta.ppf(confidence, rank, n_abnormal - rank + 1))
     statement = (
         f"{_count(n_abnormal)} calibrated the threshold, of which {rank - 1} may fall below it: "
         f"with {_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass "
-        f"({_percent(rank / (n_abnormal + 1))} expected), provided that {_proviso(out_of_fold)}."
+        f"({_percent(rank / (n_abnormal + 1))} expected), provided that {terms.proviso()}"
+        f"{_wanted(n_abnormal, confidence, at='zfn, from ')}."
     )
     return _guarantee(statement, bound, confidence, n_abnormal)
 
 
-def binomial_guarantee(
-    who: str, missed: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
-) -> Guarantee:
+def binomial_guarantee(who: str, missed: int, n_abnormal: int, terms: Terms) -> Guarantee:
     """The promise of a threshold that `who` has set without the abnormal images."""
+    confidence = terms.confidence
     bound = binomial_bound(missed, n_abnormal, confidence)
     statement = (
         f"{who} set the threshold; {missed} of {_count(n_abnormal)} fell below it: with "
         f"{_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass, "
-        f"provided that {_proviso(out_of_fold)}."
+        f"provided that {terms.proviso()}{_wanted(n_abnormal, confidence, at='without a miss, ')}."
     )
     return _guarantee(statement, bound, confidence, n_abnormal)
 
 
 def false_alarm_guarantee(
-    expected_fpr: float, n_normal: int, n_abnormal: int, *, confidence: float, out_of_fold: bool
+    expected_fpr: float, n_normal: int, n_abnormal: int, terms: Terms
 ) -> Guarantee:
     """The promise of a quantile of the normal scores: about false alarms only."""
     statement = (
         f"{n_normal} normal images set the threshold: at most {_percent(expected_fpr)} of normal "
-        f"parts are expected to be inspected, provided that {_proviso(out_of_fold)}. There is no "
-        "promise about misses; abnormal calibration images would give one."
+        f"parts are expected to be inspected, provided that {terms.proviso()}. There is no "
+        f"promise about misses; {_others(n_abnormal, terms.confidence)}."
     )
-    return _guarantee(statement, None, confidence, n_abnormal)
+    return _guarantee(statement, None, terms.confidence, n_abnormal)
 
 
-def no_guarantee(reason: str, *, confidence: float, n_abnormal: int) -> Guarantee:
-    """A rule that promises nothing says why."""
-    return _guarantee(reason, None, confidence, n_abnormal)
+def no_guarantee(reason: str, n_abnormal: int, terms: Terms) -> Guarantee:
+    """A rule that promises nothing says why, and what would."""
+    statement = f"{reason}; {_others(n_abnormal, terms.confidence)}."
+    return _guarantee(statement, None, terms.confidence, n_abnormal)
 
 
 def _guarantee(statement: str, bound: float | None, confidence: float, n: int) -> Guarantee:
@@ -111,19 +140,27 @@ def _guarantee(statement: str, bound: float | None, confidence: float, n: int) -
     }
 
 
-def _proviso(out_of_fold: bool) -> str:
-    drawn = "future parts are drawn like the calibration images, each on its own"
-    if not out_of_fold:
-        return drawn
-    # The final classifier has seen the calibration images; their scores come from classifiers
-    # that had not, each fitted on a little less.
-    return f"{drawn}, and that the final classifier ranks them as the out-of-fold ones did"
-
-
-def _wanted(n_abnormal: int, confidence: float) -> str:
+def _wanted(n_abnormal: int, confidence: float, *, at: str = "") -> str:
+    """How many more images each target takes, from the lowest score of all."""
     wanted = [(images_needed(bound, confidence), bound) for bound in _TARGETS]
-    more = [f"{n} would promise {_percent(bound)}" for n, bound in wanted if n > n_abnormal]
-    return "; " + ", ".join(more) if more else ""
+    more = [
+        f"{n} ({n - n_abnormal} more) would promise {_percent(bound)}"
+        for n, bound in wanted
+        if n > n_abnormal
+    ]
+    return f"; {at}" + ", ".join(more) if more else ""
+
+
+def _others(n_abnormal: int, confidence: float) -> str:
+    """What zfn makes of the abnormal images, where this rule makes nothing of them."""
+    if not n_abnormal:
+        needed = images_needed(_TARGETS[0], confidence)
+        return f"abnormal calibration images would give one, {needed} at most {_percent(0.05)}"
+    bound = _percent(lowest_score_bound(n_abnormal, confidence))
+    return (
+        f"rule zfn would promise at most {bound} from the {_count(n_abnormal)}"
+        f"{_wanted(n_abnormal, confidence, at='')}"
+    )
 
 
 def _count(n_abnormal: int) -> str:

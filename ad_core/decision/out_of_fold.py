@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float64, Int, Shaped
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from ad_core.decision.classifiers import fit_classifier, imputed_score, learns_from_normals
 from ad_core.decision.cleaning import Table
+from ad_core.decision.fitting import fit_classifier, imputed_score, learns_from_normals
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -23,6 +23,7 @@ def out_of_fold_scores(
     *,
     folds: int,
     seed: int,
+    resample: str = "none",
 ) -> Float64[np.ndarray, "n"]:
     """The anomaly score of each row, from a classifier fitted without its group.
 
@@ -33,18 +34,22 @@ def out_of_fold_scores(
         make: gives an unfitted classifier, the same at every call.
         groups: images that must stay together.
         folds: at most; fewer where a class has fewer groups (see `grouped_folds`).
-        seed: of the partition.
+        seed: of the partition and of resampling.
+        resample: see `fitting.resampled`; within the rows to fit of each fold.
 
     Raises:
         UserError: too few groups to hold any out.
     """
     rows, kinds = np.asarray(table), np.asarray(labels).astype(int)
+    names = np.asarray(groups)
     one_class = learns_from_normals(make())
     scores = np.full(kinds.size, np.nan)
     for train, held_out in grouped_folds(
         kinds, groups, folds=folds, seed=seed, one_class=one_class
     ):
-        classifier = fit_classifier(make(), rows[train], kinds[train])
+        classifier = fit_classifier(
+            make(), rows[train], kinds[train], groups=names[train], resample=resample, seed=seed
+        )
         scores[held_out] = imputed_score(classifier, rows[held_out])
     return scores
 

@@ -2,12 +2,14 @@
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import skops.io
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 
 from ad_core.errors import UserError
 
@@ -17,6 +19,7 @@ ALLOWED_TYPES = (
     "ad_core.decision.cleaning.CleanTable",
     "ad_core.decision.full_sensitivity.FullSensitivityClassifier",
     "ad_core.decision.single.SingleStatistic",
+    "ad_core.decision.stacking.StackedScores",
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )
@@ -71,19 +74,31 @@ def _check_trees(classifier: BaseEstimator, path: Path) -> None:
 
     scikit-learn stores children after their parent, so indices that grow also mean no cycle.
     """
-    for step in getattr(classifier, "steps", [("", classifier)]):
-        for estimator in np.ravel(getattr(step[1], "estimators_", [])):
-            tree = estimator.tree_
-            nodes = np.arange(tree.node_count)
-            inner = tree.children_left != -1
-            children = np.stack([tree.children_left, tree.children_right])[:, inner]
-            sound = (
-                (children > nodes[inner]).all()
-                and (children < tree.node_count).all()
-                and (tree.feature[inner] >= 0).all()
-                and (tree.feature[inner] < tree.n_features).all()
-                and (tree.children_right[~inner] == -1).all()
-                and tree.value.shape[0] == tree.node_count
-            )
-            if not sound:
-                raise UserError(f"{path} holds a damaged tree; calibrate again.")
+    for estimator in _nested(classifier):
+        tree = getattr(estimator, "tree_", None)
+        if tree is not None and not _is_sound(tree):
+            raise UserError(f"{path} holds a damaged tree; calibrate again.")
+
+
+def _nested(estimator: Any) -> Iterator[Any]:
+    """The estimator and all within it: steps of pipelines, what is stacked, trees of ensembles."""
+    yield estimator
+    below = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
+    below += [*getattr(estimator, "below_", []), *getattr(estimator, "below", [])]
+    below += list(np.ravel(getattr(estimator, "estimators_", [])))
+    for one in below:
+        yield from _nested(one)
+
+
+def _is_sound(tree: Any) -> bool:
+    nodes = np.arange(tree.node_count)
+    inner = tree.children_left != -1
+    children = np.stack([tree.children_left, tree.children_right])[:, inner]
+    return bool(
+        (children > nodes[inner]).all()
+        and (children < tree.node_count).all()
+        and (tree.feature[inner] >= 0).all()
+        and (tree.feature[inner] < tree.n_features).all()
+        and (tree.children_right[~inner] == -1).all()
+        and tree.value.shape[0] == tree.node_count
+    )

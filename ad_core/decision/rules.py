@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ad_core.decision import guarantees
-from ad_core.decision.guarantees import Guarantee
+from ad_core.decision.guarantees import Guarantee, Terms
 from ad_core.errors import UserError
 
 Sorted = Float[np.ndarray, "_"]
@@ -32,14 +32,18 @@ class Options:
     alarm_cost: float | int | None
     prevalence: float | int | None
     value: float | int | None
+    delta: float | int
+    candidates: int
+
+    @property
+    def terms(self) -> Terms:
+        """Under which a rule promises."""
+        return Terms(self.confidence, self.out_of_fold, self.candidates)
 
 
 def _zfn(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
     """The lowest score of an abnormal image: none of them passes, and the fewest normals alarm."""
-    guarantee = guarantees.lowest_score_guarantee(
-        int(abnormal.size), confidence=options.confidence, out_of_fold=options.out_of_fold
-    )
-    return abnormal[0], guarantee
+    return abnormal[0], guarantees.lowest_score_guarantee(int(abnormal.size), options.terms)
 
 
 def _accuracy(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
@@ -78,9 +82,9 @@ def _cost(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Gu
 
 
 def _np_umbrella(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The highest k-th abnormal score with P(miss rate > `miss_rate`) <= 1 - confidence.
+    """The highest k-th abnormal score with P(miss rate > `miss_rate`) <= `delta`.
 
-    P(Binomial(n, miss_rate) < k) must not exceed 1 - confidence: the Neyman-Pearson umbrella
+    P(Binomial(n, miss_rate) < k) must not exceed delta: the Neyman-Pearson umbrella
     with the abnormal class protected, and at once the largest threshold whose exact binomial
     bound is at most `miss_rate`.
 
@@ -88,17 +92,17 @@ def _np_umbrella(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[fl
     characteristics, Science Advances 2018.
     """
     n = int(abnormal.size)
-    rank = guarantees.umbrella_rank(n, options.miss_rate, options.confidence)
+    confidence = 1.0 - options.delta
+    rank = guarantees.umbrella_rank(n, options.miss_rate, confidence)
     if rank < 1:
-        needed = guarantees.images_needed(options.miss_rate, options.confidence)
+        needed = guarantees.images_needed(options.miss_rate, confidence)
         raise UserError(
             f"Rule 'np_umbrella' needs {needed} abnormal calibration images to promise at most "
-            f"`miss_rate` (={options.miss_rate}) with confidence {options.confidence}; there are "
+            f"`miss_rate` (={options.miss_rate}) with confidence {confidence:g}; there are "
             f"{n}. Add some, or use 'zfn', which promises what {n} can."
         )
-    return abnormal[rank - 1], guarantees.rank_guarantee(
-        rank, n, confidence=options.confidence, out_of_fold=options.out_of_fold
-    )
+    terms = options.terms._replace(confidence=confidence)
+    return abnormal[rank - 1], guarantees.rank_guarantee(rank, n, terms)
 
 
 def _conformal_risk(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
@@ -114,9 +118,7 @@ def _conformal_risk(normal: Sorted, abnormal: Sorted, options: Options) -> tuple
             f"calibration images for an expected `miss_rate` (={options.miss_rate}); there are "
             f"{n}. Add some, or use 'zfn', which promises what {n} can."
         )
-    return abnormal[rank - 1], guarantees.rank_guarantee(
-        rank, n, confidence=options.confidence, out_of_fold=options.out_of_fold
-    )
+    return abnormal[rank - 1], guarantees.rank_guarantee(rank, n, options.terms)
 
 
 def _target_fpr(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
@@ -142,8 +144,7 @@ def _normal_quantile(normal: Sorted, abnormal: Sorted, options: Options) -> tupl
         (n + 1 - rank) / (n + 1),
         n,
         int(abnormal.size),
-        confidence=options.confidence,
-        out_of_fold=options.out_of_fold,
+        options.terms,
     )
     return _just_above(normal[rank - 1]), guarantee
 
@@ -165,8 +166,7 @@ def _conformal_p(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[fl
         rank / (n + 1),
         n,
         int(abnormal.size),
-        confidence=options.confidence,
-        out_of_fold=options.out_of_fold,
+        options.terms,
     )
     return _just_above(normal[n - rank]), guarantee
 
@@ -180,9 +180,9 @@ def _manual(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, 
             "A person", options.value, abnormal, options
         )
     return options.value, guarantees.no_guarantee(
-        "A person set the threshold and no abnormal image calibrated: there is no promise.",
-        confidence=options.confidence,
-        n_abnormal=0,
+        "A person set the threshold and no abnormal image calibrated: there is no promise",
+        0,
+        options.terms,
     )
 
 
@@ -214,24 +214,16 @@ def _best(
 def _chosen_by_both(weighs: str, abnormal: Sorted, options: Options) -> Guarantee:
     reason = (
         f"No promise about misses: the rule weighs {weighs}, and the abnormal images that would "
-        "bound the misses have chosen the threshold."
+        "bound the misses have chosen the threshold"
     )
-    return guarantees.no_guarantee(
-        reason, confidence=options.confidence, n_abnormal=int(abnormal.size)
-    )
+    return guarantees.no_guarantee(reason, int(abnormal.size), options.terms)
 
 
 def _chosen_without_abnormals(
     who: str, value: float, abnormal: Sorted, options: Options
 ) -> Guarantee:
     missed = int(np.searchsorted(abnormal, value, side="left"))
-    return guarantees.binomial_guarantee(
-        who,
-        missed,
-        int(abnormal.size),
-        confidence=options.confidence,
-        out_of_fold=options.out_of_fold,
-    )
+    return guarantees.binomial_guarantee(who, missed, int(abnormal.size), options.terms)
 
 
 def _just_above(score: float) -> float:

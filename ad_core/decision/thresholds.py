@@ -72,6 +72,8 @@ def fit_threshold(
     alarm_cost: float | int | None = None,
     prevalence: float | int | None = None,
     value: float | int | None = None,
+    delta: float | int | None = None,
+    candidates: int = 1,
 ) -> Threshold:
     """The threshold that `rule` takes from calibration scores.
 
@@ -88,6 +90,8 @@ def fit_threshold(
         miss_rate: for np_umbrella and conformal_risk, in (0, 1).
         miss_cost, alarm_cost, prevalence: for cost; the share of parts that are abnormal.
         value: for manual, the threshold itself.
+        delta: for np_umbrella, 1 - its confidence, in (0, 1); None: that of the others.
+        candidates: how many classifiers these images chose from; the statement says so.
 
     Raises:
         UserError: unknown rule, the test split, an option out of range, scores that are not
@@ -110,6 +114,8 @@ def fit_threshold(
         alarm_cost=alarm_cost,
         prevalence=prevalence,
         value=value,
+        delta=1.0 - confidence if delta is None else delta,
+        candidates=candidates,
     )
     _check_options(options)
     normal, abnormal = _classes(scores, labels)
@@ -151,7 +157,7 @@ def available_rules(labels: Shaped[Array | np.ndarray, "n"]) -> tuple[str, ...]:
 def _check_options(options: Options) -> None:
     if not 0 <= options.target_fpr < 1:
         raise UserError(f"`target_fpr` (={options.target_fpr}) must lie in [0, 1).")
-    for name in ("normal_quantile", "confidence", "miss_rate", "prevalence"):
+    for name in ("normal_quantile", "confidence", "miss_rate", "prevalence", "delta"):
         number = getattr(options, name)
         if number is not None and not 0 < number < 1:
             raise UserError(f"`{name}` (={number}) must lie in (0, 1).")

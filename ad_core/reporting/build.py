@@ -69,7 +69,7 @@ def build_report(
         hits=show(abnormal & flagged, highest=True),
         passed=show(~abnormal & ~flagged, highest=False),
         scale=parts.scale,
-        importances=dict(important_statistics(parts.classifier, detector.names)),
+        importances=dict(important_statistics(parts.classifier, detector.names, parts.reference)),
         curves=_curves(workdir),
         samples=_samples(workdir.root / "samples"),
         config_json=to_json(parts.config),
@@ -94,6 +94,7 @@ def _examples(
     indices = judgement.indices[rows]
     images = np.stack([source.image(int(index)) for index in indices])
     drawn = detector.score(images, contents(source, indices, np.ones(len(rows), bool)))
+    reasons = detector.explain(drawn.statistics)
     return [
         Example(
             path=printable(source.records[int(judgement.indices[row])].path),
@@ -102,6 +103,7 @@ def _examples(
             picture=triptych(
                 image, drawn.reconstruction[k], drawn.anomaly_map[k], detector.parts.scale
             ),
+            reasons=tuple(map(str, reasons[k])),
         )
         for k, (row, image) in enumerate(zip(rows, images, strict=True))
     ]

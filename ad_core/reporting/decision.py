@@ -7,7 +7,7 @@ import numpy as np
 
 from ad_core.reporting.contents import Report, cut
 from ad_core.reporting.page import paragraph, table
-from ad_core.reporting.results import miss_rate_bound, per_thousand
+from ad_core.reporting.results import interval, miss_rate_bound, per_thousand, review_in_words
 from ad_core.reporting.svg import percent, show
 
 RULES_IN_WORDS = {
@@ -29,7 +29,6 @@ RULES_IN_WORDS = {
     "alarm and the share of abnormal parts.",
     "manual": "The threshold was given by hand.",
 }
-_DEFECT_RATE = 0.01  # of the line that the table of operating points imagines
 
 
 def _images(count: int, kind: str) -> str:
@@ -156,19 +155,49 @@ def operating_points(report: Report) -> str:
         "false alarms",
         "false-alarm rate",
         "accuracy",
-        "inspected per 1000 parts",
     )
     rows = [_operating_point(rule, of) for rule, of in report.rules()]
-    caption = (
-        f"Thresholds from calibration, judged on the {report.split}. The last column imagines a "
-        f"line where {percent(_DEFECT_RATE)} of the parts are abnormal. The marked rule decides."
-    )
+    caption = f"Thresholds from calibration, judged on the {report.split}. The marked rule decides."
     words = "".join(
         f"<dt>{show(rule)}</dt><dd>{show(RULES_IN_WORDS.get(rule, ''))} {_statement(of)}</dd>"
         for rule, of in report.rules()
         if rule != report.rule
     )
-    return table(head, rows, caption=caption, chosen=0) + f'<dl class="rules">{words}</dl>'
+    rules = f'<dl class="rules">{words}</dl>'
+    return table(head, rows, caption=caption, chosen=0) + _price(report) + _review(report) + rules
+
+
+def _price(report: Report) -> str:
+    """What an operator pays for each rule."""
+    paid = [(rule, of) for rule, of in report.working() if of.get("operation")]
+    if not paid:
+        return ""
+    prevalence = paid[0][1]["operation"]["prevalence"]
+    head = (
+        "rule",
+        "false alarms per 1,000 parts",
+        "misses per million parts",
+        "inspected per 1,000 parts",
+    )
+    rows = []
+    for rule, of in paid:
+        line = per_thousand(of["tpr"], of["fpr"], defect_rate=prevalence)
+        alarms, misses = (
+            of["operation"][name] for name in ("false_alarms_per_thousand", "misses_per_million")
+        )
+        rows.append((rule, interval(alarms), interval(misses), f"{line['inspected']:.3g}"))
+    caption = (
+        f"On a line where {percent(prevalence)} of the parts are abnormal "
+        f"(decision.prevalence), from the counts on the {report.split}, with exact 95\u00a0% "
+        "intervals."
+    )
+    chosen = 0 if paid[0][0] == report.rule else None
+    return "<h3>What an operator pays</h3>" + table(head, rows, caption=caption, chosen=chosen)
+
+
+def _review(report: Report) -> str:
+    found = report.results.get("review")
+    return paragraph(f"Doubtful images: {review_in_words(found)}.") if found else ""
 
 
 def _statement(of: Mapping[str, Any]) -> str:
@@ -182,10 +211,6 @@ def _operating_point(rule: str, of: Mapping[str, Any]) -> tuple[str, ...]:
         return rule, "not available, for the reason below"
     abnormal, normal = of["tp"] + of["fn"], of["fp"] + of["tn"]
     bound = (of.get("guarantee") or {}).get("miss_rate_bound")
-    load = "\u2013"
-    if of["tpr"] is not None and of["fpr"] is not None:
-        line = per_thousand(of["tpr"], of["fpr"], defect_rate=_DEFECT_RATE)
-        load = f"{line['inspected']:.0f}"
     return (
         rule,
         f"{cut(of):.4g}",
@@ -195,5 +220,4 @@ def _operating_point(rule: str, of: Mapping[str, Any]) -> tuple[str, ...]:
         f"{of['fp']} of {normal}",
         _rate(of["fpr"]),
         _rate(of["accuracy"]),
-        load,
     )

@@ -35,7 +35,7 @@ def scores(report: Report) -> str:
             "The same curve where no abnormal part may pass. The dotted line is the least share "
             "of these normal images that any threshold without a miss would inspect."
         )
-        plots.append(figure(roc_svg(labels, values, points, tpr_from=start), caption))
+        plots.append(figure(roc_svg(labels, values, points, tpr_from=start), caption, large=True))
     return f'<div class="plots">{"".join(plots)}{_by_defect(report)}</div>'
 
 
@@ -124,6 +124,29 @@ def _weights(report: Report) -> str:
         f"; {left_out} lighter ones are left out." if left_out else "."
     )
     return figure(bars_svg([name for name, _ in top], [weight for _, weight in top]), caption)
+
+
+def selection(report: Report) -> str:
+    """How the classifier was chosen, and by how much the choice flatters itself."""
+    found = report.results.get("selection")
+    if not found:
+        return ""
+    chosen, criterion = found["name"], found["criterion"]
+    words = (
+        f"{chosen} was chosen among {len(found['inside'])} classifiers by {criterion} in "
+        f"cross-validation on the calibration images: {found['inside'][chosen]:.3f}. In nested "
+        "cross-validation, where no fold is judged by a choice that it took part in, the figure is "
+        f"{found['outside']:.3f}: the choice flatters itself by {found['optimism']:.3f}."
+    )
+    rows = [
+        (name, f"{figure:.3f}", str(found["chosen"].count(name)))
+        for name, figure in found["inside"].items()
+    ]
+    head = ("classifier", criterion, "chosen by nested folds")
+    caption = "Means over the held-out folds."
+    return paragraph(words) + table(
+        head, rows, caption=caption, chosen=list(found["inside"]).index(chosen), kind="wide narrow"
+    )
 
 
 def _pixel(report: Report) -> str:

@@ -90,6 +90,8 @@ gap:24px 32px;margin:0;padding:0;list-style:none}
 margin-bottom:3px}
 .what{display:flex;gap:4px 14px;flex-wrap:wrap;justify-content:space-between;margin:5px 0 0;
 font-size:13px}
+.why{margin:3px 0 0;padding:0;list-style:none;font-size:12.5px;color:var(--soft)}
+.large{grid-column:1/-1;max-width:820px}
 .what code{overflow-wrap:anywhere;color:var(--soft)}
 code,pre{font:12.5px/1.5 ui-monospace,"Cascadia Mono","Segoe UI Mono","Liberation Mono",Menlo,
 monospace}
@@ -111,12 +113,13 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere}*{print-color-adjust:exact;
 
 
 class Example(NamedTuple):
-    """One image to look at: its path in the data set, its kind, its score and a picture of it."""
+    """One image to look at: its path in the data set, its kind, its score, a picture, and why."""
 
     path: str
     defect: str
     score: float
     picture: UInt8[np.ndarray, "_ _ 3"]
+    reasons: tuple[str, ...] = ()
 
 
 def document(title: str, body: str, *, skip: str = "Skip to the decision") -> str:
@@ -176,10 +179,11 @@ def table(
     )
 
 
-def figure(svg: str, caption: str = "") -> str:
-    """A drawn figure and what to see in it."""
+def figure(svg: str, caption: str = "", *, large: bool = False) -> str:
+    """A drawn figure and what to see in it; a large one has a row for itself."""
     below = f"<figcaption>{show(caption)}</figcaption>" if caption else ""
-    return f"<figure>{svg}{below}</figure>"
+    kind = ' class="large"' if large else ""
+    return f"<figure{kind}>{svg}{below}</figure>"
 
 
 def image(picture: UInt8[np.ndarray, "h w 3"], alt: str) -> str:
@@ -190,6 +194,11 @@ def image(picture: UInt8[np.ndarray, "h w 3"], alt: str) -> str:
 
 def _scored(score: float) -> str:
     return f"score <b>{score:.4g}</b>" if np.isfinite(score) else "<b>no score</b>"
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    lines = "".join(f"<li>{show(reason)}</li>" for reason in reasons)
+    return f'<ul class="why">{lines}</ul>' if lines else ""
 
 
 def cards(examples: Sequence[Example], words: str) -> str:
@@ -203,6 +212,6 @@ def cards(examples: Sequence[Example], words: str) -> str:
             "<span>reconstruction</span><span>anomaly map</span></div>"
             f"{image(example.picture, alt)}"
             f'<p class="what"><span>{_scored(example.score)}, {show(example.defect)}</span>'
-            f"<code>{show(example.path)}</code></p></li>"
+            f"<code>{show(example.path)}</code></p>{_reasons(example.reasons)}</li>"
         )
     return f'<ol class="cards">{"".join(items)}</ol>' if items else ""

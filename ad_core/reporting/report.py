@@ -29,6 +29,7 @@ def render(report: Report) -> str:
         "alarms": ("False alarms", evidence.false_alarms(report)),
         "hits": ("Right decisions", evidence.right(report)),
         "statistics": ("What weighs most", evidence.statistics(report)),
+        "choice": ("Choice of classifier", evidence.selection(report)),
         "training": ("Training", evidence.training(report)),
         "oracle": ("Oracle figures", evidence.oracle(report)),
         "run": ("Data and run", evidence.run(report)),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 from scipy.stats import beta
 
+from ad_core.decision.operation import cost_of_operation
 from ad_core.decision.thresholds import Threshold
 from ad_core.errors import UserError
 from ad_core.metrics import confusion
@@ -78,6 +79,73 @@ def per_thousand(
         "defects_missed": 1000 * defect_rate - caught,
         "precision": caught / (caught + alarms) if caught + alarms else None,
     }
+
+
+def operation(of: Mapping[str, Any], *, prevalence: float) -> dict[str, Any] | None:
+    """What an operator pays for a rule: see `cost_of_operation`; None where a class is absent.
+
+    Args:
+        of: the figures of one rule, as in `held_out`.
+
+    Returns:
+        {prevalence, false_alarms_per_thousand, misses_per_million}, the last two with an estimate
+        and the ends, low and high, of its exact 95 % interval.
+    """
+    counts = {name: of[name] for name in ("tp", "fn", "fp", "tn")}
+    if counts["tp"] + counts["fn"] == 0 or counts["fp"] + counts["tn"] == 0:
+        return None
+    price = cost_of_operation(**counts, prevalence=prevalence)
+    rates = {name: rate._asdict() for name, rate in price._asdict().items()}
+    return {"prevalence": prevalence, **rates}
+
+
+def price_in_words(price: Mapping[str, Any]) -> str:
+    """For instance: at 1 % abnormal parts 68 false alarms per 1,000 parts (51 to 89), ..."""
+    alarms, misses = price["false_alarms_per_thousand"], price["misses_per_million"]
+    return (
+        f"at {100 * price['prevalence']:.3g} % abnormal parts {interval(alarms)} false alarms per "
+        f"1,000 parts, {interval(misses)} misses per million (95 % intervals)"
+    )
+
+
+def interval(rate: Mapping[str, float]) -> str:
+    """An estimate and its interval: 68 (51 to 89)."""
+    return f"{rate['estimate']:,.3g} ({rate['low']:,.3g} to {rate['high']:,.3g})"
+
+
+def review(
+    labels: Shaped[Array | np.ndarray, "n"],
+    lower: Shaped[np.ndarray, "n"],
+    upper: Shaped[np.ndarray, "n"],
+    *,
+    rule: str,
+) -> dict[str, Any]:
+    """What a person would look at: flagged by the deciding rule and not by the one of review.
+
+    Args:
+        lower, upper: what each of the two rules flags. rule: the name of the latter.
+
+    Returns:
+        {rule, normal, abnormal}: of each class how many images are {normal, person, inspect}.
+    """
+    person = lower & ~upper
+    kinds = {"normal": ~lower, "person": person, "inspect": lower & upper}
+    return {"rule": rule} | {
+        name: {
+            word: int((kind & (np.asarray(labels) == label)).sum()) for word, kind in kinds.items()
+        }
+        for label, name in enumerate(("normal", "abnormal"))
+    }
+
+
+def review_in_words(found: Mapping[str, Any]) -> str:
+    """How much of each class a person looks at."""
+    normal, abnormal = found["normal"], found["abnormal"]
+    return (
+        f"a person looks at {normal['person']} of {sum(normal.values())} normal and "
+        f"{abnormal['person']} of {sum(abnormal.values())} abnormal images, whose scores lie below "
+        f"the threshold of {found['rule']}"
+    )
 
 
 def plain(value: Any) -> Any:

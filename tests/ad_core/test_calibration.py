@@ -87,8 +87,59 @@ def test_a_rule_that_cannot_decide_names_the_one_that_can():
         calibrate(table, decision_of(), split="calibration", seed=0)
     with pytest.raises(UserError, match=mend):
         check_decision(decision_of(), table.label, np.array(table.group), split="calibration")
-    with pytest.raises(UserError, match="'f1'.* is not among `decision.rules`"):
-        calibrate(table_of(), decision_of(rule="f1"), split="calibration", seed=0)
+    with pytest.raises(UserError, match="`decision.review`.*'cost' needs `miss_cost`"):
+        calibrate(table_of(), decision_of(review="cost"), split="calibration", seed=0)
+    with pytest.raises(UserError, match="Unknown threshold rule 'zffn'"):
+        check_decision(
+            decision_of(rule="zffn"), table_of().label, np.arange(60), split="calibration"
+        )
+
+
+def test_the_deciding_rule_and_that_of_review_need_no_other_mention():
+    decision = decision_of(rule="np_umbrella", review="cost", rules=("zfn",), miss_rate=0.3)
+    decision.update({"delta": 0.1, "miss_cost": 50.0, "alarm_cost": 1.0, "prevalence": 0.02})
+    found = calibrate(table_of(), decision, split="calibration", seed=0)
+    assert list(found.thresholds) == ["zfn", "np_umbrella", "cost"]
+    guarantee = found.thresholds["np_umbrella"].guarantee
+    assert guarantee["confidence"] == 0.9 and guarantee["miss_rate_bound"] <= 0.3
+    by_hand = decision_of(rule="manual", threshold=0.25)
+    found = calibrate(table_of(), by_hand, split="calibration", seed=0)
+    assert found.thresholds["manual"].value == 0.25
+
+
+@pytest.mark.parametrize("resample", ["over", "under"])
+def test_resampling_stays_within_the_rows_to_fit(resample):
+    table = table_of(40, 8)
+    decision = decision_of(classifier="logistic_regression", class_weight="none", resample=resample)
+    found = calibrate(table, decision, split="calibration", seed=0)
+    assert found.thresholds["zfn"].fitted_on["abnormal"] == 8 and len(found.scores) == 48
+    plain = decision_of(classifier="logistic_regression", class_weight="none")
+    plain = calibrate(table, plain, split="calibration", seed=0)
+    # Balanced by its rows, the average score lies higher.
+    assert np.mean(found.scores) > np.mean(plain.scores) + 0.5
+
+
+def test_selection_takes_the_classifier_that_can_and_reports_its_optimism():
+    rng = np.random.default_rng(0)
+    table = table_of(40, 24, shift=0.0)
+    angle = rng.uniform(0, 2 * np.pi, 64)
+    radius = np.where(table.label == 1, 3.0, 1.0)
+    circle = np.stack([radius * np.cos(angle), radius * np.sin(angle), angle], axis=1)
+    table = table._replace(values=circle.astype(np.float32))
+    decision = decision_of(
+        classifier="select", candidates=("logistic_regression", "k_nn"), criterion="auc", folds=3
+    )
+    found = calibrate(table, decision, split="calibration", seed=0)
+    selection = found.selection
+    assert found.name == selection.name == "k_nn" and set(selection.chosen) == {"k_nn"}
+    assert selection.inside["k_nn"] > 0.95 > selection.inside["logistic_regression"]
+    assert selection.optimism == selection.inside["k_nn"] - selection.outside
+    assert "choosing among 2 classifiers" in found.thresholds["zfn"].guarantee["statement"]
+    with pytest.raises(UserError, match="`criterion`"):
+        check_decision(
+            decision_of(classifier="select", criterion="f1"),
+            table.label, np.array(table.group), split="calibration",
+        )  # fmt: skip
 
 
 def test_the_test_split_sets_no_threshold():

@@ -47,7 +47,7 @@ class Calibrated(Detector):
     def __init__(self, thresholds):
         self.image_shape = (SIDE, SIDE, 1)
         self.measurer = None
-        self.parts = SimpleNamespace(thresholds=thresholds, names=NAMES)
+        self.parts = SimpleNamespace(thresholds=thresholds, names=NAMES, selection=None)
 
 
 @pytest.fixture

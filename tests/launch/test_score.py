@@ -6,6 +6,7 @@ import pickle
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,8 @@ from ad_core.data.files import FileSource
 from ad_core.data.listing import list_images
 from ad_core.errors import UserError
 from ad_core.measuring import Measured
-from ad_core.scoring import load_detector
+from ad_core.scoring import Detector, load_detector, save_detector
+from ad_core.training.stop import Stop, Stopped
 from tests.known_trees import brain_mri
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
@@ -122,6 +124,9 @@ def test_every_file_has_a_row_and_nothing_damaged_is_normal(damaged, scored):
         flagged = rows[name]["score"] >= rows[name]["threshold"]
         assert rows[name]["decision"] == ("inspect" if flagged else "normal")
         assert len(rows[name]["statistics"].split()) == 3
+        reasons = rows[name]["reasons"].split("; ")
+        assert [reason.split()[0] for reason in reasons] == rows[name]["statistics"].split()
+        assert all("normals" in reason for reason in reasons)
     summary = json.loads((output / "summary.json").read_text())
     assert summary["counts"]["images"] == len(rows)
     assert summary["counts"]["error"] == len(names)
@@ -251,7 +256,8 @@ def test_a_statistic_that_is_not_finite_is_inspected(detector):
     reasons = detector.explain(statistics)
     for row, column in ((1, 0), (2, 3), (3, -1)):
         weight = dict(important(detector))[detector.names[column]]
-        assert detector.names[column] in reasons[row] or not weight
+        named = [reason.name for reason in reasons[row]]
+        assert detector.names[column] in named or not weight
 
 
 def important(detector):
@@ -367,3 +373,52 @@ def test_a_pickle_with_a_manifest_of_its_own_is_refused_too(workdir, tmp_path):
 def test_images_of_another_shape_are_refused(detector):
     with pytest.raises(UserError, match=r"shape \(2, 16, 16, 1\)\) must be .*\(32, 32, 1\)"):
         detector.score(np.zeros((2, 16, 16, 1), np.float32))
+
+
+def test_a_stop_writes_the_rows_so_far(workdir, damaged, tmp_path):
+    class After(Stop):
+        """Stops when it is asked for the third time: one batch is then still on the device."""
+
+        asked = 0
+
+        def check(self):
+            self.asked += 1
+            self.signal = 15 if self.asked > 2 else None
+            super().check()
+
+    with pytest.raises(Stopped):
+        score_files(workdir / "detector", damaged[0], tmp_path, batch_size=8, stop=After())
+    assert len(rows_of(tmp_path)) == 8 < len(list_images(damaged[0]))
+
+
+def test_a_band_sends_doubtful_images_to_a_person_and_none_to_normal(
+    detector, damaged, scored, tmp_path
+):
+    root, _ = damaged
+    before = sorted({row["score"] for row in rows_of(scored[1])} - {None})
+    deciding = replace(detector.threshold, value=before[len(before) // 3])
+    upper = replace(detector.threshold, value=before[-1], rule="target_fpr")
+    thresholds = {detector.parts.rule: deciding, "target_fpr": upper}
+    parts = detector.parts._replace(thresholds=thresholds, review="target_fpr")
+    save_detector(tmp_path / "detector", parts, versions={})
+    summary = score_files(tmp_path / "detector", root, tmp_path / "out", batch_size=8)
+    rows = rows_of(tmp_path / "out")
+    doubtful = 0
+    for row in rows:
+        if row["status"] == "error":
+            assert row["review"] is None and row["decision"] == "inspect"
+            continue
+        between = deciding.value <= row["score"] < upper.value
+        doubtful += between
+        assert row["review"] == ("person" if between else "none")
+        assert row["decision"] == ("normal" if row["score"] < deciding.value else "inspect")
+    assert summary["counts"]["person"] == doubtful > 0
+    assert summary["counts"]["normal"] > 0 and summary["detector"]["review"] == "target_fpr"
+
+
+def test_without_a_rule_of_review_above_there_is_no_band(detector, scored):
+    assert detector.band is None
+    assert {row["review"] for row in rows_of(scored[1])} == {None}
+    below = replace(detector.threshold, value=detector.threshold.value - 1, rule="f1")
+    thresholds = {detector.parts.rule: detector.threshold, "f1": below}
+    assert Detector(detector.parts._replace(thresholds=thresholds, review="f1")).band is None

@@ -5,7 +5,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from ad_core.decision import FullSensitivityClassifier, losses
-from ad_core.decision.full_sensitivity import _left_out
+from ad_core.decision.full_sensitivity import _left_out, fit_many
 from ad_core.decision.network import ScoreNetwork
 from ad_core.errors import UserError
 from ad_core.metrics import oracle
@@ -91,10 +91,10 @@ def test_training_lowers_the_loss_that_is_named():
 
 def test_each_member_leaves_a_stratified_fold_out():
     labels = np.repeat([0, 1], [40, 10])
-    left_out = _left_out(labels, 7, 0)
+    left_out = _left_out(labels, np.arange(labels.size), 7, 0)
     assert (left_out[:5].sum(0) == 1).all()
     assert (left_out[:, labels == 1].sum(1) == 2).all() and (left_out[5] == left_out[0]).all()
-    assert not _left_out(np.array([0, 0, 0, 1]), 3, 0).any()
+    assert not _left_out(np.array([0, 0, 0, 1]), np.arange(4), 3, 0).any()
 
 
 def test_a_single_abnormal_row_can_be_learnt():
@@ -111,3 +111,36 @@ def test_wrong_settings_are_refused():
         FullSensitivityClassifier(members=0).fit(table, labels)
     with pytest.raises(UserError, match="found 1 class"):
         FullSensitivityClassifier().fit(table, np.zeros(25))
+
+
+def test_the_inner_fold_keeps_groups_together():
+    labels, groups = np.repeat([0, 1], [40, 20]), np.arange(60) // 4
+    for member in _left_out(labels, groups, 5, 0):
+        assert member.any() and not set(groups[member]) & set(groups[~member])
+
+
+def test_many_fits_in_one_call_equal_each_fit_alone():
+    table, labels = rings(60, 15)
+    fitted_on = np.random.default_rng(0).random((4, labels.size)) < 0.8
+    make = FullSensitivityClassifier(steps=30, hidden=(8,), members=2)
+    together = fit_many(make, table, labels, fitted_on, seeds=range(4))
+    for seed, (one, rows) in enumerate(zip(together, fitted_on, strict=True)):
+        alone = FullSensitivityClassifier(steps=30, hidden=(8,), members=2, random_state=seed)
+        alone.fit(table[rows], labels[rows])
+        expected = alone.decision_function(table)
+        # Sums of another number of padded rows, grown over 30 steps.
+        close = np.abs(one.decision_function(table) - expected).max()
+        assert close < 1e-3 * np.ptp(expected)
+        np.testing.assert_array_equal(one.predict(table[:3]), alone.predict(table[:3]))
+
+
+def test_integrated_gradients_sum_to_the_difference_of_the_scores():
+    table, labels = rings(60, 15)
+    fitted = FullSensitivityClassifier(steps=30, hidden=(8,), members=2).fit(table, labels)
+    start = table[labels == 0].mean(axis=0)
+    shares = fitted.integrated_gradients(table, start, points=256)
+    difference = fitted.decision_function(table) - fitted.decision_function(start[None])
+    np.testing.assert_allclose(shares.sum(1), difference, atol=2e-3 * np.ptp(difference))
+    assert np.abs(shares).max() > 0.1 * np.ptp(difference)
+    same = fitted.integrated_gradients(start[None], start)
+    np.testing.assert_array_equal(same, 0.0)

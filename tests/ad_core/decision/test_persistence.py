@@ -84,3 +84,12 @@ def test_a_tree_that_points_outside_itself_is_refused(case, tmp_path):
     save_classifier(fitted, tmp_path / "classifier.skops")
     with pytest.raises(UserError, match="damaged tree"):
         load_classifier(tmp_path / "classifier.skops")
+
+
+def test_a_damaged_tree_below_stacking_is_refused_too(case, tmp_path):
+    fitted = fit_classifier(make_classifier("stacking"), *case)
+    forest = fitted[-1].below_[0][-1]
+    forest.estimators_[3].tree_.feature[0] = 10_000
+    save_classifier(fitted, tmp_path / "classifier.skops")
+    with pytest.raises(UserError, match="damaged tree"):
+        load_classifier(tmp_path / "classifier.skops")

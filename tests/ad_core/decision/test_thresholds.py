@@ -58,8 +58,41 @@ def test_the_statement_says_it_in_words():
         "23 abnormal images calibrated the threshold: with 95 % confidence at most 12.2 % of "
         "abnormal parts pass (4.17 % expected), provided that future parts are drawn like the "
         "calibration images, each on its own, and that the final classifier ranks them as the "
-        "out-of-fold ones did; 59 would promise 5 %, 299 would promise 1 %."
+        "out-of-fold ones did; 59 (36 more) would promise 5 %, 299 (276 more) would promise 1 %."
     )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_says_what_it_promises_from_how_many_and_how_many_more_it_would_take(rule):
+    scores, labels = np.arange(64.0), np.repeat([0, 1], [41, 23])
+    options = ASKED.get(rule, {}) | {"value": 50.0} if rule == "manual" else ASKED.get(rule, {})
+    guarantee = fit_threshold(rule, scores, labels, **options).guarantee
+    statement = guarantee["statement"]
+    assert "23 abnormal images" in statement and statement.endswith(".")
+    confident = options.get("confidence", 0.95)
+    for bound in (0.05, 0.01):
+        needed = images_needed(bound, confident)
+        assert f"{needed} ({needed - 23} more) would promise {100 * bound:.3g} %" in statement
+    if guarantee["miss_rate_bound"] is None:
+        assert "no promise about misses" in statement.lower()
+        assert "zfn would promise at most 12.2 % from the 23 abnormal images" in statement
+    else:
+        assert f"at most {100 * guarantee['miss_rate_bound']:.3g} %" in statement
+
+
+def test_a_statement_says_that_the_classifier_was_chosen_on_the_same_images():
+    statement = fit_threshold("zfn", np.arange(24.0), np.arange(24) > 0, candidates=4).guarantee[
+        "statement"
+    ]
+    assert "ones did, and that choosing among 4 classifiers on the same" in statement
+
+
+def test_delta_is_one_less_the_confidence_of_the_umbrella_alone():
+    scores, labels = np.arange(100.0), np.ones(100)
+    apart = fit_threshold("np_umbrella", scores, labels, miss_rate=0.1, delta=0.2)
+    same = fit_threshold("np_umbrella", scores, labels, miss_rate=0.1, confidence=0.8)
+    assert apart == same and apart.guarantee["confidence"] == 0.8
+    assert fit_threshold("zfn", scores, labels, delta=0.2).guarantee["confidence"] == 0.95
 
 
 def test_the_binomial_bound_inverts_the_binomial_tail():
@@ -153,7 +186,7 @@ def test_conformal_risk_keeps_the_expected_miss_rate():
 @pytest.mark.parametrize(
     "rule, message",
     [
-        ("np_umbrella", "needs 59 abnormal.*there are 3"),
+        ("np_umbrella", "needs 59 abnormal.*confidence 0.95; there are 3"),
         ("conformal_risk", "needs 19 abnormal.*there are 3"),
         ("conformal_p", "from 4 normal images"),
         ("cost", "needs `miss_cost`"),
@@ -286,7 +319,9 @@ def test_an_unknown_rule_lists_the_known():
         fit_threshold("zffn", SCORES, LABELS)
 
 
-@pytest.mark.parametrize("option", ["target_fpr", "normal_quantile", "confidence", "miss_rate"])
+@pytest.mark.parametrize(
+    "option", ["target_fpr", "normal_quantile", "confidence", "miss_rate", "delta"]
+)
 def test_an_option_out_of_range_is_refused(option):
     with pytest.raises(UserError, match=f"`{option}` \\(=1.5\\)"):
         fit_threshold("zfn", SCORES, LABELS, **{option: 1.5})

@@ -11,7 +11,7 @@ from ad_core.decision.thresholds import Threshold
 from ad_core.localisation import MapScale
 from ad_core.metrics import oracle
 from ad_core.reporting.report import Example, Report, render, write_report
-from ad_core.reporting.results import held_out
+from ad_core.reporting.results import held_out, operation, review
 
 HOSTILE = "test/<script>alert('1')</script>\"><img src=http://x/\u202egnp.exe\udcff"
 VOID = {"meta", "img"}
@@ -228,3 +228,39 @@ def test_the_report_is_written_in_one_move(tmp_path):
     write_report(path, _report())
     assert [file.name for file in path.parent.iterdir()] == ["index.html"]
     assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_page_says_what_an_operator_pays_and_what_a_person_looks_at():
+    report = _report()
+    held = {
+        rule: of | {"operation": operation(of, prevalence=0.02)}
+        for rule, of in report.results["held_out"].items()
+        if "refused" not in of
+    }
+    labels, scores = _scores()
+    found = review(labels, scores >= 0.49, scores >= 1.5, rule="target_fpr")
+    text = Page(render(_report(results={"held_out": held, "review": found}))).text
+    assert "What an operator pays" in text and "decision.prevalence" in text
+    of = held["zfn"]["operation"]["false_alarms_per_thousand"]
+    assert of["estimate"] == pytest.approx(980 * held["zfn"]["fpr"])
+    assert f"{of['estimate']:.3g} ({of['low']:.3g} to {of['high']:.3g})" in text
+    assert "Doubtful images: a person looks at 10 of 60 normal and 10 of 30 abnormal" in text
+    assert "What an operator pays" not in Page(render(report)).text
+
+
+def test_the_page_says_how_the_classifier_was_chosen_and_why_an_image_stands_out():
+    selection = {
+        "name": "svm",
+        "criterion": "fpr_at_tpr1",
+        "inside": {"extra_trees": 0.5, "svm": 0.25},
+        "outside": 0.375,
+        "chosen": ["svm", "extra_trees", "svm"],
+        "optimism": 0.125,
+    }
+    results = {"held_out": _report().results["held_out"], "selection": selection}
+    reasons = ("ssim<b> 0.41, normals 0.83 to 0.97 (+0.12)",)
+    report = _report(results=results, misses=[_example()._replace(reasons=reasons)])
+    text = Page(render(report)).text
+    assert "svm was chosen among 2 classifiers by fpr_at_tpr1" in text
+    assert "flatters itself by 0.125" in text
+    assert reasons[0] in text

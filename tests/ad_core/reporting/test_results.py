@@ -109,3 +109,29 @@ def test_missing_or_damaged_results_are_named(tmp_path, content):
         path.write_text(content)
     with pytest.raises(UserError, match="results.json"):
         results.read_results(path)
+
+
+def test_what_an_operator_pays_is_that_of_the_counts():
+    of = {"tp": 49, "fn": 1, "fp": 5, "tn": 95}
+    price = results.operation(of, prevalence=0.005)
+    assert price["prevalence"] == 0.005
+    alarms, misses = price["false_alarms_per_thousand"], price["misses_per_million"]
+    assert alarms["estimate"] == pytest.approx(0.05 * 995)
+    assert misses["estimate"] == pytest.approx(0.02 * 5000)
+    # Clopper-Pearson: the tails of the counts at the ends hold 2.5 % each.
+    assert binom.sf(4, 100, alarms["low"] / 995) == pytest.approx(0.025)
+    assert binom.cdf(1, 50, misses["high"] / 5000) == pytest.approx(0.025)
+    words = results.price_in_words(price)
+    assert words.startswith("at 0.5 % abnormal parts 49.8 (") and "misses per million" in words
+    assert results.operation({**of, "tp": 0, "fn": 0}, prevalence=0.1) is None
+
+
+def test_a_person_looks_at_what_one_rule_flags_and_the_other_does_not():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    lower = np.array([False, True, True, True, True, False])
+    upper = np.array([False, False, True, False, True, True])
+    found = results.review(labels, lower, upper, rule="target_fpr")
+    assert found["normal"] == {"normal": 1, "person": 1, "inspect": 1}
+    # The deciding rule alone says normal, whatever the other says.
+    assert found["abnormal"] == {"normal": 1, "person": 1, "inspect": 1}
+    assert "1 of 3 normal and 1 of 3 abnormal images" in results.review_in_words(found)
