@@ -96,7 +96,7 @@ def rank_guarantee(rank: int, n_abnormal: int, terms: Terms) -> Guarantee:
         f"{_count(n_abnormal)} calibrated the threshold, of which {rank - 1} may fall below it: "
         f"with {_percent(confidence)} confidence at most {_percent(bound)} of abnormal parts pass "
         f"({_percent(rank / (n_abnormal + 1))} expected), provided that {terms.proviso()}"
-        f"{_wanted(n_abnormal, confidence, at='zfn, from ')}."
+        f"{_wanted(n_abnormal, confidence, at='by rule zfn ')}."
     )
     return _guarantee(statement, bound, confidence, n_abnormal)
 
@@ -159,7 +159,7 @@ def _others(n_abnormal: int, confidence: float) -> str:
     bound = _percent(lowest_score_bound(n_abnormal, confidence))
     return (
         f"rule zfn would promise at most {bound} from the {_count(n_abnormal)}"
-        f"{_wanted(n_abnormal, confidence, at='')}"
+        f"{_wanted(n_abnormal, confidence)}"
     )
 
 
