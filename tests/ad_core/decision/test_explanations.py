@@ -49,7 +49,7 @@ def installed(names):
     return [pytest.param(name, marks=[absent] * (name in missing)) for name in names]
 
 
-@pytest.mark.parametrize("name", installed(sorted(set(CLASSIFIERS) - {"svm", "k_nn"})))
+@pytest.mark.parametrize("name", installed(sorted(set(CLASSIFIERS) - {"svm", "k_nn", "single"})))
 def test_the_pushes_of_a_row_sum_to_its_score_less_a_constant(name, case):
     table, labels = case
     fitted = fit_classifier(make_classifier(name), table, labels)
@@ -76,6 +76,14 @@ def test_occlusion_is_the_fall_of_the_score_at_the_normals_median(name, case):
     fall = anomaly_score(fitted, table) - anomaly_score(fitted, covered)
     np.testing.assert_allclose(explainer.pushes(table)[:, 2], fall, atol=1e-6)
     assert "occlusion" in explainer.method
+
+
+def test_the_push_of_a_single_statistic_is_its_distance_from_the_normals_median(case):
+    table, labels = case
+    one = table[:, 2:3].astype(np.float32)
+    fitted = fit_classifier(make_classifier("single"), one, labels)
+    pushes = Explainer(fitted, NAMES[2:3], one[labels == 0]).pushes(one)
+    np.testing.assert_allclose(pushes, one - np.median(one[labels == 0]), atol=1e-6)
 
 
 def test_a_linear_push_is_the_coefficient_times_the_distance(case):
