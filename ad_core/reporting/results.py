@@ -109,8 +109,14 @@ def price_in_words(price: Mapping[str, Any]) -> str:
 
 
 def interval(rate: Mapping[str, float]) -> str:
-    """An estimate and its interval: 68 (51 to 89)."""
-    return f"{rate['estimate']:,.3g} ({rate['low']:,.3g} to {rate['high']:,.3g})"
+    """An estimate and its interval, to three digits: 68 (51 to 89), 1,070 (227 to 2,820)."""
+    estimate, low, high = (_three_digits(rate[name]) for name in ("estimate", "low", "high"))
+    return f"{estimate} ({low} to {high})"
+
+
+def _three_digits(value: float) -> str:
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
 
 
 def review(

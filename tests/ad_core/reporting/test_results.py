@@ -135,3 +135,9 @@ def test_a_person_looks_at_what_one_rule_flags_and_the_other_does_not():
     # The deciding rule alone says normal, whatever the other says.
     assert found["abnormal"] == {"normal": 1, "person": 1, "inspect": 1}
     assert "1 of 3 normal and 1 of 3 abnormal images" in results.review_in_words(found)
+
+
+def test_an_interval_is_written_as_people_write_numbers():
+    rate = {"estimate": 1071.4, "low": 227.04, "high": 12821.9}
+    assert results.interval(rate) == "1,070 (227 to 12,800)"
+    assert results.interval({"estimate": 0.0, "low": 0.0, "high": 3.6941}) == "0 (0 to 3.69)"
