@@ -8,8 +8,8 @@ Data: as in those recipes, or at --config.data.root=. All images are pooled: hal
 Command: python launch/train.py --config=configs/cyclegan.py:brain_mri,64 --workdir=runs/brain
 Variants: the set, then 256 (accelerator, default), 64 (accelerator) or cpu.
 Measured: size cpu, seed 0, oracle figures in %, more in README.md:
-    brain_mri AUC 72.4 by sse alone, 83.4 composite; breast_ultrasound 57.0 and 84.8;
-    screw 48.1 and 84.2.
+    brain_mri (2 seeds) AUC 67.0 ± 5.4 by sse alone, 85.9 ± 2.5 composite;
+    breast_ultrasound 57.0 and 84.8; screw 48.1 and 84.2.
     Sizes 256 and 64, the other sets, and the options for few abnormal images: not measured.
 """
 
