@@ -140,9 +140,10 @@ def _full_tpr_band(axes: Axes, fpr: np.ndarray, tpr: np.ndarray) -> str:
     cost = axes.at_x(float(fpr[tpr >= 1].min()))
     words = f"no miss from {percent(float(fpr[tpr >= 1].min()))} on"
     late = cost > (axes.left + axes.right) / 2
+    # Left of the line the curve runs high, so the words stand low there.
     label = text(
         cost + (-7 if late else 7),
-        axes.top + 20,
+        axes.bottom - 30 if late else axes.top + 20,
         words,
         anchor="end" if late else "start",
         colour=ABNORMAL,
