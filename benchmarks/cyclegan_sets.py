@@ -1,14 +1,16 @@
 """CycleGAN-AD on real image sets, several seeds each, beside the poster's rows.
 
     python benchmarks/cyclegan_sets.py --data=DIR --workdirs=runs/cyclegan [--seeds=3]
+        [--option=untrained|disc_augment|ema|spectral_norm]
 
 DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. Trains and judges each set
 once a seed by the main job under the protocol cyclegan_ad. Both scores come from that one training:
 `SSE` is the statistic `sse` alone, with a threshold of its own from the calibration split, `FID`
 the statistic `fid`, where --backbone= names Inception's weights; `composite` is the classifier
-over all statistics of the configuration. A run that is finished is not run again, so the command
-may be interrupted. Prints Markdown: mean ± population standard deviation over the seeds, in per
-cent.
+over all statistics of the configuration. --option= trains otherwise in one respect (see OPTIONS),
+with the monitor on, which changes no weight: its last figures are printed too. A run that is
+finished is not run again, so the command may be interrupted. Prints Markdown: mean ± population
+standard deviation over the seeds, in per cent.
 """
 
 import argparse
@@ -35,6 +37,15 @@ POSTER = {
     "busi": {"256": "85.23 / 89.38 / 92.53", "64": "86.46 / 87.85 / 91.23"},
     "mvtec_screw": {"256": "52.37 / 57.97 / 52.81", "64": "52.03 / 57.63 / 51.31"},
 }
+# What differs from the recipe. `untrained`: how much the statistics say by themselves.
+OPTIONS = {
+    "": [],
+    "untrained": ["train.steps=4"],
+    "disc_augment": ["reconstructor.disc_augment=colour,shift,hole"],
+    "ema": ["reconstructor.ema=0.995"],
+    "spectral_norm": ["reconstructor.spectral_norm=True"],
+}
+MONITOR = ("change_normal", "change_abnormal", "diversity")
 FIGURES = ("zfn", "acc", "auc")
 CALIBRATION, TEST = "statistics/calibration.parquet", "statistics/test.parquet"
 HEAD = (
@@ -51,6 +62,7 @@ def main() -> None:
     parser.add_argument("--variant", default="cpu", choices=("cpu", "64", "256"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default=",".join(SETS), help="some of the sets")
+    parser.add_argument("--option", default="", choices=OPTIONS, metavar="NAME")
     parser.add_argument("--backbone", default="", help="Inception's weights, for FID")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     given = parser.parse_args()
@@ -59,17 +71,17 @@ def main() -> None:
         for name in sets:
             if not given.table:
                 run(given, name, seed)
-    print(table(given.workdirs, sets, given.seeds))
+    print(table(given, sets))
 
 
-def workdir(root: Path, name: str, seed: int) -> Path:
+def workdir(given: argparse.Namespace, name: str, seed: int) -> Path:
     """Where one run lies."""
-    return root / f"{name}-{seed}"
+    return given.workdirs / "-".join(filter(None, (name, given.option, str(seed))))
 
 
 def run(given: argparse.Namespace, name: str, seed: int) -> None:
     """One main job, unless it is finished."""
-    path = workdir(given.workdirs, name, seed)
+    path = workdir(given, name, seed)
     if (path / "results.json").exists():
         return
     command = [
@@ -80,27 +92,46 @@ def run(given: argparse.Namespace, name: str, seed: int) -> None:
         f"--config.seed={seed}",
         f"--workdir={path}",
     ]
+    if given.option:
+        values = [*OPTIONS[given.option], "reconstructor.monitor=True"]
+        command += [f"--config.{value}" for value in values]
     if given.backbone:
         command += [f"--config.statistics.backbone={given.backbone}"]
         command += ["--config.statistics.names=fast,fid"]
     subprocess.run(command, check=True)
 
 
-def table(root: Path, sets: list[str], seeds: int) -> str:
-    """Rows of a set: SSE, FID where it was computed, composite, and the poster's two."""
-    lines = [HEAD, "|" + " --- |" * 10]
+def table(given: argparse.Namespace, sets: list[str]) -> str:
+    """Rows of a set: SSE, FID where it was computed, composite, and the poster's two.
+
+    With an option, one line of the monitor's figures a set in place of the poster's.
+    """
+    lines, watched = [HEAD, "|" + " --- |" * 10], []
     for name in sets:
-        paths = [workdir(root, name, seed) for seed in range(seeds)]
+        paths = [workdir(given, name, seed) for seed in range(given.seeds)]
         done = [path for path in paths if (path / "results.json").exists()]
         if done:
             lines.append(row(name, "SSE", [by_one(path, "sse") for path in done], done))
             if all("fid" in read_table(path / CALIBRATION).names for path in done):
                 lines.append(row(name, "FID", [by_one(path, "fid") for path in done], done))
             lines.append(row(name, "composite", [by_classifier(path) for path in done], done))
+            if given.option:
+                watched.append(f"{name}, {given.option}, at the end: {monitored(done)}")
+                continue
             for size, figures in POSTER[name].items():
                 cells = " | ".join(figures.split(" / "))
                 lines.append(f"| {name} | SSE, {size} px, copied | 5 | {cells} | | | | |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *watched])
+
+
+def monitored(paths: list[Path]) -> str:
+    """Mean of the monitor's figures over the last fifth of the rows of metrics."""
+    rows = []
+    for path in paths:
+        lines = (path / "metrics.jsonl").read_text().splitlines()
+        rows += [json.loads(line) for line in lines[-max(1, len(lines) // 5) :]]
+    means = {name: np.mean([row[name] for row in rows]) for name in MONITOR}
+    return ", ".join(f"{name} {value:.3f}" for name, value in means.items())
 
 
 def by_one(path: Path, name: str) -> dict[str, float]:
