@@ -136,7 +136,7 @@ def _decision() -> ConfigDict:
             "candidates": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of select
             "criterion": "fpr_at_tpr1",  # by which select chooses: or zfn | acc | auc
             "stacked": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of stacking
-            "loss": "two_way_kl",  # of full_sensitivity
+            "loss": "two_way",  # of full_sensitivity
             "class_weight": "balanced",  # balanced | none
             "resample": "none",  # none | over | under, within the rows to fit of each fold
             "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),  # beside the next two

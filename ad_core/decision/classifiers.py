@@ -54,7 +54,7 @@ class Choices(NamedTuple):
 
     seed: int = 0
     class_weight: str = "balanced"
-    loss: str = "two_way_kl"
+    loss: str = "two_way"
     stacked: tuple[str, ...] = ("extra_trees", "logistic_regression", "full_sensitivity")
 
     @property
@@ -164,7 +164,7 @@ def make_classifier(
     *,
     seed: int = 0,
     class_weight: str = "balanced",
-    loss: str = "two_way_kl",
+    loss: str = "two_way",
     stacked: Sequence[str] = Choices().stacked,
 ) -> Pipeline:
     """The unfitted pipeline called `name`; fit it with `fit_classifier`. Options: see `Choices`.

@@ -2,37 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Key, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ad_core.decision.losses import LOSSES, wmw
-from ad_core.decision.network import ScoreNetwork
+from ad_core.decision.losses import LOSSES
+from ad_core.decision.members import Settings, member_logits, train_fits, train_members
 from ad_core.errors import UserError
-from ad_core.training.optimisers import make_optimiser, optimiser_defaults
 
 # Rows are padded to a multiple of this, so that tables of nearly one size share one compilation.
 _ROWS = 128
-
-
-class Settings(NamedTuple):
-    """What the compiled training depends on, besides the shapes."""
-
-    hidden: tuple[int, ...]
-    loss: str
-    loss_options: tuple[tuple[str, Any], ...]
-    warm_up: float
-    learning_rate: float
-    weight_decay: float
-    steps: int
+# Interquartile range of the standard normal distribution.
+_NORMAL_IQR = 1.349
 
 
 class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
@@ -44,9 +32,12 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
     of a minibatch. The score is the members' mean logit. With a single row of a class there is no
     inner fold, and the last step is taken.
 
+    Each column passes through arcsinh first, so that a few extreme images do not set its scale,
+    and is then standardised.
+
     Args:
         loss: a key of `losses.LOSSES`; loss_options: its keyword arguments.
-        hidden: widths of the layers.
+        hidden: widths of the layers; () is linear.
         warm_up: share of the steps that take `wmw` first, as tapAUC does: a loss that sees the
             lowest abnormal rows alone can start in the wrong direction and stay there. Losses
             without pairs (bce, focal) need none and take none.
@@ -61,10 +52,10 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        loss: Any = "two_way_kl",
+        loss: Any = "two_way",
         *,
         loss_options: Any = None,
-        hidden: Any = (32, 32),
+        hidden: Any = (8,),
         warm_up: Any = 0.25,
         members: Any = 5,
         steps: Any = 300,
@@ -106,7 +97,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         left_out = _left_out(labels, names, self.members, self.random_state)
         keys = jax.random.split(jax.random.key(self.random_state), self.members)
         rows, fit_labels, stop_labels = _padded(self._standardised(wide), labels, left_out)
-        trained = _train_members(rows, fit_labels, stop_labels, keys, settings)
+        trained = train_members(rows, fit_labels, stop_labels, keys, settings)
         self.parameters_ = jax.tree.map(np.asarray, trained)
         self.offset_ = _offset(self._member_logits(wide), labels, left_out)
         return self
@@ -174,13 +165,19 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _prepare(self, table: Float64[np.ndarray, "n k"]) -> None:
-        self.mean_, self.scale_ = table.mean(axis=0), table.std(axis=0)
-        self.scale_ = np.where(self.scale_ > 0, self.scale_, 1.0)
+        low, self.median_, high = np.percentile(table, (25, 50, 75), axis=0)
+        self.spread_ = _positive(np.where(high > low, high - low, table.std(axis=0)))
+        squashed = self._squashed(table)
+        self.mean_, self.scale_ = squashed.mean(axis=0), _positive(squashed.std(axis=0))
         self.classes_ = getattr(self, "classes_", np.array([0, 1]))
         self.n_features_in_ = table.shape[1]
 
     def _standardised(self, table: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
-        return ((table - self.mean_) / self.scale_).astype(np.float32)
+        return ((self._squashed(table) - self.mean_) / self.scale_).astype(np.float32)
+
+    def _squashed(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
+        """Straight within the middle half of the rows, logarithmic far from it."""
+        return np.arcsinh(_NORMAL_IQR * (table - self.median_) / self.spread_)
 
     def _member_logits(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "m n"]:
         hidden = tuple(int(width) for width in self.hidden)
@@ -189,6 +186,11 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             for block, kept in _blocks(self._standardised(table))
         ]
         return np.concatenate(logits, axis=1)
+
+
+def _positive(scale: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
+    """1 in place of 0, for columns that do not vary."""
+    return np.where(scale > 0, scale, 1.0)
 
 
 def _blocks(
@@ -235,7 +237,7 @@ def fit_many(
         prepared.append((*_padded(one._standardised(wide), part, left_out), keys))
         fits.append((one, wide, rows, left_out))
     arrays = [jnp.stack(column) for column in zip(*prepared, strict=True)]
-    trained = jax.device_get(_train_fits(*arrays, settings))
+    trained = jax.device_get(train_fits(*arrays, settings))
     for place, (one, wide, rows, left_out) in enumerate(fits):
         one.parameters_ = jax.tree.map(lambda leaf, at=place: leaf[at], trained)
         one.offset_ = _offset(one._member_logits(wide[rows]), kinds[rows], left_out[:, rows])
@@ -288,35 +290,11 @@ def _offset(
     return float((lowest + below.max()) / 2 if below.size else lowest - 1.0)
 
 
-@partial(jax.jit, static_argnames="settings")
-def _train_members(
-    table: Float[Array, "r k"],
-    fit_labels: Int[Array, "m r"],
-    stop_labels: Int[Array, "m r"],
-    keys: Key[Array, "m"],
-    settings: Settings,
-) -> Any:
-    one = partial(_train, table, settings=settings)
-    return jax.vmap(one)(fit_labels, stop_labels, keys)
-
-
-@partial(jax.jit, static_argnames="settings")
-def _train_fits(
-    tables: Float[Array, "f r k"],
-    fit_labels: Int[Array, "f m r"],
-    stop_labels: Int[Array, "f m r"],
-    keys: Key[Array, "f m"],
-    settings: Settings,
-) -> Any:
-    one = partial(_train_members, settings=settings)
-    return jax.vmap(one)(tables, fit_labels, stop_labels, keys)
-
-
 @partial(jax.jit, static_argnames="hidden")
 def _apply_members(
     parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]
 ) -> Float[Array, "m r"]:
-    return jax.vmap(lambda member: _logits(member, table, hidden))(parameters)
+    return jax.vmap(lambda member: member_logits(member, table, hidden))(parameters)
 
 
 @partial(jax.jit, static_argnames=("hidden", "points"))
@@ -328,7 +306,9 @@ def _integrate(
     points: int,
 ) -> Float[Array, "r k"]:
     def mean_score(rows: Float[Array, "r k"]) -> Float[Array, ""]:
-        return jax.vmap(lambda member: _logits(member, rows, hidden))(parameters).mean(0).sum()
+        return (
+            jax.vmap(lambda member: member_logits(member, rows, hidden))(parameters).mean(0).sum()
+        )
 
     def add(piece: Int[Array, ""], total: Float[Array, "r k"]) -> Float[Array, "r k"]:
         share = (piece.astype(jnp.float32) + 0.5) / points
@@ -337,65 +317,3 @@ def _integrate(
     step = jnp.asarray(table) - start[None]
     total = jax.lax.fori_loop(0, points, add, jnp.zeros_like(step))
     return step * total / points
-
-
-def _logits(parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]) -> Any:
-    return ScoreNetwork(hidden).apply(parameters, table)
-
-
-def _train(
-    table: Float[Array, "r k"],
-    fit_labels: Int[Array, "r"],
-    stop_labels: Int[Array, "r"],
-    key: PRNGKeyArray,
-    settings: Settings,
-) -> Any:
-    """Parameters at the step with the least loss on the rows to stop by; else at the last."""
-    optimiser = _optimiser(settings)
-    stops = (stop_labels == 1).any() & (stop_labels == 0).any()
-
-    def objective(parameters, progress):
-        scores = jax.nn.sigmoid(_logits(parameters, table, settings.hidden))
-        loss = jax.lax.cond(
-            progress < settings.warm_up,
-            lambda s: wmw(s, fit_labels),
-            lambda s: _loss(s, fit_labels, progress, settings),
-            scores,
-        )
-        return loss, scores
-
-    def step(carry, index):
-        parameters, state, best, least = carry
-        progress = index / jnp.float32(settings.steps)
-        gradient, scores = jax.grad(objective, has_aux=True)(parameters, progress)
-        held_out = _loss(scores, stop_labels, jnp.ones_like(progress), settings)
-        held_out = jnp.where(stops, held_out, -progress)
-        better = held_out < least
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), parameters, best)
-        updates, state = optimiser.update(gradient, state, parameters)
-        parameters = optax.apply_updates(parameters, updates)
-        return (parameters, state, best, jnp.minimum(held_out, least)), None
-
-    parameters = ScoreNetwork(settings.hidden).init(key, table[:1])
-    carry = (parameters, optimiser.init(parameters), parameters, jnp.float32(jnp.inf))
-    indices = jnp.arange(settings.steps, dtype=jnp.float32)
-    return jax.lax.scan(step, carry, indices)[0][2]
-
-
-def _optimiser(settings: Settings) -> optax.GradientTransformation:
-    section = optimiser_defaults(lr=settings.learning_rate)
-    section.name, section.schedule = "adamw", "cosine"
-    section.weight_decay = settings.weight_decay
-    return make_optimiser(section, steps=settings.steps)
-
-
-def _loss(
-    scores: Float[Array, "r"],
-    labels: Int[Array, "r"],
-    progress: Float[Array, ""],
-    settings: Settings,
-) -> Float[Array, ""]:
-    options = dict(settings.loss_options)
-    if settings.loss == "tapauc":
-        options["progress"] = progress
-    return LOSSES[settings.loss](scores, labels, **options)

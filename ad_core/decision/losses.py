@@ -33,7 +33,7 @@ Number = float | int
 Range = tuple[Number, Number]
 
 
-def wmw(scores: Scores, labels: Labels, *, gamma: Number = 0.1, p: Number = 2.0) -> Loss:
+def wmw(scores: Scores, labels: Labels, *, gamma: Number = 1.0, p: Number = 2.0) -> Loss:
     """Mean of R over all pairs: a differentiable 1 - AUROC.
 
     Source: Yan et al., Optimizing Classifier Performance via an Approximation to the
@@ -47,7 +47,7 @@ def pauc_fpr(
     labels: Labels,
     *,
     fpr_range: Range = (0.95, 1.0),
-    gamma: Number = 0.1,
+    gamma: Number = 1.0,
     p: Number = 2.0,
 ) -> Loss:
     """Partial AUC between two false-positive rates.
@@ -66,7 +66,7 @@ def pauc_tpr(
     labels: Labels,
     *,
     tpr_range: Range = (0.9, 1.0),
-    gamma: Number = 0.1,
+    gamma: Number = 1.0,
     p: Number = 2.0,
 ) -> Loss:
     """Partial AUC between two true-positive rates: the lowest abnormal rows against all normals."""
@@ -79,7 +79,7 @@ def two_way(
     *,
     fpr_range: Range = (0.0, 0.5),
     tpr_range: Range = (0.5, 1.0),
-    gamma: Number = 0.1,
+    gamma: Number = 1.0,
     p: Number = 2.0,
 ) -> Loss:
     """Partial AUC in a corner of the ROC square: the lowest abnormals against the highest normals.
@@ -95,7 +95,7 @@ def two_way(
     return _weighted_pairs(values, rows, columns, gamma, p)
 
 
-def bottom_push(scores: Scores, labels: Labels, *, gamma: Number = 0.1, p: Number = 2.0) -> Loss:
+def bottom_push(scores: Scores, labels: Labels, *, gamma: Number = 1.0, p: Number = 2.0) -> Loss:
     """The lowest abnormal row against all normal ones: the limit of `pauc_tpr` at [1, 1].
 
     Source: Li, Jin and Zhou, Top Rank Optimization in Linear Time, NeurIPS 2014, mirrored.

@@ -96,7 +96,7 @@ def test_the_restricted_loss_is_the_cvar_form_at_its_optimum():
     scores, labels = rows(n_normal=37)
     beta, total = 0.2, 0.0  # 0.2 * 37 = 7.4 rows: the eighth counts in part
     for positive in scores[labels == 1]:
-        loss = np.maximum(0.1 + scores[labels == 0].astype(np.float64) - positive, 0.0) ** 2
+        loss = np.maximum(1.0 + scores[labels == 0].astype(np.float64) - positive, 0.0) ** 2
 
         def objective(dual, loss=loss):
             return dual + np.maximum(loss - dual, 0).sum() / (beta * loss.size)
@@ -111,10 +111,10 @@ def test_tapauc_takes_all_pairs_and_then_the_lowest_normals():
     scores, labels = rows()
     s = jnp.asarray(scores)
     loss = jax.jit(losses.tapauc)
-    np.testing.assert_allclose(loss(s, labels, progress=0.2), losses.wmw(s, labels), rtol=1e-6)
-    np.testing.assert_allclose(
-        loss(s, labels, progress=0.3), losses.pauc_fpr(s, labels, fpr_range=(0.95, 1.0)), rtol=1e-6
-    )
+    everything = losses.wmw(s, labels, gamma=0.1)
+    lowest = losses.pauc_fpr(s, labels, fpr_range=(0.95, 1.0), gamma=0.1)
+    np.testing.assert_allclose(loss(s, labels, progress=0.2), everything, rtol=1e-6)
+    np.testing.assert_allclose(loss(s, labels, progress=0.3), lowest, rtol=1e-6)
 
 
 def test_cross_entropy_equals_sklearn_and_focal_its_formula():
