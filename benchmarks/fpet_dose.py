@@ -29,8 +29,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ad_core.config import complete, load_recipe
-from ad_core.data.fpet_sinogram import Expected, expected
 from ad_core.data.phantom import open_source
+from ad_core.data.phantoms.fpet_sinogram import Expected, expected
 from ad_core.data.splits import Splits, make_splits
 from ad_core.metrics import auroc
 from ad_core.reporting.svg import Axes, frame, line, path, sheet, text

@@ -1,7 +1,7 @@
 """Sinograms of functional PET: at rest, or while visual stimulation raises glucose uptake.
 
-Source: phantoms are drawn by ad_core.data.fpet_sinogram: a brain under constant infusion of FDG,
-    a parallel-beam Radon transform, Poisson counts. No clinical data.
+Source: phantoms are drawn by ad_core.data.phantoms.fpet_sinogram: a brain under constant infusion
+    of FDG, a parallel-beam Radon transform, Poisson counts. No clinical data.
 Licence: phantoms are part of this project.
 Data: nothing to fetch. --config.data.phantom.dose= is the expected number of counts in a sinogram
     at rest, after 30 minutes of infusion, of a subject of ordinary uptake. The image size is both

@@ -1,7 +1,7 @@
 """Populated circuit boards: made-up ones (:phantom), or a folder of real photographs.
 
-Source: phantoms are drawn by ad_core.data.pcba: three families of boards, whole or with a component
-    missing, rotated or shifted, or a solder bridge. A real set is yours.
+Source: phantoms are drawn by ad_core.data.phantoms.pcba: three families of boards, whole or with a
+    component missing, rotated or shifted, or a solder bridge. A real set is yours.
 Licence: phantoms are part of this project.
 Data: real photographs in data/pcba or --config.data.root=, as <family>/good/<part>/<view>.png,
     <family>/<defect>/<part>/<view>.png, masks as <family>/ground_truth/<defect>/<part>/

@@ -1,7 +1,7 @@
 """Textured surfaces: made-up cloth (:phantom), or a folder of real images of a surface.
 
-Source: phantoms are drawn by ad_core.data.surface: a weave, whole or with a scratch, a hole, a
-    stain or a stray thread. A real set is yours.
+Source: phantoms are drawn by ad_core.data.phantoms.surface: a weave, whole or with a scratch, a
+    hole, a stain or a stray thread. A real set is yours.
 Licence: phantoms are part of this project.
 Data: real images in data/surface or --config.data.root=, as train/good, train/<defect>, test/good,
     test/<defect>, masks in ground_truth/ and ground_truth_train/.

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data import fpet_sinogram, pcba, retina_oct, surface
 from ad_core.data.image import Picture
+from ad_core.data.phantoms import fpet_sinogram, pcba, retina_oct, surface
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
 

@@ -4,7 +4,7 @@ from skimage.data import shepp_logan_phantom
 from skimage.transform import radon, resize
 
 from ad_core.data import canvas
-from ad_core.data.radon import project
+from ad_core.data.phantoms.radon import project
 
 
 def _within_circle(image):

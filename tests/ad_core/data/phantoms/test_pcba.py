@@ -7,7 +7,8 @@ from scipy.ndimage import binary_dilation
 from skimage.measure import label
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data.board_layout import (
+from ad_core.data.canvas import stream
+from ad_core.data.phantoms.board_layout import (
     BODIES,
     DEFECT,
     FAMILIES,
@@ -17,8 +18,7 @@ from ad_core.data.board_layout import (
     family,
     pads,
 )
-from ad_core.data.canvas import stream
-from ad_core.data.pcba import DEFECTS, draw
+from ad_core.data.phantoms.pcba import DEFECTS, draw
 
 KINDS = tuple(DEFECTS)
 

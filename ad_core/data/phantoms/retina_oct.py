@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from ad_core.data import canvas
 from ad_core.data.canvas import stream
-from ad_core.data.retina_anatomy import (
+from ad_core.data.phantoms.retina_anatomy import (
     EXPOSURE,
     INDEX,
     LAYERS,
@@ -18,7 +18,7 @@ from ad_core.data.retina_anatomy import (
     anatomy,
     borders,
 )
-from ad_core.data.retina_lesions import DEFECTS
+from ad_core.data.phantoms.retina_lesions import DEFECTS
 
 VITREOUS = 0.02  # brightness; the RPE has 1
 CHOROID = 0.56

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_core.data import canvas
-from ad_core.data.retina_anatomy import INDEX, Retina, borders
+from ad_core.data.phantoms.retina_anatomy import INDEX, Retina, borders
 
 
 class Lesion(NamedTuple):

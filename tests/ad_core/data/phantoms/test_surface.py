@@ -6,7 +6,7 @@ import pytest
 from skimage.measure import label, regionprops
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data.surface import DEFECTS, draw
+from ad_core.data.phantoms.surface import DEFECTS, draw
 
 KINDS = tuple(DEFECTS)
 

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_core.data import canvas
-from ad_core.data.fpet_brain import CLOCK, NOISE, RESPONSE, WHOLE, activity, anatomy
-from ad_core.data.radon import project
+from ad_core.data.phantoms.fpet_brain import CLOCK, NOISE, RESPONSE, WHOLE, activity, anatomy
+from ad_core.data.phantoms.radon import project
 
 DEFECTS = ("activation",)
 FRAMES = (25.0, 40.0)  # minutes of the infusion at which frames are taken, within STIMULATION

@@ -3,9 +3,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ad_core.data import canvas
-from ad_core.data.fpet_brain import RISE, STIMULATION, activity, anatomy
-from ad_core.data.fpet_sinogram import FRAMES, REFERENCE, draw, expected
-from ad_core.data.radon import project
+from ad_core.data.phantoms.fpet_brain import RISE, STIMULATION, activity, anatomy
+from ad_core.data.phantoms.fpet_sinogram import FRAMES, REFERENCE, draw, expected
+from ad_core.data.phantoms.radon import project
 
 
 def _slopes(brain, minutes, stimulated):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ad_core.data import canvas
-from ad_core.data.board_layout import (
+from ad_core.data.phantoms.board_layout import (
     BODIES,
     DEFECT,
     DEFECTS,
