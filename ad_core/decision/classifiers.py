@@ -13,7 +13,6 @@ from jaxtyping import Array, Shaped
 from sklearn.base import BaseEstimator
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import (
-    AdaBoostClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     RandomForestClassifier,
@@ -25,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from ad_core.decision.ada_boost import BalancedAdaBoost
 from ad_core.decision.boosting import BoostedTrees, require_library
 from ad_core.decision.cleaning import CleanTable
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
@@ -81,8 +81,11 @@ def _logistic_regression(choices: Choices) -> list[BaseEstimator]:
 
 
 def _ada_boost(choices: Choices) -> list[BaseEstimator]:
-    stump = DecisionTreeClassifier(max_depth=2, class_weight=choices.weight)
-    return [AdaBoostClassifier(stump, n_estimators=100, random_state=choices.seed)]
+    tree = DecisionTreeClassifier(max_depth=2)
+    model = BalancedAdaBoost(
+        tree, n_estimators=100, random_state=choices.seed, class_weight=choices.weight
+    )
+    return [model]
 
 
 def _gradient_boosting(choices: Choices) -> list[BaseEstimator]:

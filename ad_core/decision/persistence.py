@@ -15,6 +15,7 @@ from ad_core.errors import UserError
 
 # Beyond what skops trusts by itself. The list is never taken from the file to be loaded.
 ALLOWED_TYPES = (
+    "ad_core.decision.ada_boost.BalancedAdaBoost",
     "ad_core.decision.boosting.BoostedTrees",
     "ad_core.decision.cleaning.CleanTable",
     "ad_core.decision.full_sensitivity.FullSensitivityClassifier",

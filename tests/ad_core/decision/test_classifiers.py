@@ -77,6 +77,16 @@ def test_a_table_in_bad_condition_still_gives_finite_scores(name, tumours):
     assert np.isfinite(anomaly_score(fitted, table)).all()
 
 
+def test_every_classifier_bears_a_first_split_that_flags_most_normals():
+    # Balanced, the best split flags 70 of 100 normal rows: wrong for most rows, unweighted.
+    table = np.repeat([[0.0], [1.0], [0.0]], [70, 30, 20], axis=0)
+    labels = np.repeat([0, 0, 1], [70, 30, 20])
+    for name in ("ada_boost", "extra_trees", "gradient_boosting"):
+        fitted = fit_classifier(make_classifier(name), table, labels)
+        low, high = anomaly_score(fitted, np.array([[1.0], [0.0]]))
+        assert low < high, name
+
+
 def test_a_boosting_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(UserError, match=r"'xgboost'.*zfn-ad\[boosting\]"):
