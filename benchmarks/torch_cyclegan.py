@@ -7,24 +7,23 @@ Needs PyTorch and NumPy alone. Written from the recipe of CycleGAN-AD; modules b
 Linen gives theirs, so that weights move by name (`to_jax`, `from_jax`).
 """
 
-import argparse
-import json
 import math
 import random
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 # This folder holds a statistics.py, which must not stand in for the standard library's.
-sys.path.pop(0)
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
-LINEN = {"Conv2d": "Conv", "ConvTranspose2d": "ConvTranspose"}
+from benchmarks.torch_linen import Chain  # noqa: E402
+from benchmarks.torch_serving import Twin, golden_or_serve  # noqa: E402
+
 SEED = 0
 GENERATORS = ("to_normal", "to_abnormal")
 JUDGES = ("judge_normal", "judge_abnormal")
@@ -45,24 +44,6 @@ TINY = {
     "channels": 3,
 }
 PIXELS = 16
-
-
-class Chain(nn.Module):
-    """Layers one after the other, named as Linen names them: Conv_0, Conv_1, ..."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        counts = {}
-        for layer in layers:
-            kind = type(layer).__name__
-            kind = LINEN.get(kind, kind)
-            counts[kind] = counts.get(kind, -1) + 1
-            self.add_module(f"{kind}_{counts[kind]}", layer)
-
-    def forward(self, x):
-        for layer in self.children():
-            x = layer(x)
-        return x
 
 
 class Convolution(Chain):
@@ -323,107 +304,14 @@ def _last(x):
     return x.permute(0, 2, 3, 1).numpy()
 
 
-# Server for benchmarks/cyclegan.py --------------------------------------------------------------
-
-
-class Server:
-    """Answers lines on standard input by lines of JSON, until the input ends."""
-
-    def __init__(self, folder):
-        given = json.loads((folder / "settings.json").read_text())
-        self.folder, self.device = folder, "cuda" if torch.cuda.is_available() else "cpu"
-        settings = SimpleNamespace(**given["settings"])
-        self.layout = torch.channels_last if given["channels_last"] else torch.contiguous_format
-        torch.set_float32_matmul_precision("high")  # as XLA does on GPUs
-        torch.backends.cudnn.benchmark = True
-        model = make_model(settings)
-        with np.load(folder / "weights.npz") as file:
-            from_jax(model, file)
-        model = model.to(self.device, memory_format=self.layout)
-        self.trainer = Trainer(model, settings, given["dtype"])
-        images = np.load(folder / "images.npy").transpose(0, 1, 4, 2, 3)
-        self.batches = [torch.from_numpy(np.ascontiguousarray(x)) for x in images]
-
-    def _place(self, number):
-        batch = self.batches[number % len(self.batches)]
-        return batch.to(self.device, memory_format=self.layout)
-
-    def hello(self):
-        """What runs here."""
-        name = torch.cuda.get_device_name() if self.device == "cuda" else "cpu"
-        return {
-            "parameters": sum(p.numel() for p in self.trainer.model.parameters()),
-            "version": torch.__version__,
-            "device": name,
-            "threads": torch.get_num_threads(),
-        }
-
-    def forward(self):
-        """Writes forward.npz for the first batch."""
-        image, sse = self.trainer.reconstruct(self._place(0))
-        image = image.permute(0, 2, 3, 1).cpu().numpy()
-        np.savez(self.folder / "forward.npz", image=image, sse=sse.cpu().numpy())
-        return {}
-
-    def train(self, steps):
-        """Seconds for `steps` steps, metrics of each fetched one step late; those of the first."""
-        first, late, start = None, None, now()
-        for number in range(steps):
-            batch = self._place(number)
-            metrics = self.trainer.step(batch[0::2], batch[1::2])
-            late, metrics = metrics, late
-            if metrics is not None:
-                fetched = _fetch(metrics)
-                first = first or fetched
-        fetched = _fetch(late)
-        return {**since(start), "metrics": first or fetched}
-
-    def reconstruct(self, steps):
-        """Seconds for `steps` batches, each fetched to the host."""
-        start = now()
-        for number in range(steps):
-            for out in self.trainer.reconstruct(self._place(number)):
-                out.cpu()
-        return since(start)
-
-
-def now():
-    """Wall time and time on the processor, both in seconds."""
-    return time.perf_counter(), time.process_time()
-
-
-def since(start):
-    """What went by since `now` was `start`."""
-    seconds, cpu_seconds = now()
-    return {"seconds": seconds - start[0], "cpu_seconds": cpu_seconds - start[1]}
-
-
-def _fetch(metrics):
-    return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
-
-
-def serve(folder):
-    """Runs one call per line, `train 20`, and prints its result."""
-    server = Server(folder)
-    for line in sys.stdin:
-        name, *arguments = line.split()
-        calls = {"hello": server.hello, "forward": server.forward}
-        calls |= {"train": server.train, "reconstruct": server.reconstruct}
-        print(json.dumps(calls[name](*map(int, arguments))), flush=True)
-
-
-def main():
-    """Writes the golden file or serves."""
-    parser = argparse.ArgumentParser()
-    mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--golden", type=Path)
-    mode.add_argument("--serve", type=Path)
-    arguments = parser.parse_args()
-    if arguments.golden:
-        write_golden(arguments.golden)
-    else:
-        serve(arguments.serve)
-
-
 if __name__ == "__main__":
-    main()
+    golden_or_serve(
+        Twin(
+            make_model,
+            from_jax,
+            Trainer,
+            step=lambda trainer, batch: trainer.step(batch[0::2], batch[1::2]),
+            outputs=("image", "sse"),
+        ),
+        write_golden,
+    )
