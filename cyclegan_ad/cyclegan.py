@@ -21,7 +21,7 @@ from cyclegan_ad.step import DOMAINS, Optimisers, make_train_step
 __all__ = ["TRAINS_ON_ABNORMAL", "defaults", "make"]
 
 TRAINS_ON_ABNORMAL = True  # its batches are pairs of a normal and an abnormal image
-COPIED = 1.1  # changes of abnormal images beyond this many times those of normal ones repair them
+REPAIRS = 1.1  # changes of abnormal images beyond this many times those of normal ones repair them
 COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
 
 
@@ -98,9 +98,10 @@ def watch(metrics: Mapping[str, float]) -> str:
             f"the generator collapses: its images differ {metrics['diversity']:.3f} times as much "
             "as those that it redraws; try `reconstructor.disc_augment` or a lower learning rate"
         )
-    if abnormal < COPIED * normal:
+    if abnormal < REPAIRS * normal:
         return (
-            f"the generator copies its input: it changes abnormal images (by {abnormal:.4f}) no "
-            f"more than normal ones ({normal:.4f}); train longer or lower the identity weight"
+            "the generator does not tell abnormal images from normal ones: it changes them by "
+            f"{abnormal:.4f}, normal ones by {normal:.4f}; train longer, or lower "
+            "`reconstructor.identity_weight`"
         )
     return ""

@@ -40,7 +40,7 @@ def defaults(size: str) -> ConfigDict:
             "disc_augment": (),  # of colour, shift, hole: what the discriminators see is varied
             "ema": 0.0,  # decay of averaged generators, which then reconstruct; 0: none
             "spectral_norm": False,  # of the discriminators' kernels
-            "monitor": False,  # warn where the generator copies its input or collapses
+            "monitor": False,  # warn where a generator redraws both classes alike or collapses
         }
     )
 
