@@ -1,7 +1,7 @@
 """CycleGAN-AD on real image sets, several seeds each, beside the poster's rows.
 
     python benchmarks/cyclegan_sets.py --data=DIR --workdirs=runs/cyclegan [--seeds=3]
-        [--option=untrained|disc_augment|ema|spectral_norm]
+        [--option=untrained|longer|disc_augment|ema|spectral_norm]
 
 DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. Trains and judges each set
 once a seed by the main job under the protocol cyclegan_ad. Both scores come from that one training:
@@ -41,6 +41,7 @@ POSTER = {
 OPTIONS = {
     "": [],
     "untrained": ["train.steps=4"],
+    "longer": ["train.steps=4800"],
     "disc_augment": ["reconstructor.disc_augment=colour,shift,hole"],
     "ema": ["reconstructor.ema=0.995"],
     "spectral_norm": ["reconstructor.spectral_norm=True"],

@@ -55,6 +55,7 @@ def theirs(given):
     command = [given.torch_python, str(ROOT / "benchmarks" / "libauc_losses.py")]
     command += [f"--rows={int(0.8 * given.rows)}", f"--positives={int(0.8 * given.positives)}"]
     command += [f"--columns={COLUMNS}", f"--steps={given.steps}", f"--fits={given.torch_fits}"]
+    command += [f"--threads={len(os.sched_getaffinity(0))}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
@@ -71,16 +72,18 @@ def main():
     given = parser.parse_args()
     load = " ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{' '.join(['benchmarks/full_sensitivity.py', *sys.argv[1:]])}")
-    print(f"{os.cpu_count()} cores, load average {load}, Python {platform.python_version()}, ")
+    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
+    print(f"{cores}, load average {load}, Python {platform.python_version()},")
     print(f"jax {jax.__version__} on {jax.local_devices()[0].device_kind}", flush=True)
+    # First: a child process counts its parent's peak of memory as its own.
+    found = theirs(given) if given.torch_python else None
     whole = ours(given, given.steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = (seconds / given.fits for seconds in whole)
     print(
         f"JAX, compilation included: {wall:.2f} s a fit ({cpu:.2f} s of processor), {peak:.0f} MB"
     )
-    if given.torch_python:
-        found = theirs(given)
+    if found:
         walls, cpus = (np.mean(column) for column in zip(*found["seconds"], strict=True))
         print(
             f"PyTorch {found['torch']}, LibAUC: {walls:.2f} s a fit ({cpus:.2f} s of processor), "

@@ -1,11 +1,11 @@
 """What LibAUC 2.0 makes of some scores, for tests; and its training's time, for benchmarks.
 
-    pip install torch==2.13.0 && pip install --no-deps libauc==2.0.1
+    pip install torch==2.13.0 pandas scikit-learn tqdm && pip install --no-deps libauc==2.0.1
     python benchmarks/libauc_losses.py --golden=tests/golden/libauc.npz
     python benchmarks/libauc_losses.py --rows=10000 --positives=100 --fits=2 --steps=300
 
-Needs PyTorch and LibAUC, whose losses need none of its other dependencies; and nothing of this
-project. LibAUC's stochastic losses keep moving estimates of inner optima: here each sees the
+Needs PyTorch, LibAUC and the three packages that it imports on the way to its losses; and nothing
+of this project. LibAUC's stochastic losses keep moving estimates of inner optima: here each sees the
 whole table at once, with the estimate set to the optimum (momentum 1, or the exact quantile), so
 that its gradient is that of the loss it stands for.
 """
@@ -13,18 +13,22 @@ that its gradient is that of the loss it stands for.
 import argparse
 import json
 import resource
+import sys
 import time
 
-import numpy as np
-import torch
-from libauc.losses.auc import (
+# This folder holds a statistics.py, which must not stand in for the standard library's.
+sys.path.pop(0)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from libauc.losses.auc import (  # noqa: E402
     PairwiseAUCLoss,
     pAUC_CVaR_Loss,
     pAUC_DRO_Loss,
     tpAUC_CVaR_loss,
     tpAUC_KL_Loss,
 )
-from libauc.losses.losses import CrossEntropyLoss, FocalLoss
+from libauc.losses.losses import CrossEntropyLoss, FocalLoss  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 POSITIVES, NEGATIVES = 10, 40
