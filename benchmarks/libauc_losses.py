@@ -5,9 +5,9 @@
     python benchmarks/libauc_losses.py --rows=10000 --positives=100 --fits=2 --steps=300
 
 Needs PyTorch, LibAUC and the three packages that it imports on the way to its losses; and nothing
-of this project. LibAUC's stochastic losses keep moving estimates of inner optima: here each sees the
-whole table at once, with the estimate set to the optimum (momentum 1, or the exact quantile), so
-that its gradient is that of the loss it stands for.
+of this project. LibAUC's stochastic losses keep moving estimates of inner optima: here each sees
+the whole table at once, with the estimate set to the optimum (momentum 1, or the exact quantile),
+so that its gradient is that of the loss it stands for.
 """
 
 import argparse
