@@ -203,7 +203,7 @@ def read_full_mask(
 
 def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> Stored:
     """The values of one image of a file as they are stored. UserError as `read_image`."""
-    data = read_bytes(path, limits.max_bytes)
+    data = read_bytes(path, limits.max_bytes, keep=nifti.is_named_volume(path))
     if nifti.is_gzip(data):
         data = nifti.inflate(path, data, limits)
         decode = nifti.decode if nifti.is_nifti(data) else None
@@ -223,7 +223,7 @@ def count_images(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -
     Raises:
         UserError: the file cannot be read so far.
     """
-    data = read_bytes(path, limits.max_bytes)
+    data = read_bytes(path, limits.max_bytes, keep=nifti.is_named_volume(path))
     data = nifti.inflate(path, data, limits) if nifti.is_gzip(data) else data
     if nifti.is_nifti(data):
         return nifti.count_slices(path, data, wanted, limits)

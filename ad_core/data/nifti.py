@@ -29,6 +29,11 @@ _SIZES = {348: b"n+1\0", 540: b"n+2\0"}  # of the header -> magic of a file in o
 _CHUNK = 2**20
 
 
+def is_named_volume(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a volume."""
+    return os.fspath(path).lower().endswith(EXTENSIONS)
+
+
 def is_gzip(data: bytes) -> bool:
     """Whether the content is compressed by gzip."""
     return data[:2] == b"\x1f\x8b"

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -112,8 +113,12 @@ def page_number(wanted: Wanted) -> int | None:
     return int(wanted.page) if str(wanted.page).isdecimal() else None
 
 
-def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """The content of a file; refuses what is none, is empty or too large."""
+def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, keep: bool = False) -> bytes:
+    """The content of a file; refuses what is none, is empty or too large.
+
+    keep: for a volume, which is read slice by slice. The last two are kept, and given again as long
+        as time of change and size are the same.
+    """
     if isinstance(path, Encoded):
         _check_bytes(path, len(path.content), max_bytes)
         return path.content
@@ -122,11 +127,17 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
             refuse(path, "is not a file", "give the path of an image")
         _check_bytes(path, status.st_size, max_bytes)
-        data = Path(path).read_bytes()
+        known = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+        data = _kept(os.fspath(path), known) if keep else Path(path).read_bytes()
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror})", "check the path and its permissions")
     _check_bytes(path, len(data), max_bytes)
     return data
+
+
+@lru_cache(maxsize=2)
+def _kept(path: str, known: tuple[int, ...]) -> bytes:
+    return Path(path).read_bytes()
 
 
 def _check_bytes(path: str | os.PathLike[str], count: int, max_bytes: int) -> None:

@@ -2,7 +2,9 @@
 
 import gzip
 import itertools
+import os
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -187,6 +189,19 @@ def test_compressed_volumes_unfold_up_to_the_limit_and_no_further(tmp_path):
     (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"no volume"))
     with pytest.raises(UserError, match="whatever its name"):
         read(tmp_path / "text.nii.gz", page=0)
+
+
+def test_a_volume_is_read_once_for_all_its_slices_and_again_when_it_changes(tmp_path, monkeypatch):
+    path, reads = tmp_path / "volume.nii.gz", []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self) or read_bytes(self))
+    for content in (VOLUME, VOLUME[::-1]):
+        nibabel.Nifti1Image(content, np.eye(4)).to_filename(path)
+        os.utime(path, ns=(0, len(reads)))  # a clock that is too coarse to tell
+        for number in range(VOLUME.shape[2]):
+            expected = content[::-1, ::-1, number].T
+            np.testing.assert_array_equal(exact(path, page=number), expected)
+    assert len(reads) == 2
 
 
 def test_without_nibabel_the_mend_is_told(tmp_path, monkeypatch):

@@ -161,7 +161,7 @@ def test_content_that_lies_in_no_file_is_read_alike(root, monkeypatch):
     contents = {f"set/{name}": (root / name).read_bytes() for name in names}
     options = {"size": 8, "channels": 1, "page": 1, **LIMITS}
     expected = [read_image(root / name, **options).image for name in names]
-    monkeypatch.setattr(image, "read_bytes", lambda path, _: contents[path])
+    monkeypatch.setattr(image, "read_bytes", lambda path, _, keep: contents[path])
     for path, read in zip(contents, expected, strict=True):
         np.testing.assert_array_equal(read_image(path, **options).image, read)
 
