@@ -1,6 +1,3 @@
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
@@ -26,29 +23,6 @@ KINDS = tuple(DEFECTS)
 def _faulty(kind, seed, scan=0):
     whole = board(seed)
     return whole, DEFECTS[kind](whole, stream(DEFECT, seed, scan))
-
-
-def _digest(arguments):
-    scan, kind = arguments
-    image, mask = draw((5, 1, 2), scan, size=64, defect=kind)
-    return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
-
-
-def test_the_same_shot_has_the_same_bits_in_any_order_and_thread():
-    jobs = [(scan, kind) for scan in range(2) for kind in (None, *KINDS)]
-    in_order = [_digest(job) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(_digest, reversed(jobs)))[::-1]
-    assert in_order == threaded
-    assert len(set(in_order)) == len(jobs)
-
-
-@pytest.mark.parametrize("size", [8, 64, 96, 256])
-def test_images_and_masks_have_the_size_and_range_asked_for(size):
-    image, mask = draw((0,), 0, size=size, defect="missing")
-    assert image.shape == (size, size, 3) and image.dtype == np.float32
-    assert mask.shape == (size, size) and mask.dtype == bool and mask.any()
-    assert -1 <= image.min() < image.max() <= 1
 
 
 @pytest.mark.parametrize("size", [64, 128])

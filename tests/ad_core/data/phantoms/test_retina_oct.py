@@ -1,6 +1,3 @@
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
@@ -22,31 +19,6 @@ def _grey(scan, size=256, defect=None, seed=(3, 1)):
 def _lesion(kind, scan, seed=(3, 1)):
     healthy = anatomy(seed, scan, 256)
     return healthy, DEFECTS[kind](healthy, stream(LESION, seed, scan))
-
-
-def _digest(arguments):
-    scan, kind = arguments
-    image, mask = draw((5, 1, 2), scan, size=64, defect=kind)
-    return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
-
-
-def test_the_same_scan_has_the_same_bits_in_any_order_and_thread():
-    jobs = [(scan, kind) for scan in range(3) for kind in (None, *KINDS)]
-    in_order = [_digest(job) for job in jobs]
-    backwards = [_digest(job) for job in reversed(jobs)][::-1]
-    with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(_digest, jobs))
-    assert in_order == backwards == threaded
-    assert len(set(in_order)) == len(jobs)
-
-
-@pytest.mark.parametrize("size", [8, 64, 96, 256, 300])
-def test_images_and_masks_have_the_size_and_range_asked_for(size):
-    image, mask = draw((0,), 0, size=size, defect="fluid")
-    assert image.shape == (size, size, 1) and image.dtype == np.float32
-    assert mask.shape == (size, size) and mask.dtype == bool and mask.any()
-    assert image.min() >= -1 and image.max() <= 1
-    assert image.max() > image.min() + 0.5
 
 
 def test_64_pixels_are_the_reduction_of_256():

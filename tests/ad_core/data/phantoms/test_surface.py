@@ -1,6 +1,3 @@
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from skimage.measure import label, regionprops
@@ -9,12 +6,6 @@ from sklearn.metrics import roc_auc_score
 from ad_core.data.phantoms.surface import DEFECTS, draw
 
 KINDS = tuple(DEFECTS)
-
-
-def _digest(arguments):
-    scan, kind = arguments
-    image, mask = draw((5, 1, 2), scan, size=64, defect=kind)
-    return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
 
 
 def _shapes(kind, count=10, size=128):
@@ -27,23 +18,6 @@ def _difference(kind, seed=(3, 1, 2), size=128):
     image, mask = draw(seed, 0, size=size, defect=kind)
     whole, _ = draw(seed, 0, size=size, defect=None)
     return image - whole, mask, whole
-
-
-def test_the_same_shot_has_the_same_bits_in_any_order_and_thread():
-    jobs = [(scan, kind) for scan in range(2) for kind in (None, *KINDS)]
-    in_order = [_digest(job) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(_digest, reversed(jobs)))[::-1]
-    assert in_order == threaded
-    assert len(set(in_order)) == len(jobs)
-
-
-@pytest.mark.parametrize("size", [8, 64, 96, 256])
-def test_images_and_masks_have_the_size_and_range_asked_for(size):
-    image, mask = draw((0,), 0, size=size, defect="stain")
-    assert image.shape == (size, size, 3) and image.dtype == np.float32
-    assert mask.shape == (size, size) and mask.dtype == bool and mask.any()
-    assert -1 <= image.min() < image.max() <= 1
 
 
 @pytest.mark.parametrize("size", [64, 128])
