@@ -28,6 +28,7 @@ from ad_core.decision.ada_boost import BalancedAdaBoost
 from ad_core.decision.boosting import BoostedTrees, require_library
 from ad_core.decision.cleaning import CleanTable
 from ad_core.decision.full_sensitivity import FullSensitivityClassifier
+from ad_core.decision.losses import LOSSES
 from ad_core.decision.single import SingleStatistic
 from ad_core.decision.stacking import StackedScores
 from ad_core.errors import UserError
@@ -178,6 +179,8 @@ def make_classifier(
     """
     if class_weight not in WEIGHTS:
         raise UserError(f"`class_weight` (={class_weight!r}) must be one of {', '.join(WEIGHTS)}.")
+    if loss not in LOSSES:
+        raise UserError(f"`loss` (={loss!r}) must be one of {', '.join(LOSSES)}.")
     choices = Choices(seed, class_weight, loss, tuple(stacked))
     return make_pipeline(CleanTable(), *CLASSIFIERS[_known(name)](choices))
 

@@ -93,6 +93,10 @@ def test_a_rule_that_cannot_decide_names_the_one_that_can():
         check_decision(
             decision_of(rule="zffn"), table_of().label, np.arange(60), split="calibration"
         )
+    with pytest.raises(UserError, match=r"`loss` \(='two_ways'\) must be one of wmw, "):
+        check_decision(
+            decision_of(loss="two_ways"), table_of().label, np.arange(60), split="calibration"
+        )
 
 
 def test_the_deciding_rule_and_that_of_review_need_no_other_mention():

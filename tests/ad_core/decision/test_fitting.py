@@ -45,7 +45,9 @@ def test_a_repeated_row_weighs_as_a_heavier_one():
     assert np.corrcoef(one, other)[0, 1] > 0.999
 
 
-@pytest.mark.parametrize("name", ["extra_trees", "random_forest", "logistic_regression", "svm"])
+@pytest.mark.parametrize(
+    "name", ["extra_trees", "random_forest", "logistic_regression", "ada_boost", "svm"]
+)
 def test_class_weights_can_be_left_out(name):
     table, labels = case()
     balanced, none = (
