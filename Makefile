@@ -5,7 +5,8 @@ PYTHONS := 3.13 3.12 3.11
 LOCK := requirements.lock
 DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
-LONG := statistics/test_first_set.py decision/test_losses.py decision/test_thresholds.py
+LONG := statistics/test_first_set.py decision/classifiers/test_pairwise_losses.py \
+	decision/thresholds/test_thresholds.py
 # A .venv that was not made here is somebody's own: leave it alone.
 VENV := $(if $(wildcard .venv),$(if $(wildcard .venv/.made-by-make),.venv,.venv-zfn),.venv)
 BIN := $(VENV)/bin

@@ -18,8 +18,9 @@ import jax
 import numpy as np
 from absl import flags
 
+from ad_core.runtime.devices import infer
 from ad_core.training.guard import guarded
-from ad_core.training.partition import infer, partition
+from ad_core.training.partition import partition
 from ad_core.types import Batch
 
 flags.DEFINE_string("torch_python", None, "Interpreter that has PyTorch; none: JAX alone.")

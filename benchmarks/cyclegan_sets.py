@@ -26,8 +26,8 @@ sys.path[0] = str(ROOT)
 import numpy as np  # noqa: E402
 
 from ad_core.decision import fit_threshold  # noqa: E402
+from ad_core.decision.table import StatisticsTable, read_table, select  # noqa: E402
 from ad_core.metrics import confusion, oracle  # noqa: E402
-from ad_core.tables import StatisticsTable, read_table, select  # noqa: E402
 
 # Folder -> variant of configs/cyclegan.py.
 SETS = {"brain_mri": "brain_mri", "busi": "breast_ultrasound", "mvtec_screw": "screw"}

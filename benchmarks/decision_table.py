@@ -25,13 +25,13 @@ import numpy as np  # noqa: E402
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine  # noqa: E402
 
 from ad_core.decision import losses, make_classifier  # noqa: E402
-from ad_core.decision.classifiers import CLASSIFIERS  # noqa: E402
-from ad_core.decision.cleaning import CleanTable  # noqa: E402
-from ad_core.decision.fitting import fit_classifier, imputed_score  # noqa: E402
-from ad_core.decision.full_sensitivity import FullSensitivityClassifier, fit_many  # noqa: E402
-from ad_core.decision.out_of_fold import grouped_folds  # noqa: E402
+from ad_core.decision.classifiers.choices import CLASSIFIERS  # noqa: E402
+from ad_core.decision.classifiers.cleaning import CleanTable  # noqa: E402
+from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score  # noqa: E402
+from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier, fit_many  # noqa: E402
+from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
+from ad_core.decision.table import read_table  # noqa: E402
 from ad_core.metrics import oracle  # noqa: E402
-from ad_core.tables import read_table  # noqa: E402
 
 REAL = ("brain_mri", "busi", "mvtec_transistor", "magnetic_tile")
 PUBLIC = ("breast_cancer", "digits", "wine")

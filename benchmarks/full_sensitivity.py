@@ -27,7 +27,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from ad_core.decision import FullSensitivityClassifier  # noqa: E402
-from ad_core.decision.full_sensitivity import fit_many  # noqa: E402
+from ad_core.decision.classifiers.full_sensitivity import fit_many  # noqa: E402
 
 COLUMNS = 30
 

@@ -19,8 +19,8 @@ sys.path[0] = str(ROOT)
 
 import numpy as np  # noqa: E402
 
-from ad_core.decision.full_sensitivity import FullSensitivityClassifier  # noqa: E402
-from ad_core.tables import read_table  # noqa: E402
+from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier  # noqa: E402
+from ad_core.decision.table import read_table  # noqa: E402
 from benchmarks import decision_table  # noqa: E402
 
 REPEATS = 2

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ad_core.calibration import calibrate
-from ad_core.config import defaults
 from ad_core.decision import anomaly_score
+from ad_core.decision.calibration import calibrate
+from ad_core.decision.table import StatisticsTable, read_table
 from ad_core.metrics import confusion, oracle
+from ad_core.runtime.config import defaults
 from ad_core.statistics import Available, names
-from ad_core.tables import StatisticsTable, read_table
 
 GROUPS = ("first", "pixel", "window", "loss", "fast", "all")
 FIGURES = (

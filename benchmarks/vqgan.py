@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
-from ad_core.config import complete  # noqa: E402
+from ad_core.runtime.config import complete  # noqa: E402
 from benchmarks.beside_torch import FLAGS, InJax, compare, limit_cores, make_images  # noqa: E402
 from vqgan_ad import vqgan  # noqa: E402
 

@@ -23,11 +23,11 @@ sys.path[0] = str(ROOT)
 import numpy as np  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
-from ad_core.calibration import cross_fit, make_by  # noqa: E402
-from ad_core.config import complete  # noqa: E402
 from ad_core.decision import out_of_fold_scores  # noqa: E402
+from ad_core.decision.calibration import cross_fit, make_by  # noqa: E402
+from ad_core.decision.table import read_table, select  # noqa: E402
 from ad_core.metrics import confusion, oracle  # noqa: E402
-from ad_core.tables import read_table, select  # noqa: E402
+from ad_core.runtime.config import complete  # noqa: E402
 
 CLASSIFIERS = "extra_trees,random_forest,logistic_regression,ada_boost,svm,k_nn,full_sensitivity"
 

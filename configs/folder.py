@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "folder"
     config.size = size
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.layouts.folder",
         "root": "",  # --config.data.root=
         "channels": 3,  # 1 for grey images
         "protocol": "folders",

@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "fpet_sinogram_phantom"
     config.size = size
     config.data = {
-        "source": "ad_core.data.phantom",
+        "source": "ad_core.data.phantoms.worlds",
         "channels": 1,
         "protocol": "folders",
         "augment": "none",  # a mirrored sinogram is another brain's

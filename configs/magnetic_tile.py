@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "magnetic_tile"
     config.size = size
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.layouts.folder",
         "root": "data/magnetic_tile",
         "channels": 1,
         "protocol": "folders",

@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "pcb"
     config.size = size
     config.data = {
-        "source": "ad_core.data.folder",
+        "source": "ad_core.data.layouts.folder",
         "root": "data/pcb",
         "channels": 1,
         "protocol": "folders",

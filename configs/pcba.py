@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "pcba_phantom" if phantom else "pcba"
     config.size = sizes[0]
     config.data = {
-        "source": "ad_core.data.phantom" if phantom else "ad_core.data.sets.pcba",
+        "source": "ad_core.data.phantoms.worlds" if phantom else "ad_core.data.sets.pcba",
         "root": "" if phantom else "data/pcba",
         "channels": 3,
         "protocol": "folders" if phantom else "cyclegan_ad",

@@ -1,6 +1,6 @@
 """Retina OCT B-scans: made-up ones (:phantom, the demo) or the real ones of OCT2017.
 
-Source: phantoms are drawn by ad_core.data.phantom: nothing to fetch. The real ones are
+Source: phantoms are drawn by ad_core.data.phantoms.worlds: nothing to fetch. The real ones are
     Kermany et al., Large Dataset of Labeled OCT Images, Mendeley Data 2018 (26,565 or 51,390
     normal scans by version, 57,919 with CNV, DME or drusen).
 Licence: phantoms are part of this project; the real set is CC BY 4.0.
@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "retina_oct_phantom" if phantom else "retina_oct"
     config.size = sizes[0]
     config.data = {
-        "source": "ad_core.data.phantom" if phantom else "ad_core.data.sets.retina_oct",
+        "source": "ad_core.data.phantoms.worlds" if phantom else "ad_core.data.sets.retina_oct",
         "root": "" if phantom else "data/retina_oct",
         "channels": 1,
         "protocol": "folders" if phantom else "cyclegan_ad",

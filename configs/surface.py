@@ -27,7 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = "surface_phantom" if phantom else "surface"
     config.size = sizes[0]
     config.data = {
-        "source": "ad_core.data.phantom" if phantom else "ad_core.data.folder",
+        "source": "ad_core.data.phantoms.worlds" if phantom else "ad_core.data.layouts.folder",
         "root": "" if phantom else "data/surface",
         "channels": 3,
         "protocol": "folders",

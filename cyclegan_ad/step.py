@@ -15,12 +15,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.losses import ADVERSARIAL, absolute_error
-from ad_core.training.partition import (
-    device_key,
-    gather_over_devices,
-    mean_over_devices,
-    own_part,
-)
+from ad_core.training.partition import device_key, gather_over_devices, mean_over_devices, own_part
 from ad_core.types import Batch, Metrics, TrainState
 from cyclegan_ad import pool
 from cyclegan_ad.model import GENERATORS, JUDGES, Model

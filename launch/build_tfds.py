@@ -8,10 +8,10 @@ or `--input=tfds:NAME`. A set that is there already is left as it is.
 
 from absl import flags
 
-from ad_core.command import run
-from ad_core.data.packing import pack
+from ad_core.data.sets.packing import pack
 from ad_core.errors import UserError
-from ad_core.registry import resolve
+from ad_core.runtime.command import run
+from ad_core.runtime.registry import resolve
 
 SET = flags.DEFINE_string("set", None, "The set: retina_oct, brain_mri, mvtec_ad/bottle, …")
 ROOT = flags.DEFINE_string("root", None, "The folder that holds the copy.")

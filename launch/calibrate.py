@@ -6,11 +6,11 @@ python launch/calibrate.py --workdir=runs/mine --config.decision.rule=target_fpr
 from absl import flags
 from ml_collections import ConfigDict
 
-from ad_core.command import run
-from ad_core.job import prepare, recalibrate
-from ad_core.messages import announce_calibration, require_workdir
-from ad_core.training.lock import exclusive
-from ad_core.training.stop import stop_on_signals
+from ad_core.runtime.command import run
+from ad_core.runtime.lock import exclusive
+from ad_core.runtime.stop import stop_on_signals
+from ad_core.stages.job import prepare, recalibrate
+from ad_core.stages.messages import announce_calibration, require_workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch/train.py.")
 

@@ -6,13 +6,13 @@ python launch/evaluate.py --workdir=runs/mine
 from absl import flags
 from ml_collections import ConfigDict
 
-from ad_core.command import run
-from ad_core.evaluation import run_evaluation
-from ad_core.job import prepare
-from ad_core.messages import announce_results, require_workdir
-from ad_core.training.compilation import compilation_cache
-from ad_core.training.lock import exclusive
-from ad_core.training.stop import stop_on_signals
+from ad_core.runtime.command import run
+from ad_core.runtime.compilation import compilation_cache
+from ad_core.runtime.lock import exclusive
+from ad_core.runtime.stop import stop_on_signals
+from ad_core.stages.evaluate import run_evaluation
+from ad_core.stages.job import prepare
+from ad_core.stages.messages import announce_results, require_workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch/train.py.")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from ad_core.command import run
-from ad_core.inspection import inspect, write_findings
-from ad_core.messages import announce_inspection
+from ad_core.inspection.inspect import inspect, write_findings
 from ad_core.reporting.contact_sheet import write_contact_sheet
+from ad_core.runtime.command import run
+from ad_core.stages.messages import announce_inspection
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where inspection/index.html and findings.json go (default: runs/NAME)."

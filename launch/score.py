@@ -9,12 +9,12 @@ from pathlib import Path
 
 from absl import flags
 
-from ad_core.batch_scoring import score_files
-from ad_core.command import run
 from ad_core.errors import UserError
-from ad_core.messages import announce_scores
-from ad_core.training.compilation import compilation_cache
-from ad_core.training.stop import stop_on_signals
+from ad_core.runtime.command import run
+from ad_core.runtime.compilation import compilation_cache
+from ad_core.runtime.stop import stop_on_signals
+from ad_core.scoring.engines.local import score_files
+from ad_core.stages.messages import announce_scores
 
 DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
 INPUT = flags.DEFINE_string(

@@ -8,18 +8,18 @@ The same command on the same workdir resumes.
 from absl import flags
 from ml_collections import ConfigDict
 
-from ad_core.command import run
-from ad_core.evaluation import run_evaluation
-from ad_core.job import prepare, run_calibration, run_training
-from ad_core.messages import (
+from ad_core.runtime.command import run
+from ad_core.runtime.compilation import compilation_cache
+from ad_core.runtime.lock import exclusive
+from ad_core.runtime.stop import stop_on_signals
+from ad_core.stages.evaluate import run_evaluation
+from ad_core.stages.job import prepare, run_calibration, run_training
+from ad_core.stages.messages import (
     announce,
     announce_calibration,
     announce_results,
     require_workdir,
 )
-from ad_core.training.compilation import compilation_cache
-from ad_core.training.lock import exclusive
-from ad_core.training.stop import stop_on_signals
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run is written.")
 UNTIL = flags.DEFINE_enum(

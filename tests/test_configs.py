@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ad_core.config import complete, flat, load_recipe
 from ad_core.errors import UserError
+from ad_core.runtime.config import complete, flat, load_recipe
 
 ROOT = Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in ROOT.glob("*.py"))
@@ -59,7 +59,7 @@ def test_real_sets_are_sized_for_an_accelerator_and_the_demo_for_a_cpu():
     assert recipe("brain_mri").size == "accelerator"
     assert recipe("retina_oct").size == "accelerator"
     assert recipe("retina_oct", "phantom").size == "cpu"
-    assert recipe("retina_oct", "phantom").data.source == "ad_core.data.phantom"
+    assert recipe("retina_oct", "phantom").data.source == "ad_core.data.phantoms.worlds"
     assert recipe("retina_oct").data.root == "data/retina_oct"
 
 
@@ -68,7 +68,7 @@ def test_worlds_of_parts_are_drawn_or_read_from_a_folder(name):
     phantom, real = recipe(name, "phantom"), recipe(name)
     assert (phantom.size, real.size) == ("cpu", "accelerator")
     assert phantom.data.phantom.kind == name and phantom.data.channels == 3
-    source = {"pcba": "ad_core.data.sets.pcba", "surface": "ad_core.data.folder"}[name]
+    source = {"pcba": "ad_core.data.sets.pcba", "surface": "ad_core.data.layouts.folder"}[name]
     assert (real.data.source, real.data.root) == (source, f"data/{name}")
 
 

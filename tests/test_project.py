@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from setuptools import find_packages
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -24,12 +25,12 @@ def pins(lock):
     return found
 
 
-def test_every_package_is_listed_for_installation():
+def test_every_package_is_found_for_installation():
     tops = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
     folders = {path.parent for top in tops for path in top.rglob("*.py")}
     names = sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == names
-    assert all((folder / "__init__.py").is_file() for folder in folders)
+    found = find_packages(ROOT, **PROJECT["tool"]["setuptools"]["packages"]["find"])
+    assert sorted(found) == names
 
 
 @pytest.mark.parametrize("extra", ["", "test", "boosting"])

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ad_core.backbones.perceptual import distance
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
-from ad_core.networks.perceptual import distance
 from ad_core.training.partition import mean_over_devices
 from ad_core.types import Batch, Metrics, TrainState
 from vqgan_ad import quantiser

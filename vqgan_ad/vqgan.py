@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from ad_core.backbones.perceptual import distance, distance_map, load_weights
 from ad_core.losses import RECONSTRUCTION
-from ad_core.networks.perceptual import distance, distance_map, load_weights
 from ad_core.training.optimisers import make_optimiser
 from ad_core.types import Reconstruction, Reconstructor, TrainState
 from vqgan_ad import quantiser

@@ -10,9 +10,9 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ad_core.data.canvas import reduce_area
+from ad_core.data.phantoms.canvas import reduce_area
 from ad_core.errors import UserError
-from ad_core.training.progress import Progress
+from ad_core.runtime.progress import Progress
 
 BITS = 64
 BLOCK = (128, 4096)  # hashes compared at a time: 4 MB, which stay in the cache

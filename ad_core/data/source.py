@@ -6,12 +6,20 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data.intensity import is_robust
+from ad_core.data.formats.intensity import is_robust
 from ad_core.data.near_duplicates import group_near_duplicates
 from ad_core.errors import UserError
-from ad_core.registry import resolve
+from ad_core.runtime.registry import resolve
 
 NORMAL = "good"  # the defect name of a normal image, after the MVTec AD layout
+
+
+def printable(text: str) -> str:
+    r"""`text` with each byte of a file's name that is not UTF-8 written as \xNN.
+
+    Such names may be opened, but no table, page or terminal takes them.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class Record(NamedTuple):
@@ -54,7 +62,7 @@ class DataSource(Protocol):
 
 
 def open_source(data: ConfigDict) -> DataSource:
-    """The source that `data.source` names: a module path, e.g. "ad_core.data.folder".
+    """The source that `data.source` names: a module path, e.g. "ad_core.data.layouts.folder".
 
     "tfds:NAME" is a data set of TensorFlow Datasets. With `data.near_duplicates` every image is
     read once, and those that look alike become one group.
@@ -63,7 +71,7 @@ def open_source(data: ConfigDict) -> DataSource:
         UserError: no such source, as the source's own, or a range that is not fixed yet.
     """
     name = str(data.source)
-    module = "ad_core.data.tfds" if name.startswith("tfds:") else name
+    module = "ad_core.data.layouts.tfds" if name.startswith("tfds:") else name
     source = resolve(module, "open_source").open_source(data)
     if data.near_duplicates is not None:
         if is_robust(data):

@@ -8,16 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from PIL import Image
 
-from ad_core.config import to_json
-from ad_core.data.pipeline import contents
-from ad_core.data.source import DataSource
+from ad_core.data.batches import contents
+from ad_core.data.source import DataSource, printable
 from ad_core.decision import important_statistics
 from ad_core.reporting.pictures import triptych
 from ad_core.reporting.report import Example, Report, write_report
-from ad_core.scoring import Detector
-from ad_core.tables import printable
+from ad_core.runtime.config import to_json
+from ad_core.runtime.workdir import Workdir
+from ad_core.scoring.detector import Detector
 from ad_core.training.writers import read_metrics
-from ad_core.workdir import Workdir
 
 SHOWN = 6  # examples of each kind
 CURVES = (

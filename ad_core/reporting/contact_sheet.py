@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ad_core.data.canvas import reduce_area
+from ad_core.data.phantoms.canvas import reduce_area
 from ad_core.errors import UserError
-from ad_core.findings import WARNING, Finding, plural
-from ad_core.inspection import Inspection
+from ad_core.inspection.findings import WARNING, Finding, plural
+from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.page import document, image, paragraph, section, table
 from ad_core.reporting.pictures import outline, to_rgb
 from ad_core.reporting.svg import show

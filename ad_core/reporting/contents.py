@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ad_core.localisation import MapScale
 from ad_core.reporting.page import Example
 from ad_core.reporting.svg import Number
+from ad_core.scoring.localisation import MapScale
 
 Series = Sequence[Number] | np.ndarray
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from ad_core.localisation import MapScale
+from ad_core.scoring.localisation import MapScale
 
 # "Ember": black, indigo, magenta, orange, cream. The anchors are equal steps in CIE L* from 3 to
 # 97, so that the order of the values survives grey printing and every colour vision.

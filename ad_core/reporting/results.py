@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Shaped
 from scipy.stats import beta
 
-from ad_core.decision.operation import cost_of_operation
-from ad_core.decision.thresholds import Threshold
+from ad_core.decision.thresholds.operation import cost_of_operation
+from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.errors import UserError
 from ad_core.metrics import confusion
 

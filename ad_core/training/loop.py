@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from ad_core.runtime.devices import check_divisible, infer, replicated
+from ad_core.runtime.progress import Progress
+from ad_core.runtime.stop import Stop
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.guard import COUNTERS, check_skipped, guarded
-from ad_core.training.partition import Partition, check_divisible, infer, partition, replicated
-from ad_core.training.progress import Progress
-from ad_core.training.stop import Stop
+from ad_core.training.partition import Partition, partition
 from ad_core.training.writers import Writers
 from ad_core.types import Batch, Metrics, Reconstructor, TrainState, inference_state
 

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from ad_core.errors import UserError
+from ad_core.runtime.devices import AXIS, check_divisible, make_mesh, replicated, split
 from ad_core.types import Batch, Metrics, TrainState
 
-AXIS = "data"
 MODES = ("jit", "pmap")
 Tree = TypeVar("Tree")
 
@@ -69,38 +69,6 @@ def device_key(key: PRNGKeyArray) -> PRNGKeyArray:
     same noise. Such draws differ between the modes.
     """
     return jax.random.fold_in(key, lax.axis_index(AXIS)) if _in_pmap() else key
-
-
-def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of all `devices` (default: every local one) along the axis "data".
-
-    Auto axes: under Explicit ones, which are JAX's default, gathers by code index, reshapes to
-    patches and contractions over the batch do not trace.
-    """
-    devices = jax.local_devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """A full copy on each device."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def split(mesh: Mesh) -> NamedSharding:
-    """The leading axis divided among the devices."""
-    return NamedSharding(mesh, PartitionSpec(AXIS))
-
-
-def check_divisible(batch_size: int, mesh: Mesh) -> None:
-    """Raises UserError, with sizes that fit, unless the devices divide the batch."""
-    if batch_size % mesh.size == 0 and batch_size > 0:
-        return
-    below = batch_size // mesh.size * mesh.size
-    sizes = f"{below} or {below + mesh.size}" if below else f"{mesh.size}"
-    raise UserError(
-        f"`batch_size` (={batch_size}) must be divisible by the number of devices "
-        f"(={mesh.size}); use {sizes}."
-    )
 
 
 class Partition(NamedTuple):
@@ -191,13 +159,3 @@ def fetch_state(state: Any) -> Any:
         return np.array(x)
 
     return jax.tree.map(fetch, state)
-
-
-def infer(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(state, image, key)` compiled on `mesh`: state and key replicated, images split.
-
-    Every output must have the images' leading axis, and is split along it. `image` may be a
-    host array; its length must be divisible by the number of devices (`check_divisible`).
-    """
-    whole, parts = replicated(mesh), split(mesh)
-    return jax.jit(function, in_shardings=(whole, parts, whole), out_shardings=parts)

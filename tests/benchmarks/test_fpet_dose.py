@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
 
-from ad_core.config import complete, load_recipe
-from ad_core.data.phantom import open_source
 from ad_core.data.phantoms.fpet_sinogram import expected
+from ad_core.data.phantoms.worlds import open_source
+from ad_core.runtime.config import complete, load_recipe
 from benchmarks.fpet_dose import DOSES, SERIES, figure, ratio, standard_error, table
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ad_core.config import complete
 from ad_core.errors import UserError
+from ad_core.runtime.config import complete
 from ad_core.training.partition import partition
 from ad_core.types import Batch, inference_state
 from cyclegan_ad import cyclegan

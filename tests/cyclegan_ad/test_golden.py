@@ -16,7 +16,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from ad_core.config import complete
+from ad_core.runtime.config import complete
 from ad_core.training.optimisers import Settings, learning_rate
 from ad_core.types import Batch
 from cyclegan_ad import cyclegan

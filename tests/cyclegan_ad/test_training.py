@@ -6,13 +6,13 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ad_core.config import complete
-from ad_core.data.pipeline import train_batches
+from ad_core.data.batches import train_batches
 from ad_core.data.source import Record
 from ad_core.errors import UserError
-from ad_core.job import prepare
+from ad_core.runtime.config import complete
+from ad_core.runtime.stop import Stop, Stopped
+from ad_core.stages.job import prepare
 from ad_core.training.loop import train
-from ad_core.training.stop import Stop, Stopped
 from cyclegan_ad import cyclegan
 
 

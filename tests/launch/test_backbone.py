@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ad_core.errors import UserError
-from ad_core.scoring import load_detector
+from ad_core.scoring.detector import load_detector
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "inception_torchvision.npz"
 

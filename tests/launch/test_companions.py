@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from ad_core.companions import companion_names, load_companions
-from ad_core.config import from_json
 from ad_core.data.source import open_source
+from ad_core.decision.table import read_table
 from ad_core.errors import UserError
-from ad_core.scoring import load_detector, load_parts
-from ad_core.tables import read_table
+from ad_core.runtime.config import from_json
+from ad_core.scoring.companions import companion_names, load_companions
+from ad_core.scoring.detector import load_detector, load_parts
 
 
 def config_of(workdir, **changes):

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from ad_core.config import from_json
-from ad_core.registry import resolve
+from ad_core.runtime.config import from_json
+from ad_core.runtime.registry import resolve
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.guard import guarded
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ad_core.runtime.lock import exclusive
 from ad_core.training.checkpoint import Checkpoints
-from ad_core.training.lock import exclusive
 
 RULES = ("zfn", "accuracy", "target_fpr", "normal_quantile")
 
@@ -201,7 +201,7 @@ def test_evaluating_again_gives_the_same_figures(launch, copied):
 
 def test_no_image_of_the_test_split_moves_the_detector(launch, job_arguments, copied, monkeypatch):
     """With every test image replaced by noise, calibration writes the same bytes."""
-    from ad_core.data.phantom import PhantomSource
+    from ad_core.data.phantoms.worlds import PhantomSource
 
     table = pq.read_table(copied / "statistics" / "test.parquet")
     hidden, seen = set(table["path"].to_pylist()), []

@@ -14,14 +14,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ad_core import batch_scoring
-from ad_core.batch_scoring import score_files
-from ad_core.data.files import FileSource
-from ad_core.data.listing import list_images
+from ad_core.data.layouts.files import FileSource
+from ad_core.data.layouts.listing import list_images
 from ad_core.errors import UserError
-from ad_core.measuring import Measured
-from ad_core.scoring import Detector, load_detector, save_detector
-from ad_core.training.stop import Stop, Stopped
+from ad_core.runtime.stop import Stop, Stopped
+from ad_core.scoring.detector import Detector, load_detector, save_detector
+from ad_core.scoring.engines import local
+from ad_core.scoring.engines.local import score_files
+from ad_core.scoring.measuring import Measured
 from tests.known_trees import brain_mri
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
@@ -192,7 +192,7 @@ def test_regions_and_maps_come_back_in_the_files_pixels(
     for name, height, width in (("wide", 60, 180), ("tall", 300, 100)):
         halves = np.where(np.arange(width) < width // 2, 0, 255).astype(np.uint8)
         Image.fromarray(np.tile(halves, (height, 1))).save(root / f"{name}.png")
-    monkeypatch.setattr(batch_scoring, "MAP_SIDE", 200)
+    monkeypatch.setattr(local, "MAP_SIDE", 200)
     score_files(with_resize(workdir, tmp_path / "d", resize), root, tmp_path / "out", maps=True)
     rows = {row["path"]: row for row in rows_of(tmp_path / "out")}
     shown = {

@@ -15,8 +15,8 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from ad_core.config import complete
 from ad_core.networks.blocks import GroupNorm
+from ad_core.runtime.config import complete
 from ad_core.types import Batch
 from vqgan_ad import vqgan
 from vqgan_ad.model import make_model

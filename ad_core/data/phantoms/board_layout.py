@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 
 # Streams of random numbers: a family's design, a board, each of its shots, what is wrong.
 DESIGN, BOARD, SHOT, DEFECT = 1, 2, 3, 4

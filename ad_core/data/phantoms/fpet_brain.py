@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 
 GREY, WHITE, LIQUOR, SKULL, SCALP = 1.0, 0.27, 0.05, 0.08, 0.22  # slopes, grey matter 1
 RISE = (0.4, 0.6)  # of the slope at the response's centre, drawn for each subject

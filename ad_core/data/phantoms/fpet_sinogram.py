@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.fpet_brain import CLOCK, NOISE, RESPONSE, WHOLE, activity, anatomy
 from ad_core.data.phantoms.radon import project
 

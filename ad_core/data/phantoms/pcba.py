@@ -7,7 +7,7 @@ and faults: `board_layout`.
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.board_layout import (
     BODIES,
     DEFECT,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ad_core.data import canvas
-from ad_core.data.canvas import stream
+from ad_core.data.phantoms import canvas
+from ad_core.data.phantoms.canvas import stream
 
 
 class Layer(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.retina_anatomy import INDEX, Retina, borders
 
 

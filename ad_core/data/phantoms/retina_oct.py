@@ -7,8 +7,8 @@ results on them say nothing about patients. Anatomy and its source: `retina_anat
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_core.data import canvas
-from ad_core.data.canvas import stream
+from ad_core.data.phantoms import canvas
+from ad_core.data.phantoms.canvas import stream
 from ad_core.data.phantoms.retina_anatomy import (
     EXPOSURE,
     INDEX,

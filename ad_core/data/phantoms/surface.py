@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 
 # Streams of random numbers: what a cloth keeps over its shots, and what each shot has anew.
 CLOTH, SHOT, EXPOSURE, DEFECT = 1, 2, 3, 4

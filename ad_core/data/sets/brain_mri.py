@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from ad_core.data.files import LabelledFiles
-from ad_core.data.known_set import KnownSet, open_known
-from ad_core.data.packing import PackedSet
+from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.sets.known_set import KnownSet, open_known
+from ad_core.data.sets.packing import PackedSet
 
 KNOWN = KnownSet(
     name="brain_mri",

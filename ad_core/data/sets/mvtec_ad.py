@@ -5,10 +5,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ad_core.data import folder
-from ad_core.data.files import LabelledFiles
-from ad_core.data.known_set import ABNORMAL, KnownSet, open_known
-from ad_core.data.packing import Category, PackedSet
+from ad_core.data.layouts import folder
+from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.sets.known_set import ABNORMAL, KnownSet, open_known
+from ad_core.data.sets.packing import Category, PackedSet
 
 # Normal images (train and test) and abnormal ones. Source: table 1 of the article.
 COUNTS = {

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ad_core.data.files import LabelledFiles
-from ad_core.data.known_set import KnownSet, open_known
-from ad_core.data.listing import Listing, split_name, walk
-from ad_core.data.packing import PackedSet
+from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.layouts.listing import Listing, split_name, walk
+from ad_core.data.sets.known_set import KnownSet, open_known
+from ad_core.data.sets.packing import PackedSet
 from ad_core.data.source import NORMAL
 
 MASKS = "ground_truth"

@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from ad_core.data.files import LabelledFiles
-from ad_core.data.known_set import KnownSet, open_known
-from ad_core.data.packing import PackedSet
+from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.sets.known_set import KnownSet, open_known
+from ad_core.data.sets.packing import PackedSet
 
 # Images of versions 2 (Kaggle's kermany2018 too) and 3. Both have the same abnormal ones.
 KNOWN = KnownSet(

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ad_core.config import defaults
 from ad_core.data import near_duplicates
 from ad_core.data.near_duplicates import (
     components,
@@ -17,6 +16,7 @@ from ad_core.data.near_duplicates import (
 )
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
+from ad_core.runtime.config import defaults
 
 
 def scene(seed, side=64):

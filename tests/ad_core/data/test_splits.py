@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ad_core.config import defaults
 from ad_core.data.source import Record
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
+from ad_core.runtime.config import defaults
 
 SHARES = {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5}
 

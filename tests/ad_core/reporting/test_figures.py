@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from ad_core.localisation import MapScale
 from ad_core.reporting import figures, svg
+from ad_core.scoring.localisation import MapScale
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
 SCORES = np.array([0.1, 0.2, 0.2, 0.4, 0.5, 0.7, 0.7, 0.9])

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from ad_core.localisation import MapScale
 from ad_core.reporting import pictures
+from ad_core.scoring.localisation import MapScale
 
 SCALE = MapScale(low=0.0, high=1.0, level=0.5)
 

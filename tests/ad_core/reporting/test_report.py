@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ad_core.decision.thresholds import Threshold
-from ad_core.localisation import MapScale
+from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.metrics import oracle
 from ad_core.reporting.report import Example, Report, render, write_report
 from ad_core.reporting.results import held_out, operation, review
+from ad_core.scoring.localisation import MapScale
 
 HOSTILE = "test/<script>alert('1')</script>\"><img src=http://x/\u202egnp.exe\udcff"
 VOID = {"meta", "img"}

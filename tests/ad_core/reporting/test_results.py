@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ad_core.decision.thresholds import Threshold
+from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.errors import UserError
 from ad_core.reporting import results
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ad_core.errors import UserError
+from ad_core.runtime.stop import Stop, Stopped
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.loop import train
 from ad_core.training.optimisers import make_optimiser, optimiser_defaults
@@ -27,7 +28,6 @@ from ad_core.training.partition import (
     mean_over_devices,
     sum_over_devices,
 )
-from ad_core.training.stop import Stop, Stopped
 from ad_core.training.writers import read_metrics
 from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
 
@@ -325,8 +325,8 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 from pathlib import Path
 import test_loop
-from ad_core.training.lock import exclusive
-from ad_core.training.stop import stop_on_signals
+from ad_core.runtime.lock import exclusive
+from ad_core.runtime.stop import stop_on_signals
 workdir = Path(sys.argv[1])
 class Slow(test_loop.Images):
     def __next__(self):

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from ad_core.errors import UserError
+from ad_core.runtime.devices import AXIS, infer, make_mesh
 from ad_core.training.partition import (
-    AXIS,
     device_key,
     fetch_state,
     gather_over_devices,
-    infer,
-    make_mesh,
     mean_over_devices,
     own_part,
     partition,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.fpet_brain import RISE, STIMULATION, activity, anatomy
 from ad_core.data.phantoms.fpet_sinogram import FRAMES, REFERENCE, draw, expected
 from ad_core.data.phantoms.radon import project

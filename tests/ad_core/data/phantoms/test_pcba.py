@@ -4,7 +4,6 @@ from scipy.ndimage import binary_dilation
 from skimage.measure import label
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data.canvas import stream
 from ad_core.data.phantoms.board_layout import (
     BODIES,
     DEFECT,
@@ -15,6 +14,7 @@ from ad_core.data.phantoms.board_layout import (
     family,
     pads,
 )
+from ad_core.data.phantoms.canvas import stream
 from ad_core.data.phantoms.pcba import DEFECTS, draw
 
 KINDS = tuple(DEFECTS)

@@ -3,7 +3,7 @@ import pytest
 from skimage.data import shepp_logan_phantom
 from skimage.transform import radon, resize
 
-from ad_core.data import canvas
+from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.radon import project
 
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import binary_dilation, binary_erosion
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data.canvas import stream
+from ad_core.data.phantoms.canvas import stream
 from ad_core.data.phantoms.retina_anatomy import INDEX, LAYERS, LESION, anatomy, borders
 from ad_core.data.phantoms.retina_lesions import DEFECTS
 from ad_core.data.phantoms.retina_oct import draw

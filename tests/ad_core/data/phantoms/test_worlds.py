@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from ad_core.data.phantom import KINDS
+from ad_core.data.phantoms.worlds import KINDS
 
 CHANNELS = {"fpet_sinogram": 1, "pcba": 3, "retina_oct": 1, "surface": 3}
 

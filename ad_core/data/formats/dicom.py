@@ -1,0 +1,180 @@
+"""DICOM files: the values of one frame, in the unit of the header, and nothing else of it.
+
+No text of the header stands in any message: libraries' errors quote it, so only their kind is told.
+"""
+
+import io
+import logging
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ad_core.data.formats.stored import (
+    DAMAGED,
+    Limits,
+    Stored,
+    Wanted,
+    careful,
+    check_size,
+    choose_page,
+    refuse,
+)
+
+EXTENSIONS = (".dcm", ".dicom")
+PREAMBLE = 128  # bytes, then "DICM"
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.8.1")
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the content is that of a DICOM file, with its preamble."""
+    return data[PREAMBLE : PREAMBLE + 4] == b"DICM"
+
+
+def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
+    """One frame: grey after rescale slope and intercept, or RGB.
+
+    natural: the first VOI window; without one, what the stored bits can hold.
+
+    Raises:
+        UserError: naming `path`, for what is damaged, beyond a limit, or has a table (modality
+            or VOI LUT, sigmoid) in place of slope and window.
+    """
+    return careful(path, lambda: _decode(path, data, wanted, limits))
+
+
+def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
+    header = _header(path, data)
+    frames = int(header.get("NumberOfFrames") or 1)
+    columns, rows = (int(header.Columns), int(header.Rows))
+    check_size(path, columns, rows, limits)
+    frame = choose_page(path, wanted, frames, limits=limits, noun="frames")
+    kind = str(header.get("PhotometricInterpretation", ""))
+    if kind not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
+        refuse(path, "is neither grey, RGB, YBR nor of a palette", "convert it")
+    values = _frame(path, header, frame)
+    if kind == "PALETTE COLOR":
+        return _palette(values, header)
+    if kind in _COLOUR:
+        return Stored(values, (0.0, float(2 ** int(header.BitsStored) - 1)))
+    return _grey(path, header, frame, values)._replace(inverted=kind == "MONOCHROME1")
+
+
+def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
+    """How many frames the file holds. Raises UserError on a damaged one."""
+    return careful(path, lambda: max(1, int(_header(path, data).get("NumberOfFrames") or 1)))
+
+
+def _header(path: str | os.PathLike[str], data: bytes) -> Any:
+    try:
+        from pydicom import config, dcmread
+        from pydicom.filereader import read_dataset
+    except ImportError:
+        mend = "add it: `pip install pydicom` (the extra `medical`)"
+        refuse(path, "is a DICOM file, and the package pydicom is not here", mend)
+    # A warning about a value would quote it, and the log holds the library's own errors.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    config.settings.reading_validation_mode = config.IGNORE
+    start = io.BytesIO(data)
+    start.seek(PREAMBLE + 4)
+    meta = read_dataset(start, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    syntax = str(meta.get("TransferSyntaxUID", ""))
+    if syntax in _DEFLATED:  # it could unfold to any size
+        refuse(path, "is deflated", "save it in another transfer syntax")
+    header = dcmread(io.BytesIO(data))
+    if not any(name in header for name in _PIXELS):
+        refuse(path, "holds no image, or ends before it", "copy it again or remove it")
+    return header
+
+
+def _frame(path: str | os.PathLike[str], header: Any, frame: int) -> Shaped[np.ndarray, "h w *c"]:
+    from pydicom.pixels.utils import pixel_array
+
+    try:
+        values = pixel_array(header, index=frame)
+    except (NotImplementedError, ImportError, RuntimeError):
+        # RuntimeError: no decoder is there, or every one failed.
+        mend = "save it uncompressed, or add one: `pip install pylibjpeg[all]`"
+        refuse(path, "has a compression that no decoder here reads, or is damaged", mend)
+    if values.shape[:2] != (header.Rows, header.Columns) or values.ndim not in (2, 3):
+        refuse(path, "has other pixels than its header says", DAMAGED)
+    return values
+
+
+def _palette(values: Shaped[np.ndarray, "h w"], header: Any) -> Stored:
+    from pydicom.pixels.processing import apply_color_lut
+
+    bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+    return Stored(apply_color_lut(values, header)[..., :3], (0.0, float(2**bits - 1)))
+
+
+def _grey(
+    path: str | os.PathLike[str], header: Any, frame: int, values: Shaped[np.ndarray, "h w"]
+) -> Stored:
+    """Values in the header's unit, with the window as their natural range."""
+    if values.ndim != 2:
+        refuse(path, "has other pixels than its header says", DAMAGED)
+    change = _item(header, frame, "PixelValueTransformationSequence")
+    if "ModalityLUTSequence" in header:
+        refuse(path, "has a modality LUT in place of slope and intercept", "convert it")
+    slope, intercept = _slope(change)
+    if not (np.isfinite([slope, intercept]).all() and slope):
+        refuse(path, "has a rescale slope or intercept that is none", DAMAGED)
+    window = _window(_item(header, frame, "FrameVOILUTSequence"))
+    if window is None and "PixelData" in header:
+        window = _holdable(header, slope, intercept)
+    if (slope, intercept) != (1, 0):
+        values = values.astype(np.float64) * slope + intercept
+    return Stored(values, window)
+
+
+def _item(header: Any, frame: int, name: str) -> Any:
+    """Where a frame's values stand: an item of its own, one shared by all, or the header."""
+    own = header.get("PerFrameFunctionalGroupsSequence") or []
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    groups = [*own[frame : frame + 1], *shared[:1]]
+    for group in groups:
+        if group.get(name):
+            return group[name].value[0]
+    return header
+
+
+def _slope(item: Any) -> tuple[float, float]:
+    slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
+    return (1.0 if slope is None else float(slope)), (
+        0.0 if intercept is None else float(intercept)
+    )
+
+
+def _window(item: Any) -> tuple[float, float] | None:
+    """The first window's lowest and highest value; (nan, nan) where it is no window.
+
+    Source: DICOM PS3.3, C.11.2.1.2.1 and C.11.2.1.3.2.
+    """
+    shape = str(item.get("VOILUTFunction") or "LINEAR")
+    centre, width = (_first(item.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None:
+        return (np.nan, np.nan) if item.get("VOILUTSequence") else None
+    if shape == "LINEAR_EXACT":
+        return centre - width / 2, centre + width / 2
+    if shape == "LINEAR":
+        return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    return np.nan, np.nan
+
+
+def _first(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)
+
+
+def _holdable(header: Any, slope: float, intercept: float) -> tuple[float, float]:
+    bits, signed = int(header.BitsStored), int(header.PixelRepresentation)
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = sorted(end * slope + intercept for end in ends)
+    return low, high

@@ -1,0 +1,288 @@
+"""One image file to a float array of one size; a damaged file is a message, never a crash.
+
+What each kind of file becomes:
+
+    8 bits                    0..255 to -1..1
+    16 bits                   0..65535 to -1..1, all digits kept; 12-bit TIFF 0..4095
+    32 bits, float            refused unless `data.value_range` says what is black and white
+    1 bit                     black and white
+    palette                   its colours
+    CMYK, YCbCr               RGB, by Pillow's plain conversion; no colour profile is applied
+    alpha                     dropped, not blended
+    EXIF orientation          applied
+    white as zero             8-bit TIFF and DICOM's MONOCHROME1: inverted; 16-bit TIFF: refused
+    several pages             TIFF, animated PNG and WebP, MPO, DICOM frames, slices of a volume:
+                              `data.page`: refuse; a number, from 0; or all, an image each
+    DICOM                     rescale slope and intercept, then the first VOI window of the file, or
+                              `data.value_range` in the rescaled unit (Hounsfield); without a
+                              window what the stored bits can hold; palette and YBR to RGB.
+                              Sigmoid and table (LUT) in place of window or slope: refused
+    NIfTI                     scl_slope and scl_inter; slices across `data.axis` of the closest
+                              canonical orientation, front or top above, the right side on the
+                              left, whatever the order in the file; pixel spacing is not applied
+
+A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. Only PNG, gzip and
+compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
+
+`data.resize` brings an image to the network's square (data.formats.resizing): stretch, letterbox,
+or centre_crop, which looks at nothing outside the middle square: a defect there passes unseen.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from PIL import Image
+
+from ad_core.data.formats import dicom, nifti, raster
+from ad_core.data.formats.resizing import RESIZES, mask_to_square, place, to_square, view_size
+from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
+from ad_core.errors import UserError
+
+EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
+FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+ROBUST = ("robust",)  # the `value_range` that the training images have yet to fix
+# The keys of config.data that decide what a file becomes, as `read_image` takes them.
+SETTINGS = (
+    "channels", "value_range", "resize", "page", "axis",
+    "max_pixels", "max_bytes", "min_side", "max_frames",
+)  # fmt: skip
+
+
+def check_settings(data: Mapping[str, Any]) -> None:
+    """Refuses, before any file is read, a value of config.data that no file could satisfy.
+
+    Raises:
+        UserError: naming the key, the value and what it may be.
+    """
+    page = str(data["page"])
+    if page not in ("refuse", "all") and not page.isdecimal():
+        raise UserError(f"`data.page` (={page!r}) must be refuse, all, or a number from 0.")
+    choices = {"axis": nifti.AXES, "resize": RESIZES}
+    for key, known in choices.items():
+        if data[key] not in known:
+            raise UserError(f"`data.{key}` (={data[key]!r}) must be one of {', '.join(known)}.")
+    if data["value_range"] is not None and tuple(data["value_range"]) != ROBUST:
+        stated_range(data["value_range"])
+
+
+class Picture(NamedTuple):
+    """A decoded image and the size it had, by which regions are mapped back.
+
+    image: at the configured size, in [-1, 1]. width, height: of the file, upright, in pixels.
+    """
+
+    image: Float[np.ndarray, "h w c"]
+    width: int
+    height: int
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    size: int,
+    channels: int,
+    value_range: Sequence[float | int | str] | None = None,
+    resize: str = "stretch",
+    page: int | str = "refuse",
+    axis: str = "z",
+    max_pixels: int,
+    max_bytes: int,
+    min_side: int,
+    max_frames: int = 10_000,
+) -> Picture:
+    """The image of a file in one of FORMATS, brought to `size` x `size`.
+
+    Stored values low..high become -1..1; values outside that range are clipped. Resampling is
+    antialiased bicubic in float, clipped again. Grey from colour is the Rec. 601 luma; colour
+    from grey is replicated. For each kind of file see the table above.
+
+    Args:
+        channels: 1 or 3.
+        value_range: stored (low, high); None means what the file says, or its type. ("robust",), as
+            long as no training images have fixed it, means the image's own lowest and highest.
+        resize: one of `ad_core.data.formats.resizing.RESIZES`.
+        page: of a file with several: a number from 0, or "refuse".
+        axis: across which a volume is sliced: x, y or z.
+        max_pixels, max_bytes, min_side, max_frames: limits, checked before anything is decoded.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, beyond a limit, of several pages without a
+            rule, not finite, or without a range; the message names the path and the mend.
+    """
+    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
+    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    height, width = bands[0].shape
+    placement = place(width, height, size=size, resize=resize)
+    small = [np.clip(to_square(band, placement), -1, 1) for band in bands]
+    image = np.stack(small * (channels // len(small)), axis=-1)
+    return Picture(image=image, width=width, height=height)
+
+
+def read_view(
+    path: str | os.PathLike[str],
+    *,
+    longest: int,
+    channels: int,
+    value_range: Sequence[float | int | str] | None = None,
+    page: int | str = "refuse",
+    axis: str = "z",
+    max_pixels: int,
+    max_bytes: int,
+    min_side: int,
+    max_frames: int = 10_000,
+) -> Float[np.ndarray, "h w c"]:
+    """The whole image in [-1, 1] in the file's pixels, or fewer: no side beyond `longest`.
+
+    Other arguments and errors as `read_image`.
+    """
+    limits = Limits(max_pixels, max_bytes, min_side, max_frames)
+    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    size = view_size(*bands[0].shape[::-1], longest=longest)
+    small = [
+        np.asarray(Image.fromarray(band).resize(size, Image.Resampling.BICUBIC)) for band in bands
+    ]
+    return np.clip(np.stack(small * (channels // len(small)), axis=-1), -1, 1)
+
+
+def _bands(
+    path: str | os.PathLike[str],
+    wanted: Wanted,
+    limits: Limits,
+    *,
+    channels: int,
+    value_range: Sequence[float | int | str] | None,
+) -> list[Float[np.ndarray, "h w"]]:
+    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted."""
+    if channels not in (1, 3):
+        raise UserError(f"`channels` (={channels}) must be 1 or 3.")
+    stored = read_stored(path, wanted, limits)
+    low, high = _bounds(path, value_range, stored)
+    bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
+    if channels == 1 and len(bands) == 3:
+        red, green, blue = (np.float32(part) for part in LUMA)
+        bands = [red * bands[0] + green * bands[1] + blue * bands[2]]
+    return [-band for band in bands] if stored.inverted else bands
+
+
+def read_mask(
+    path: str | os.PathLike[str],
+    *,
+    size: int,
+    resize: str = "stretch",
+    page: int | str = "refuse",
+    axis: str = "z",
+    max_pixels: int = 100_000_000,
+    max_bytes: int = 500_000_000,
+    max_frames: int = 10_000,
+) -> Bool[np.ndarray, "h w"]:
+    """True where the file's pixels are not black, brought to `size` x `size`.
+
+    Nearest neighbour; where that would leave nothing of a mask, each cell that holds any
+    abnormal pixel is True instead.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    limits = Limits(max_pixels, max_bytes, 1, max_frames)
+    full = read_full_mask(path, Wanted(page, axis), limits)
+    height, width = full.shape
+    return mask_to_square(full, place(width, height, size=size, resize=resize))
+
+
+def read_full_mask(
+    path: str | os.PathLike[str], wanted: Wanted, limits: Limits
+) -> Bool[np.ndarray, "h w"]:
+    """True where the file's pixels are not black, in its own pixels. UserError as `read_image`."""
+    values = read_stored(path, wanted, limits).values
+    return values != 0 if values.ndim == 2 else (values != 0).any(axis=-1)
+
+
+def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> Stored:
+    """The values of one image of a file as they are stored. UserError as `read_image`."""
+    data = read_bytes(path, limits.max_bytes, keep=nifti.is_named_volume(path))
+    if nifti.is_gzip(data):
+        data = nifti.inflate(path, data, limits)
+        decode = nifti.decode if nifti.is_nifti(data) else None
+    else:
+        decode = _decoder(data)
+    if decode is None:
+        refuse(path, f"is none of {', '.join(FORMATS)}, whatever its name", "convert or remove it")
+    stored = decode(path, data, wanted, limits)
+    if not np.isfinite(stored.values).all():
+        refuse(path, "holds values that are not finite", "repair or remove it")
+    return stored
+
+
+def count_images(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> int:
+    """How many pages, frames or slices a file holds, at most `max_frames` + 1.
+
+    Raises:
+        UserError: the file cannot be read so far.
+    """
+    data = read_bytes(path, limits.max_bytes, keep=nifti.is_named_volume(path))
+    data = nifti.inflate(path, data, limits) if nifti.is_gzip(data) else data
+    if nifti.is_nifti(data):
+        return nifti.count_slices(path, data, wanted, limits)
+    if dicom.is_dicom(data):
+        return min(dicom.count_frames(path, data), limits.max_frames + 1)
+    return raster.count_pages(path, data, limits) if raster.is_raster(data) else 1
+
+
+def _decoder(data: bytes) -> Callable[..., Stored] | None:
+    for knows, decode in (
+        (raster.is_raster, raster.decode),
+        (dicom.is_dicom, dicom.decode),
+        (nifti.is_nifti, nifti.decode),
+    ):
+        if knows(data):
+            return decode
+    return None
+
+
+def _bounds(
+    path: str | os.PathLike[str],
+    value_range: Sequence[float | int | str] | None,
+    stored: Stored,
+) -> tuple[float, float]:
+    natural = stored.natural
+    if value_range is not None and tuple(value_range) == ROBUST:
+        low, high = float(stored.values.min()), float(stored.values.max())
+        return low, high if low < high else low + 1
+    if value_range is not None:
+        return stated_range(value_range)
+    if natural is None:
+        mend = (
+            "give the lowest and highest value, e.g. `--config.data.value_range=0,1`, or "
+            "`--config.data.value_range=robust`"
+        )
+        refuse(path, "holds float, 32-bit or volume data, whose range no file states", mend)
+    if not -np.inf < natural[0] < natural[1] < np.inf:
+        mend = "give `--config.data.value_range=LOW,HIGH` in the rescaled unit"
+        refuse(path, "has a VOI table, a sigmoid or an empty window", mend)
+    return natural
+
+
+def stated_range(value_range: Sequence[float | int | str]) -> tuple[float, float]:
+    """(low, high) of a `data.value_range` that is fixed. Raises UserError if it is none."""
+    try:
+        low, high = (float(end) for end in value_range)
+    except ValueError:
+        low = high = 0.0
+    if not -np.inf < low < high < np.inf:
+        raise UserError(
+            f"`data.value_range` (={tuple(value_range)}) must be low,high (low < high) or robust."
+        )
+    return low, high
+
+
+def _scale(pixels: Shaped[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
+    # Only 32-bit values need more than float32 to keep their digits.
+    exact = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+    exact -= low
+    exact *= 2 / (high - low)
+    exact -= 1
+    return np.clip(exact, -1, 1, out=exact).astype(np.float32, copy=False)

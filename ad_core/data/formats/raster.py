@@ -1,0 +1,205 @@
+"""PNG, JPEG, TIFF, BMP and WebP: the stored values of one page, by Pillow's plug-ins."""
+
+import io
+import os
+import sys
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import (  # the plug-ins register themselves in Image.OPEN
+    BmpImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from ad_core.data.formats.stored import (
+    DAMAGED,
+    PAGES,
+    Limits,
+    Stored,
+    Wanted,
+    check_size,
+    choose_page,
+    page_number,
+    refuse,
+)
+from ad_core.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+
+_TAGS = {"bits": 258, "photometric": 262, "planar": 284, "orientation": 0x0112}  # TIFF and EXIF
+_UPRIGHT = {  # by EXIF orientation
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.swapaxes(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.swapaxes(np.rot90(a, 2), 0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+# Pillow keeps the high byte of 16-bit colour. Read in the other byte order, it gives the low one.
+_LOW_BYTE = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA", "RGBX")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
+_TOP = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": None, "F": None}
+_TO_RGB = ("P", "PA", "RGBX", "RGBa", "CMYK", "YCbCr")
+
+
+def is_raster(data: bytes) -> bool:
+    """Whether the first bytes are those of one of FORMATS."""
+    return _format(data) is not None
+
+
+def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
+    """One page of the file whose content is `data`. Raises UserError, naming `path`."""
+    # Damaged bytes make Pillow raise nearly anything: OSError, SyntaxError, struct.error, ...
+    try:
+        image = _open(data)
+        page = _seek(path, image, wanted, limits)
+    except UserError:
+        raise
+    except Exception as error:
+        _undecodable(path, error)
+    check_size(path, *image.size, limits)
+    unread = _unread(image)
+    if unread:
+        refuse(path, unread, "save it as 8-bit, or as 16-bit or float grey with black as zero")
+    try:
+        values, top = _load(image, data, page)
+    except Exception as error:
+        _undecodable(path, error)
+    return Stored(values, None if top is None else (0.0, float(top)))
+
+
+def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> int:
+    """How many pages or frames the file holds. Raises UserError on a damaged one."""
+    try:
+        image = _open(data)
+        if not isinstance(image, TiffImagePlugin.TiffImageFile):
+            return int(getattr(image, "n_frames", 1))
+        # Each directory names the next: nothing but a walk tells how many there are.
+        for page in range(1, limits.max_frames + 1):
+            try:
+                image.seek(page)
+            except EOFError:
+                return page
+    except Exception as error:
+        _undecodable(path, error)
+    return limits.max_frames + 1
+
+
+def _undecodable(path: str | os.PathLike[str], error: Exception) -> NoReturn:
+    refuse(path, f"cannot be decoded ({type(error).__name__}: {error})", DAMAGED)
+
+
+def _format(data: bytes) -> str | None:
+    for name in FORMATS:
+        accepts = Image.OPEN[name][1]
+        if accepts is not None and accepts(data[:16]) is True:
+            return name
+    return None
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """The header, read by one of the allowed plug-ins.
+
+    Image.open would add Pillow's own pixel limit, which is process-wide, warns below ours and
+    is not ours to change.
+    """
+    return Image.OPEN[_format(data) or ""][0](io.BytesIO(data), "")
+
+
+def _seek(
+    path: str | os.PathLike[str], image: ImageFile.ImageFile, wanted: Wanted, limits: Limits
+) -> int:
+    """Moves to the page that the rule names; its number."""
+    if not getattr(image, "is_animated", False):
+        return choose_page(path, wanted, 1, limits=limits, noun="pages")
+    number = page_number(wanted)
+    if number is None:
+        refuse(path, "holds several frames or pages", PAGES)
+    if number >= limits.max_frames:
+        problem = f"page {number} lies beyond `data.max_frames` (={limits.max_frames})"
+        refuse(path, problem, "split the file or raise the limit")
+    try:
+        image.seek(number)
+    except EOFError:
+        refuse(path, f"holds no page of number {number} (the first is 0)", PAGES)
+    return number
+
+
+def _unread(image: ImageFile.ImageFile) -> str:
+    """What Pillow would decode to something else without a word, or "" if there is nothing."""
+    raw = _raw_mode(image)
+    # "BGR;16" are the 5-6-5 bits of a BMP.
+    if ";16" in raw and not raw.startswith(("I;", "BGR")) and raw not in _LOW_BYTE:
+        return f"holds 16-bit colour of the kind {raw}"
+    if image.format == "PNG" and raw in _LOW_BYTE and getattr(image, "is_animated", False):
+        return "is an animation in 16-bit colour"
+    if raw == "I;32N":
+        return "holds unsigned 32-bit values"
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.tag_v2.get(_TAGS["photometric"]) == 0 and image.mode not in ("1", "L"):
+            return "stores white as zero in more than 8 bits"
+        if image.tag_v2.get(_TAGS["planar"]) == 2 and max(image.tag_v2[_TAGS["bits"]]) > 8:
+            return "keeps the colours of more than 8 bits in separate planes"
+    return ""
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    args = image.tile[0].args if image.tile else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _load(
+    image: ImageFile.ImageFile, data: bytes, page: int
+) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
+    """Upright values, and the highest that their type holds, None if it says not."""
+    if image.format == "PNG":
+        _open(data).verify()  # Pillow does not check the sums of pixel data when it decodes
+    raw = _raw_mode(image)
+    pixels, top = _pixels(image)
+    if raw in _LOW_BYTE:
+        again = _open(data)
+        if page:
+            again.seek(page)
+        again.tile = [tile._replace(args=_with_mode(tile.args, raw)) for tile in again.tile]
+        pixels, top = pixels.astype(np.uint16) * 256 + _pixels(again)[0], 65535
+    if raw == "I;12":
+        top = 4095
+    # Pillow turns TIFF images itself and then leaves no orientation behind.
+    orientation = image.getexif().get(_TAGS["orientation"], 1)
+    return _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels), top
+
+
+def _with_mode(args: object, raw: str) -> object:
+    low = _LOW_BYTE[raw]
+    return (low, *args[1:]) if isinstance(args, tuple) else low
+
+
+def _pixels(image: ImageFile.ImageFile) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
+    """The decoded values without alpha, and the highest that their type holds."""
+    image.load()
+    if image.mode in _TOP:
+        return np.asarray(image), _TOP[image.mode]
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L")), 255
+    if image.mode in ("LA", "La"):
+        return np.asarray(image.convert("LA"))[..., 0], 255
+    colour: Image.Image = image
+    if image.mode in _TO_RGB:
+        # Through RGBA, since a palette's transparency has no place in RGB.
+        colour = image.convert("RGBA" if image.mode in ("P", "PA", "RGBa") else "RGB")
+    if colour.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"mode {image.mode} is not read")
+    return np.asarray(colour)[..., :3], 255

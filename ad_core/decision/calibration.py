@@ -1,0 +1,229 @@
+"""From the statistics of calibration images to a classifier and its thresholds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+from ml_collections import ConfigDict
+from sklearn.pipeline import Pipeline
+
+from ad_core.decision import (
+    Threshold,
+    anomaly_score,
+    choose_classifier,
+    fit_classifier,
+    fit_threshold,
+    important_statistics,
+    make_classifier,
+    out_of_fold_scores,
+)
+from ad_core.decision.classifiers.choices import NEED_NO_ABNORMALS
+from ad_core.decision.classifiers.fitting import resampled
+from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.selection import Selection, check_criterion, select_classifier
+from ad_core.decision.table import StatisticsTable, select
+from ad_core.errors import UserError
+from ad_core.statistics.table import GROUPS
+
+
+class Calibration(NamedTuple):
+    """What calibration decided.
+
+    classifier: fitted on all calibration images. name: which one. scores: of the calibration
+    images in table order, each from a classifier that has not seen its group. thresholds: by
+    rule. refused: rule -> why it has no threshold. weights: (statistic, weight), heaviest first.
+    selection: how the classifier was chosen, where it was.
+    """
+
+    classifier: Any
+    name: str
+    scores: Float64[np.ndarray, " n"]
+    thresholds: dict[str, Threshold]
+    refused: dict[str, str]
+    weights: list[tuple[str, float]]
+    selection: Selection | None
+
+
+def calibrate(
+    table: StatisticsTable, decision: ConfigDict, *, split: str, seed: int
+) -> Calibration:
+    """Fits the classifier and every rule of `decision`; unreadable images are left out.
+
+    Args:
+        decision: the section of the configuration.
+        split: where the table comes from; "test" is refused.
+
+    Raises:
+        UserError: too few images, an unknown name, or the deciding rule has no threshold.
+    """
+    check_single(decision.classifier, table.names)
+    rows = table.readable
+    values, labels = table.values[rows], table.label[rows]
+    groups = np.array(table.group)[rows]
+    name, selection = _choose(decision, values, labels, groups, seed=seed)
+    scores = out_of_fold_scores(
+        lambda: make_by(decision, name, seed=seed),
+        values,
+        labels,
+        groups,
+        folds=decision.folds,
+        seed=seed,
+        resample=decision.resample,
+    )
+    candidates = len(decision.candidates) if selection else 1
+    thresholds, refused = fit_thresholds(
+        scores, labels, decision, split=split, candidates=candidates
+    )
+    _require_rules(decision, thresholds, refused)
+    classifier = fit_classifier(
+        make_by(decision, name, seed=seed),
+        values,
+        labels,
+        groups=groups,
+        resample=decision.resample,
+        seed=seed,
+    )
+    weights = important_statistics(classifier, table.names, values[labels == 0])
+    return Calibration(classifier, name, scores, thresholds, refused, weights, selection)
+
+
+def make_by(decision: ConfigDict, name: str, *, seed: int) -> Pipeline:
+    """The unfitted classifier `name` with the options of the section `decision`."""
+    return make_classifier(
+        name,
+        seed=seed,
+        class_weight=decision.class_weight,
+        loss=decision.loss,
+        stacked=decision.stacked,
+    )
+
+
+def _choose(
+    decision: ConfigDict, values: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> tuple[str, Selection | None]:
+    name = choose_classifier(decision.classifier, labels, groups)
+    if name != "select":
+        return name, None
+    selection = select_classifier(
+        lambda candidate: make_by(decision, candidate, seed=seed),
+        decision.candidates,
+        values,
+        labels,
+        groups,
+        criterion=decision.criterion,
+        folds=decision.folds,
+        seed=seed,
+        resample=decision.resample,
+    )
+    return selection.name, selection
+
+
+def check_decision(
+    decision: ConfigDict, labels: np.ndarray, groups: np.ndarray, *, split: str
+) -> None:
+    """Refuses, before anything is trained, what these calibration images can never decide.
+
+    Raises:
+        UserError: as `calibrate`, as far as labels, groups and names tell.
+    """
+    name = choose_classifier(decision.classifier, labels, groups)
+    for candidate in decision.candidates if name == "select" else (name,):
+        make_by(decision, candidate, seed=0)
+    if name == "select":
+        check_criterion(decision.criterion)
+    if name not in NEED_NO_ABNORMALS:
+        resampled(labels, decision.resample, seed=0)
+    _require_rules(decision, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split))
+
+
+def check_single(classifier: str, names: Sequence[str]) -> None:
+    """Refuses the classifier "single" for anything but the name of one statistic.
+
+    Raises:
+        UserError: several names, or a group of them.
+    """
+    if classifier == "single" and (len(names) != 1 or names[0] in GROUPS):
+        told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise UserError(
+            "`decision.classifier` (='single') takes one statistic as the score, and "
+            f"`statistics.names` gives {told}; name one, as in --config.statistics.names=sse."
+        )
+
+
+def rules_of(decision: ConfigDict) -> tuple[str, ...]:
+    """Every rule asked for, once: `rules`, the deciding one, and the one of review."""
+    return tuple(dict.fromkeys((*decision.rules, decision.rule, *filter(None, [decision.review]))))
+
+
+def _require_rules(
+    decision: ConfigDict, thresholds: Mapping[str, Threshold], refused: Mapping[str, str]
+) -> None:
+    for key in ("rule", "review"):
+        rule = decision[key]
+        if not rule or rule in thresholds:
+            continue
+        mend = "normal_quantile" if "normal_quantile" in thresholds else next(iter(thresholds), "")
+        raise UserError(
+            f"`decision.{key}` (={rule!r}) cannot decide: {refused[rule]}"
+            + (f" Or give --config.decision.{key}={mend}." if mend else "")
+        )
+
+
+def fit_thresholds(
+    scores: Float[np.ndarray, " n"],
+    labels: np.ndarray,
+    decision: ConfigDict,
+    *,
+    split: str,
+    candidates: int = 1,
+) -> tuple[dict[str, Threshold], dict[str, str]]:
+    """Rule -> threshold, and rule -> reason for each rule that refuses."""
+    options = ("target_fpr", "normal_quantile", "confidence", "miss_rate", "delta")
+    options += ("miss_cost", "alarm_cost", "prevalence")
+    thresholds: dict[str, Threshold] = {}
+    refused: dict[str, str] = {}
+    for rule in rules_of(decision):
+        try:
+            thresholds[rule] = fit_threshold(
+                rule,
+                scores,
+                labels,
+                split=split,
+                value=decision.threshold,
+                candidates=candidates,
+                **{option: decision[option] for option in options},
+            )
+        except UserError as error:
+            refused[rule] = str(error)
+    return thresholds, refused
+
+
+class CrossFitted(NamedTuple):
+    """Every image of a pool judged by a classifier and thresholds that have not seen it.
+
+    flags: rule -> whether the image is to be inspected.
+    """
+
+    scores: Float64[np.ndarray, " n"]
+    flags: dict[str, np.ndarray]
+
+
+def cross_fit(table: StatisticsTable, decision: ConfigDict, *, seed: int) -> CrossFitted:
+    """The held-out view of a pool (protocol vqganodip): calibration within each fold's rest.
+
+    Args:
+        table: the pool, images with an error left out by the caller.
+    """
+    groups = np.array(table.group)
+    scores = np.full(len(table.path), np.nan)
+    flags: dict[str, np.ndarray] = {}
+    for fit, judge in grouped_folds(table.label, groups, folds=decision.folds, seed=seed):
+        part = select(table, fit)
+        calibration = calibrate(part, decision, split="pool", seed=seed)
+        scores[judge] = anomaly_score(calibration.classifier, table.values[judge])
+        for rule, threshold in calibration.thresholds.items():
+            flags.setdefault(rule, np.ones(len(scores), bool))[judge] = threshold.flags(
+                scores[judge]
+            )
+    return CrossFitted(scores, flags)

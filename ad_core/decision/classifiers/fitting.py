@@ -1,0 +1,111 @@
+"""Fitting a classifier to a table of statistics, and its one score per row."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float64, Int, Shaped
+from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from ad_core.decision.classifiers.cleaning import CleanTable, Table
+from ad_core.errors import UserError
+
+Labels = Shaped[Array | np.ndarray, "n"]
+RESAMPLING = ("none", "over", "under")
+
+
+def fit_classifier(
+    classifier: Any,
+    table: Table,
+    labels: Labels,
+    *,
+    groups: Labels | None = None,
+    resample: str = "none",
+    seed: int = 0,
+) -> Any:
+    """`classifier`, fitted in place; one that is no classifier sees the normal rows alone.
+
+    Args:
+        groups: rows that must stay together wherever the classifier splits them again; None: each
+            row by itself.
+        resample, seed: see `resampled`; the rows given are those of the fold alone.
+    """
+    rows, kinds = np.asarray(table), np.asarray(labels).astype(int)
+    names = np.arange(kinds.size) if groups is None else np.asarray(groups)
+    if learns_from_normals(classifier):
+        return classifier.fit(rows[kinds == 0], kinds[kinds == 0])
+    kept = resampled(kinds, resample, seed=seed)
+    rows, kinds, names = rows[kept], kinds[kept], names[kept]
+    return classifier.fit(rows, kinds, **_fit_options(classifier, names))
+
+
+def resampled(labels: Int[np.ndarray, "n"], how: str, *, seed: int) -> Int[np.ndarray, "_"]:
+    """Rows by index so that both classes are as many: "none" takes every row once.
+
+    "over" repeats rows of the rarer class, as evenly as it goes; "under" leaves rows of the other
+    class out, at random.
+
+    Raises:
+        UserError: another way, or no row of a class.
+    """
+    if how not in RESAMPLING:
+        raise UserError(f"`resample` (={how!r}) must be one of {', '.join(RESAMPLING)}.")
+    everything = np.arange(labels.size)
+    if how == "none":
+        return everything
+    classes = [np.flatnonzero(labels == kind) for kind in (0, 1)]
+    rarer, other = sorted(classes, key=len)
+    if not rarer.size:
+        raise UserError(f"`resample` (={how!r}) needs rows of both classes.")
+    rng = np.random.default_rng(seed)
+    if how == "under":
+        return np.sort(np.concatenate([rarer, rng.choice(other, rarer.size, replace=False)]))
+    whole, rest = divmod(other.size, rarer.size)
+    extra = rng.choice(rarer, rest, replace=False)
+    return np.sort(np.concatenate([other, np.tile(rarer, whole), extra]))
+
+
+def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
+    """One score per row, rising with abnormality.
+
+    Squared Mahalanobis distance, decision function or probability of "abnormal", whichever the
+    classifier has first. NaN, and so `inspect`, for a row that misses a statistic which no
+    calibration image missed: the measurement failed and a guess might hide a defect.
+    """
+    rows = np.asarray(table)
+    scores = imputed_score(classifier, rows)
+    cleaning = classifier[0] if isinstance(classifier, Pipeline) else None
+    if isinstance(cleaning, CleanTable):
+        scores[cleaning.unmeasured(rows)] = np.nan
+    return scores
+
+
+def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
+    """As `anomaly_score`, but a missing statistic always counts as the median."""
+    final = _final(classifier)
+    if hasattr(final, "mahalanobis"):
+        rows = classifier[:-1].transform(table) if len(classifier) > 1 else table
+        return np.asarray(final.mahalanobis(rows), dtype=np.float64)
+    if is_outlier_detector(final):  # scikit-learn's are high for inliers
+        return -np.asarray(classifier.decision_function(table), dtype=np.float64)
+    if hasattr(classifier, "decision_function"):
+        return np.asarray(classifier.decision_function(table), dtype=np.float64)
+    return np.asarray(classifier.predict_proba(table)[:, 1], dtype=np.float64)
+
+
+def learns_from_normals(classifier: Any) -> bool:
+    """Whether it is fitted on normal images alone."""
+    return not is_classifier(_final(classifier))
+
+
+def _final(classifier: Any) -> Any:
+    return classifier[-1] if isinstance(classifier, Pipeline) else classifier
+
+
+def _fit_options(classifier: Any, groups: Shaped[np.ndarray, "n"]) -> dict[str, Any]:
+    """The groups, for a last step that splits the rows again."""
+    if not has_fit_parameter(_final(classifier), "groups"):
+        return {}
+    step = f"{classifier.steps[-1][0]}__" if isinstance(classifier, Pipeline) else ""
+    return {f"{step}groups": groups}

@@ -1,0 +1,109 @@
+"""Choosing a classifier by cross-validation, and how much the choice flatters itself."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Int, Shaped
+
+from ad_core.decision.classifiers.cleaning import Table
+from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
+from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.errors import UserError
+from ad_core.metrics import oracle
+
+Labels = Shaped[Array | np.ndarray, "n"]
+# Figures of `metrics.oracle`, and whether more is better.
+CRITERIA = {"fpr_at_tpr1": False, "zfn": True, "acc": True, "auc": True}
+
+
+class Selection(NamedTuple):
+    """What was chosen by which figure, each a mean over the images held out of a fold.
+
+    inside: candidate -> its figure in the partition that chose. outside: of nested
+    cross-validation, where each fold is judged by the candidate that the others chose. chosen:
+    by the folds of the latter. optimism: how much better `inside` of the chosen one is.
+    """
+
+    name: str
+    criterion: str
+    inside: dict[str, float]
+    outside: float
+    chosen: list[str]
+    optimism: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dict(self._asdict())
+
+
+def select_classifier(
+    make: Callable[[str], Any],
+    candidates: Sequence[str],
+    table: Table,
+    labels: Labels,
+    groups: Labels,
+    *,
+    criterion: str = "fpr_at_tpr1",
+    folds: int,
+    seed: int,
+    resample: str = "none",
+) -> Selection:
+    """The candidate with the best mean figure over the folds; of equals the first.
+
+    Args:
+        make: candidate -> an unfitted classifier. groups: images that must stay together.
+        criterion: a key of CRITERIA, taken on each fold alone, whose images one classifier scored.
+
+    Raises:
+        UserError: unknown criterion, no candidate, or too few images to choose within each fold.
+    """
+    check_criterion(criterion)
+    if not candidates:
+        raise UserError("`candidates` is empty: classifier 'select' needs some to choose from.")
+    rows, kinds, names = np.asarray(table), np.asarray(labels).astype(int), np.asarray(groups)
+
+    def judge(name: str, fit: Int[np.ndarray, "_"], held_out: Int[np.ndarray, "_"]) -> float:
+        fitted = fit_classifier(
+            make(name), rows[fit], kinds[fit], groups=names[fit], resample=resample, seed=seed
+        )
+        return _figure(criterion, kinds[held_out], imputed_score(fitted, rows[held_out]))
+
+    def compare(among: Int[np.ndarray, "_"]) -> dict[str, float]:
+        parts = grouped_folds(kinds[among], names[among], folds=folds, seed=seed)
+        return {
+            name: _mean([judge(name, among[fit], among[held_out]) for fit, held_out in parts])
+            for name in candidates
+        }
+
+    inside = compare(np.arange(kinds.size))
+    chosen, outside = [], []
+    for fit, held_out in grouped_folds(kinds, names, folds=folds, seed=seed):
+        chosen.append(_best(compare(fit), criterion))
+        outside.append(judge(chosen[-1], fit, held_out))
+    name, figure = _best(inside, criterion), _mean(outside)
+    optimism = (inside[name] - figure) * (1 if CRITERIA[criterion] else -1)
+    return Selection(name, criterion, inside, figure, chosen, optimism)
+
+
+def check_criterion(criterion: str) -> None:
+    """Raises UserError unless it is one of CRITERIA."""
+    if criterion not in CRITERIA:
+        raise UserError(f"`criterion` (={criterion!r}) must be one of {', '.join(CRITERIA)}.")
+
+
+def _figure(criterion: str, labels: Int[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
+    """NaN where a fold lacks a class."""
+    return oracle(labels, scores)[criterion] if len(np.unique(labels)) == 2 else np.nan
+
+
+def _mean(figures: list[float]) -> float:
+    known = [figure for figure in figures if np.isfinite(figure)]
+    if not known:
+        raise UserError("No fold holds images of both classes: too few to choose a classifier.")
+    return float(np.mean(known))
+
+
+def _best(figures: dict[str, float], criterion: str) -> str:
+    sign = 1 if CRITERIA[criterion] else -1
+    return max(figures, key=lambda name: sign * figures[name])

@@ -1,0 +1,134 @@
+"""Which statistics a classifier leans on, and which pushed the score of an image, in words."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+from sklearn.pipeline import Pipeline
+
+from ad_core.decision.classifiers.cleaning import Table
+from ad_core.decision.explaining.attribution import attribution
+from ad_core.errors import UserError
+
+# Of the normals' values, what is called their range; rows that global weights are taken from.
+_RANGE = (0.05, 0.95)
+_WEIGHED = 64
+
+Normals = Shaped[Array | np.ndarray, "m k"]
+
+
+class Reason(NamedTuple):
+    """A statistic that pushed the score of one image.
+
+    low, high: 5th and 95th percentile of calibration normals. push: how far it moved the score,
+    above 0 towards abnormal (see `attribution`).
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    push: float
+
+    def __str__(self) -> str:
+        """For instance: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
+        value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
+        return f"{self.name} {value}, normals {self.low:.3g} to {self.high:.3g} ({self.push:+.2g})"
+
+
+class Explainer:
+    """Explains the scores of a fitted classifier (a pipeline that cleans first).
+
+    Made once, used for any number of rows: what depends on the classifier alone is done here.
+
+    Attributes: `method` how a score is divided among the statistics, in words.
+    """
+
+    def __init__(self, classifier: Pipeline, names: Sequence[str], normals: Normals):
+        """Of calibration `normals` the means, medians and ranges are kept.
+
+        Raises:
+            UserError: the number of names is not that of the statistics.
+        """
+        reference = np.asarray(normals, np.float64)
+        self.names = tuple(names)
+        self._columns = _columns(classifier, len(self.names))
+        self.low, self.high = _range_of(reference)
+        self.method, self._push = attribution(classifier, reference)
+
+    def pushes(self, table: Table) -> Float[np.ndarray, "n k"]:
+        """Of every statistic for every row; 0 for one that cleaning dropped."""
+        return self._push(np.asarray(table, np.float64))
+
+    def reasons(self, table: Table, *, top: int = 3) -> list[list[Reason]]:
+        """For each row its `top` statistics by |push|; what could not be measured comes first."""
+        values = np.asarray(table, np.float64)
+        pushes = self.pushes(values)
+        strength = np.where(np.isfinite(values), np.abs(pushes), np.inf)
+        dropped = np.setdiff1d(np.arange(len(self.names)), self._columns)
+        strength[:, dropped] = -1.0
+        order = np.argsort(-strength, axis=1, kind="stable")[:, :top]
+        return [
+            [self._reason(row, push, int(column)) for column in columns]
+            for row, push, columns in zip(values, pushes, order, strict=True)
+        ]
+
+    def _reason(
+        self, row: Float[np.ndarray, "k"], push: Float[np.ndarray, "k"], column: int
+    ) -> Reason:
+        numbers = row[column], self.low[column], self.high[column], push[column]
+        return Reason(self.names[column], *(float(number) for number in numbers))
+
+
+def important_statistics(
+    classifier: Pipeline, names: Sequence[str], normals: Normals | None = None
+) -> list[tuple[str, float]]:
+    """(name, weight) of every statistic, heaviest first; the weights sum to 1.
+
+    - trees: the mean decrease of impurity (boosted ones: total gain);
+    - linear models: |coefficient| on the standardised table;
+    - one_class: the diagonal of the precision matrix, i.e. what a deviation of one standard
+      deviation in this statistic alone adds to the squared distance;
+    - others: the mean |push| over (at most 64) `normals`; without them alike for all that remain.
+    A statistic that cleaning dropped, because it is constant or repeats an earlier one, weighs 0.
+
+    Raises:
+        UserError: the number of names is not that of the statistics.
+    """
+    final: Any = classifier[-1]
+    columns = _columns(classifier, len(names))
+    if hasattr(final, "feature_importances_"):
+        kept = final.feature_importances_
+    elif hasattr(final, "coef_"):
+        kept = np.abs(final.coef_[0])
+    elif hasattr(final, "precision_"):
+        kept = np.diag(final.precision_)
+    elif normals is not None:
+        rows = np.asarray(normals)
+        pushes = Explainer(classifier, names, rows).pushes(rows[:_WEIGHED])
+        kept = np.abs(pushes).mean(axis=0)[columns]
+    else:
+        kept = np.ones(columns.size)
+    weights = np.zeros(len(names))
+    weights[columns] = kept / kept.sum() if kept.sum() > 0 else 1.0 / kept.size
+    order = np.argsort(-weights, kind="stable")
+    return [(names[int(i)], float(weights[i])) for i in order]
+
+
+def _columns(classifier: Pipeline, n_names: int) -> np.ndarray:
+    """Those of the table that cleaning, the first step, leaves."""
+    cleaning: Any = classifier[0]
+    if n_names != cleaning.missing_.size:
+        raise UserError(f"{n_names} names for a classifier of {cleaning.missing_.size} statistics.")
+    return cleaning.kept_
+
+
+def _range_of(
+    reference: Float[np.ndarray, "m k"],
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
+    """5th and 95th percentile of the finite values of each column, NaN without any."""
+    known = [column[np.isfinite(column)] for column in reference.T]
+    ranges = [np.quantile(c, _RANGE) if c.size else (np.nan, np.nan) for c in known]
+    low, high = np.array(ranges).reshape(-1, 2).T
+    return low, high

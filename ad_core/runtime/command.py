@@ -1,0 +1,157 @@
+"""The command line of the launch scripts: a config with its overrides, one message for a mistake.
+
+A script defines its own flags with `absl.flags` and ends with `run(main)`.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ad_core.errors import UserError
+from ad_core.runtime.config import METHOD, SIZES, complete, flat, load_recipe, require_key
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_MISSING = (
+    "`--config` is missing; e.g. --config=configs/folder.py, or --workdir= of an earlier run."
+)
+
+
+def run(
+    main: Callable[[Any], int | None],
+    *,
+    needs_config: bool = True,
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Ends the program with the status of `main(config)`, None being 0.
+
+    A mistake of the user's is one line on stderr and status 2, an interrupt 130.
+
+    Args:
+        main: gets the resolved, locked config; None where none was named nor needed.
+        needs_config: whether to refuse a command line that names none.
+        argv: with the program's name first; default sys.argv.
+    """
+    argv = sys.argv if argv is None else argv
+    try:
+        if {"--help", "-help", "-h"} & set(argv):
+            print(_help(argv))
+            sys.exit(0)
+        sys.exit(main(parse_flags(argv, needs_config=needs_config)) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse_flags(
+    argv: Sequence[str],
+    *,
+    needs_config: bool = True,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> ConfigDict | None:
+    """Parses all flags; the resolved config, or None where none was named nor needed.
+
+    `--config=configs/NAME.py[:variant]`, or without it the config.json of `--workdir=`, under
+    `--config.section.key=value`. Several names take commas: `--config.decision.rules=zfn,accuracy`.
+
+    Raises:
+        UserError: anything wrong with a flag, a key or the type of a value.
+    """
+    name, rest = _take(argv, "config")
+    config = _base(name, rest)
+    keys = [match[1] for match in map(_OVERRIDE.match, _before_dashes(rest)) if match]
+    if config is None and (needs_config or keys):
+        raise UserError(_MISSING)
+    known = {} if config is None else flat(config)
+    for key in keys:
+        require_key(key, known)
+    if config is not None:
+        # Overrides are flags of their own, which this call finds in sys_argv.
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=flag_values, sys_argv=list(rest)
+        )
+    try:
+        positional = flag_values(rest)[1:]
+    except flags.Error as error:
+        raise UserError(_explain(error, known)) from error
+    if positional:
+        raise UserError(f"Argument {positional[0]!r} belongs to no flag; write --flag=value.")
+    return None if config is None else _split_names(flag_values.config, keys)
+
+
+def _base(name: str | None, rest: Sequence[str]) -> ConfigDict | None:
+    """The named config, resolved with the method and the size that the command line asks for."""
+    workdir = _take(rest, "workdir")[0]
+    if name is None and workdir and (Path(workdir) / "config.json").is_file():
+        name = f"{workdir}/config.json"
+    if name is None:
+        return None
+    recipe = load_recipe(name).to_dict()
+    # Method and size decide which other keys there are and what they default to.
+    size = _take(rest, "config.size")[0] or recipe.get("size", SIZES[0])
+    if name.endswith(".json") and size != recipe["size"]:
+        raise UserError(f"`--config.size` (={size}) comes too late for {name}; name a recipe.")
+    own_method = recipe.get("method", METHOD)
+    method = _take(rest, "config.method")[0] or own_method
+    if method != own_method:
+        recipe.pop("reconstructor", None)  # it states the settings of another method
+    return complete(ConfigDict({**recipe, "size": size, "method": method}))
+
+
+def _take(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """The last value of a flag, None without one, and the arguments that remain."""
+    value, rest, args = None, [], iter(argv)
+    for arg in args:
+        if arg == "--":
+            rest += [arg, *args]
+            break
+        flag, has_value, text = arg.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = text if has_value else next(args, "")
+        else:
+            rest.append(arg)
+    return value, rest
+
+
+def _before_dashes(argv: Sequence[str]) -> Sequence[str]:
+    return argv[: argv.index("--")] if "--" in argv else argv
+
+
+def _explain(error: flags.Error, known: dict[str, Any]) -> str:
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
+    if not match:
+        return f"{error}."
+    key, value = match.groups()
+    return f"`--config.{key}` (={value}) must be of type {type(known[key]).__name__}."
+
+
+def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
+    """Overridden tuples as a user means them: "a,b" is two names, "none" is no value.
+
+    The flag parser makes a tuple of one string of either.
+    """
+    for key in keys:
+        value = flat(config)[key]
+        if isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str):
+            names = tuple(name.strip() for name in value[0].split(","))
+            config.update_from_flattened_dict({key: None if names == ("none",) else names})
+    return config
+
+
+def _help(argv: Sequence[str]) -> str:
+    """What the script does, its flags, and each key of the config that was named."""
+    lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
+    name, rest = _take(argv, "config")
+    config = _base(name, rest)
+    if config is None:
+        lines.append("  --config=configs/NAME.py[:variant] with --help lists what it sets.")
+    else:
+        lines += [f"  --config.{key}={value!r}" for key, value in flat(config).items()]
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""Where an image is abnormal: the blurred residual, its regions, and one scale for all maps."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from ad_core.data.formats.resizing import Placement, box_to_file
+from ad_core.errors import UserError
+
+_TRUNCATE = 4.0  # the Gaussian ends after this many standard deviations
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+def anomaly_map(
+    image: Float[Array, "b h w c"],
+    reconstruction_image: Float[Array, "b h w c"],
+    *,
+    sigma_px: float,
+) -> Float[Array, "b h w"]:
+    """Mean over the channels of |x - x̂|, blurred by a Gaussian, in float32.
+
+    Args:
+        sigma_px: standard deviation of the blur in pixels, a Python number; 0 or less is no blur.
+
+    Returns:
+        [b, h, w] in the unit of the images (0 to 2 for images in [-1, 1]); high is abnormal.
+    """
+    difference = image.astype(jnp.float32) - reconstruction_image.astype(jnp.float32)
+    return blur(jnp.mean(jnp.abs(difference), axis=-1), sigma_px=sigma_px)
+
+
+def blur(maps: Float[Array, "b h w"], *, sigma_px: float) -> Float[Array, "b h w"]:
+    """Gaussian blur, cut at 4 sigma, mirrored at the border with the edge pixel repeated.
+
+    The same as `scipy.ndimage.gaussian_filter(map, sigma_px, mode="reflect", truncate=4)`.
+    """
+    if sigma_px <= 0:
+        return maps
+    kernel = _gaussian(sigma_px)
+    radius = len(kernel) // 2
+    padded = jnp.pad(maps, ((0, 0), (radius, radius), (radius, radius)), mode="symmetric")
+    down = _convolve(padded[..., None], kernel[:, None])
+    return _convolve(down, kernel[None, :])[..., 0]
+
+
+def _gaussian(sigma_px: float) -> np.ndarray:
+    radius = int(_TRUNCATE * sigma_px + 0.5)
+    offset = np.arange(-radius, radius + 1)
+    weight = np.exp(-0.5 * (offset / sigma_px) ** 2)
+    return (weight / weight.sum()).astype(np.float32)
+
+
+def _convolve(images: Float[Array, "b h w 1"], kernel: np.ndarray) -> Float[Array, "b _ _ 1"]:
+    return jax.lax.conv_general_dilated(
+        images,
+        jnp.asarray(kernel)[:, :, None, None],
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # An accelerator's default would round a map to about three digits.
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def regions(
+    anomaly: Float[np.ndarray, "h w"], *, level: float, min_area: float, placement: Placement
+) -> list[dict[str, Any]]:
+    """Connected areas (8 neighbours) of a map above `level`, the strongest first.
+
+    Args:
+        level: a region's pixels lie strictly above it. Pixels that are not finite belong to none:
+            such an image has no finite score and goes to inspection whatever its regions.
+        min_area: smallest region kept, as a share in [0, 1] of the area that shows the image.
+        placement: what of the original image the map shows, and where; no region lies beyond it.
+
+    Returns:
+        Plain numbers for JSON: `x`, `y`, `width`, `height` (the box, whole pixels of the original
+        that cover the region), `area` (pixels of the original), `peak`, `mean` (of the map).
+    """
+    anomaly = np.asarray(anomaly)
+    labelled = np.zeros(anomaly.shape, np.int32)
+    left, top, right, bottom = placement.content
+    above = np.zeros(anomaly.shape, bool)
+    shown = anomaly[top:bottom, left:right]
+    above[top:bottom, left:right] = np.isfinite(shown) & (shown > level)
+    ndimage.label(above, structure=_EIGHT_NEIGHBOURS, output=labelled)
+    found = []
+    for number, box in enumerate(ndimage.find_objects(labelled), start=1):
+        inside = anomaly[box][labelled[box] == number]
+        if inside.size >= min_area * shown.size:
+            found.append(_region(inside, box, placement))
+    return sorted(found, key=lambda region: -region["peak"])
+
+
+def _region(inside: np.ndarray, box: tuple[slice, slice], placement: Placement) -> dict[str, Any]:
+    rows, columns = box
+    left, top, right, bottom = box_to_file(
+        (columns.start, rows.start, columns.stop, rows.stop), placement
+    )
+    across, down = placement.scale
+    return {
+        "x": left,
+        "y": top,
+        "width": right - left,
+        "height": bottom - top,
+        "area": round(inside.size * across * down),
+        "peak": float(inside.max()),
+        "mean": float(inside.mean(dtype=np.float64)),
+    }
+
+
+class MapScale(NamedTuple):
+    """How maps become colours, the same for every image of a detector.
+
+    low: shown as the coldest colour. level: a region lies above it. high: the hottest colour.
+    """
+
+    low: float
+    high: float
+    level: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers for JSON."""
+        return dict(self._asdict())
+
+    @classmethod
+    def from_dict(cls, values: dict[str, float]) -> "MapScale":
+        """The inverse of `to_dict`."""
+        return cls(*(float(values[name]) for name in cls._fields))
+
+    def position(self, anomaly: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """Where each value stands between low (0) and high (1), cut off outside; NaN is 1."""
+        share = (np.asarray(anomaly, np.float32) - self.low) / (self.high - self.low)
+        return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
+
+
+def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: float) -> MapScale:
+    """One scale from the maps of calibration normals, given in batches.
+
+    low is the median over the images of the map's median. level is the quantile
+    `level_quantile` of the images' maxima: that share of normal images shows no region.
+    high = low + 2 (level - low): the level stands at half the scale, and the hot half of the
+    colours is left to what normal parts do not reach.
+
+    Raises:
+        UserError: there is no map, or a value is not finite.
+    """
+    medians: list[float] = []
+    maxima: list[float] = []
+    for batch in maps:
+        flat = np.asarray(batch, np.float64).reshape(len(batch), -1)
+        medians.extend(np.median(flat, axis=1))
+        maxima.extend(flat.max(axis=1))
+    if not maxima or not np.isfinite(maxima).all():
+        raise UserError(
+            f"The scale of the anomaly maps needs finite maps of calibration normals; "
+            f"{len(maxima)} given, {int(np.isfinite(maxima).sum())} finite."
+        )
+    low, level = float(np.median(medians)), float(np.quantile(maxima, level_quantile))
+    # A perfect reconstruction leaves flat maps; any width then serves.
+    half = max(level - low, 1e-6)
+    return MapScale(low=low, high=low + 2 * half, level=level)

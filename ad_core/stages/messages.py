@@ -1,0 +1,114 @@
+"""What the launch scripts say to the person at the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ad_core.data.source import printable
+from ad_core.decision.calibration import Calibration
+from ad_core.errors import UserError
+from ad_core.inspection.inspect import Inspection
+from ad_core.reporting.results import price_in_words, review_in_words
+from ad_core.stages.job import Job, count_classes
+
+
+def require_workdir(value: str | None) -> Path:
+    """The path of --workdir. Raises UserError without one."""
+    if not value:
+        raise UserError("`--workdir` is missing; e.g. --workdir=runs/mine.")
+    return Path(value)
+
+
+def announce(job: Job) -> None:
+    """What is about to be done, on which images and devices."""
+    config, devices = job.config, jax.local_devices()
+    print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
+    for split, counts in count_classes(job).items():
+        print(f"  {split:12} {counts['normal']} normal, {counts['abnormal']} abnormal images")
+    print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
+    if config.size == "accelerator" and devices[0].platform == "cpu":
+        print(
+            "warning: this configuration is sized for an accelerator and none was found; on a "
+            "CPU it takes days. Add `cpu` to the variant: --config=configs/NAME.py:cpu."
+        )
+
+
+def announce_calibration(job: Job, calibration: Calibration) -> None:
+    """The classifier, the thresholds, and what the deciding one promises."""
+    print(f"classifier: {calibration.name}{_chosen(calibration)}")
+    for rule, threshold in calibration.thresholds.items():
+        print(f"  {rule:16} flags from {threshold.value:.4f}")
+    for rule, reason in calibration.refused.items():
+        print(f"  {rule:16} not available: {reason}")
+    deciding = calibration.thresholds[job.config.decision.rule]
+    if deciding.guarantee is not None:
+        print(f"{deciding.rule} decides: {deciding.guarantee['statement']}")
+    if review := job.config.decision.review:
+        upper = calibration.thresholds[review].value
+        if upper > deciding.value:
+            print(f"a person looks at scores from {deciding.value:.4f} to {upper:.4f} ({review})")
+        else:
+            print(
+                f"nothing is left to a person: {review} flags from no higher than {deciding.rule}"
+            )
+    print(f"detector: {job.workdir.detector}")
+
+
+def _chosen(calibration: Calibration) -> str:
+    selection = calibration.selection
+    if selection is None:
+        return ""
+    return (
+        f", chosen among {', '.join(selection.inside)} by {selection.criterion}: "
+        f"{selection.inside[selection.name]:.3f} in the folds that chose, "
+        f"{selection.outside:.3f} in folds that did not"
+    )
+
+
+def announce_results(job: Job, results: Mapping[str, Any]) -> None:
+    """The held-out figures of the deciding rule, and where the report is."""
+    oracle, held = results["oracle"], results["held_out"][job.config.decision.rule]
+    print(f"AUC {oracle['auc']:.4f}" if oracle else "AUC: the test split lacks a class")
+    print(
+        f"{job.config.decision.rule} on the {results['judged_on']} split: {held['fn']} of "
+        f"{held['tp'] + held['fn']} abnormal images pass, "
+        f"{held['fp']} of {held['fp'] + held['tn']} normal images are inspected in vain"
+    )
+    if held["operation"]:
+        print(price_in_words(held["operation"]))
+    if results["review"]:
+        print(review_in_words(results["review"]))
+    print(f"results: {job.workdir.results}")
+    print(f"report:  {job.workdir.report}")
+
+
+def announce_inspection(inspection: Inspection, page: Path) -> None:
+    """Counts, findings with their first images, and the overrides that suit."""
+    names = inspection.splits
+    width = max(12, *(len(defect) for defect in inspection.counts))
+    print(f"{inspection.name}: {len(inspection.subject.records)} images (groups in brackets)")
+    print("  " + " " * width + "".join(f"{name or 'no split':>16}" for name in names))
+    for defect, cells in inspection.counts.items():
+        told = (f"{images} ({groups})" for images, groups in (cells[name] for name in names))
+        print(f"  {printable(defect):{width}}" + "".join(f"{cell:>16}" for cell in told))
+    for finding in inspection.findings:
+        print(f"{finding.level}: {finding.name}: {printable(finding.text)}")
+        for row in finding.paths[:3]:
+            print(f"    {printable(' | '.join(row))}")
+    for line in inspection.lines:
+        print(f"suits: {line}")
+    print(f"page: {page}")
+
+
+def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
+    """Counts and speed of a batch scoring."""
+    counts = summary["counts"]
+    print(
+        f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
+        f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
+    )
+    if counts["person"]:
+        print(f"of those to inspect, {counts['person']} are doubtful and wait for a person")
+    print(f"scores: {output / 'scores.csv'}")

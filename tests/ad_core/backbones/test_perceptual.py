@@ -1,0 +1,81 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from ad_core.backbones import perceptual
+from ad_core.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Arrays of VGG-16's form with few channels: the code takes the widths from them."""
+    rng = np.random.default_rng(0)
+    arrays, inside = {}, 3
+    for block, numbers in enumerate(perceptual.BLOCKS):
+        for n in numbers:
+            width = 2 + block
+            arrays[f"features.{n}.weight"] = rng.normal(0, 0.4, (width, inside, 3, 3))
+            arrays[f"features.{n}.bias"] = rng.normal(0, 0.1, width)
+            inside = width
+    return {name: x.astype(np.float32) for name, x in arrays.items()}
+
+
+def by_scipy(weights, image):
+    """The features of one image [h, w, 1] by SciPy's correlation, channel by channel."""
+    x = 0.5 * (np.repeat(image, 3, axis=-1) + 1)
+    x = ((x - perceptual.MEAN) / perceptual.STD).transpose(2, 0, 1)
+    out = []
+    for block, numbers in enumerate(perceptual.BLOCKS):
+        if block:
+            c, h, w = x.shape
+            x = x.reshape(c, h // 2, 2, w // 2, 2).max(axis=(2, 4))
+        for n in numbers:
+            kernel, bias = weights[f"features.{n}.weight"], weights[f"features.{n}.bias"]
+            x = np.stack(
+                [
+                    sum(correlate2d(x[i], k[i], mode="same") for i in range(len(x))) + b
+                    for k, b in zip(kernel, bias, strict=True)
+                ]
+            ).clip(0)
+        out.append(x)
+    return out
+
+
+def test_distance_equals_scipys(weights):
+    rng = np.random.default_rng(1)
+    a, b = jnp.asarray(rng.uniform(-1, 1, (2, 1, 32, 32, 1)), jnp.float32)
+    arrays = {name: jnp.asarray(x) for name, x in weights.items()}
+    expected = 0.0
+    theirs = [by_scipy(weights, np.asarray(image[0])) for image in (a, b)]
+    for f, g in zip(*theirs, strict=True):
+        f, g = (v / np.sqrt((v**2).sum(0) + 1e-10) for v in (f, g))
+        expected += ((f - g) ** 2).sum(0).mean()
+    np.testing.assert_allclose(perceptual.distance(arrays, a, b)[0], expected, rtol=1e-4)
+    assert float(perceptual.distance(arrays, a, a)[0]) == 0.0
+
+
+def test_the_map_shows_where_the_distance_lies(weights):
+    rng = np.random.default_rng(2)
+    arrays = {name: jnp.asarray(x) for name, x in weights.items()}
+    a = jnp.asarray(rng.uniform(-1, 1, (2, 64, 64, 1)), jnp.float32)
+    b = a.at[:, 48:60, 4:16].multiply(-1.0)
+    found = perceptual.distance_map(arrays, a, b)
+    expected = perceptual.distance(arrays, a, b)
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), expected, rtol=1e-5)
+    # A quarter of the image; the deepest features see almost all of it.
+    assert float(found[:, 32:, :32].sum()) > 0.6 * float(found.sum())
+    odd = perceptual.distance_map(arrays, a[:, :40, :24], b[:, :40, :24])
+    assert odd.shape == (2, 40, 24) and bool(jnp.isfinite(odd).all())
+
+
+def test_weights_come_from_a_file_and_nowhere_else(weights, tmp_path):
+    np.savez(tmp_path / "vgg.npz", **weights)
+    image = jnp.zeros((1, 32, 32, 3))
+    read = perceptual.load_weights(str(tmp_path / "vgg.npz"))
+    assert perceptual.distance(read, image, image + 0.5).shape == (1,)
+    np.savez(tmp_path / "part.npz", **{k: v for k, v in weights.items() if "28" not in k})
+    with pytest.raises(UserError, match=r"lacks features.28.weight"):
+        perceptual.load_weights(str(tmp_path / "part.npz"))
+    with pytest.raises(UserError, match="no such file"):
+        perceptual.load_weights(str(tmp_path / "none.npz"))

@@ -1,0 +1,159 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ad_core.data.layouts.manifest import read_manifest
+from ad_core.data.source import Record, open_source
+from ad_core.errors import UserError
+from ad_core.runtime.config import defaults
+
+FULL = """path,label,defect,mask,group,split,remark
+a.png,0,,,p1,train,x
+sub/b.png,1,crack,masks/b.png,p2,test,
+c.png,abnormal,,,,val,
+d.png,Normal,good,,,,
+"""
+
+
+def draw(path, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((10, 12), value, np.uint8)).save(path)
+
+
+def link(link, target):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+
+
+def data_of(table):
+    data = defaults("cpu").data
+    data.source, data.root, data.image_size = "ad_core.data.layouts.manifest", str(table), 8
+    return data
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("a.png", "sub/b.png", "c.png", "d.png"):
+        draw(tmp_path / "in" / name)
+    draw(tmp_path / "in/masks/b.png", value=255)
+    (tmp_path / "in/list.csv").write_text(FULL)
+    return tmp_path / "in"
+
+
+def expect_all(source):
+    assert source.records == (
+        Record("a.png", 0, "good", "p1", "train", True),
+        Record("sub/b.png", 1, "crack", "p2", "test", True),
+        Record("c.png", 1, "defect", "c.png", "train", False),
+        Record("d.png", 0, "good", "d.png", "", True),
+    )
+    assert source.mask(1).all() and source.mask(2) is None and not source.mask(3).any()
+    np.testing.assert_allclose(source.image(1), 100 / 127.5 - 1, atol=1e-6)
+
+
+def test_a_csv_of_labelled_images_is_a_source(root):
+    expect_all(open_source(data_of(root / "list.csv")))
+
+
+def test_a_parquet_table_is_the_same_with_numbers_and_nulls(root):
+    table = pa.table(
+        {
+            "path": ["a.png", "sub/b.png", "c.png", "d.png"],
+            "label": pa.array([0, 1, 1, 0], pa.int8()),
+            "defect": [None, "crack", None, None],
+            "mask": [None, "masks/b.png", None, ""],
+            "group": ["p1", "p2", None, None],
+            "split": ["train", "test", "val", None],
+        }
+    )
+    pq.write_table(table, root / "list.parquet")
+    expect_all(open_source(data_of(root / "list.parquet")))
+    assert read_manifest(root / "list.parquet") == ["a.png", "sub/b.png", "c.png", "d.png"]
+
+
+def test_path_and_label_suffice(root):
+    (root / "short.csv").write_text("label,path\n1,a.png\n0,gone.png\n")
+    source = open_source(data_of(root / "short.csv"))
+    assert [(r.defect, r.group, r.folder) for r in source.records] == [
+        ("defect", "a.png", ""),
+        ("good", "gone.png", ""),
+    ]
+    with pytest.raises(UserError, match="gone.png"):
+        source.image(1)
+
+
+def test_a_pattern_groups_the_rows_without_a_group(root):
+    data = data_of(root / "list.csv")
+    data.group_pattern = r"^(\w)"
+    assert [r.group for r in open_source(data).records] == ["p1", "p2", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a.png,2,,,,", r"line 2: `label` \(='2'\) must be one of 0, normal, good, 1, abnormal"),
+        ("a.png,,,,,", r"`label` \(=''\)"),
+        ("a.png,0,crack,,,", "contradicts"),
+        ("a.png,1,good,,,", "contradicts"),
+        ("a.png,1,,,,left", r"`split` \(='left'\) must be empty or one of train"),
+        ("a.png,1,,gone.png,,", r"`mask` \(='gone.png'\): no such file"),
+        ("a.png,1,,../out.png,,", "`mask`.*leads out of"),
+        ("../out.png,1,,,,", "`path`.*leads out of"),
+        ("/out.png,1,,,,", "`path`.*relative to"),
+    ],
+)
+def test_a_row_that_cannot_be_meant_is_refused_by_line(root, row, words):
+    draw(root.parent / "out.png")
+    (root / "bad.csv").write_text(f"path,label,defect,mask,group,split\n{row}\n")
+    with pytest.raises(UserError, match=rf"bad\.csv, line 2.*{words}|{words}"):
+        open_source(data_of(root / "bad.csv"))
+
+
+@pytest.mark.parametrize("name", ["gone.csv", "a.png", ""])
+def test_what_is_no_table_is_refused(root, name):
+    with pytest.raises(UserError, match=r"`data\.root`.*give a table with the columns path and"):
+        open_source(data_of(root / name))
+
+
+def test_a_damaged_parquet_file_is_refused(root):
+    (root / "bad.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(UserError, match="is no Parquet file"):
+        read_manifest(root / "bad.parquet")
+
+
+def test_a_manifest_keeps_its_order_and_missing_files(tmp_path):
+    table = tmp_path / "list.csv"
+    table.write_text('\ufeffid,path\n1,b/x.png\n2,a.png\n3,"odd, name.png"\n', encoding="utf-8")
+    assert read_manifest(table) == ["b/x.png", "a.png", "odd, name.png"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/a.png", "../a.png", "a/../../b.png", "", "\\\\host\\a.png", "outer.png", "a\0"]
+)
+def test_a_manifest_that_leaves_its_folder_is_refused_by_row(tmp_path, name):
+    draw(tmp_path / "outside.png")
+    link(tmp_path / "in/outer.png", tmp_path / "outside.png")
+    table = tmp_path / "in/list.csv"
+    table.write_text(f'path\nok.png\n"{name}"\n')
+    with pytest.raises(UserError, match=r"list\.csv, line 3.*(relative to|leads out of)"):
+        read_manifest(table)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"path\na.png\na.png\n", "line 3.*line 2"),
+        (b"file\na.png\n", "lacks the column path"),
+        (b"path\n", "holds no row"),
+        (b"path\n\xff\xfe\n", "UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(tmp_path, data, words):
+    table = tmp_path / "list.csv"
+    if data is not None:
+        table.write_bytes(data)
+    with pytest.raises(UserError, match=words):
+        read_manifest(table)

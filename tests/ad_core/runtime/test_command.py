@@ -1,0 +1,188 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from ad_core.errors import UserError
+from ad_core.runtime.command import parse_flags, run
+from ad_core.runtime.config import complete, load_recipe, to_json
+
+ROOT = Path(__file__).parents[3]
+RECIPE = f"{ROOT}/configs/retina_oct.py:phantom"
+
+
+def parse(*argv, needs_config=True):
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "Where the run lies.", flag_values=values)
+    return parse_flags(["prog", *argv], needs_config=needs_config, flag_values=values)
+
+
+def test_without_overrides_it_is_the_completed_recipe():
+    assert parse("--config", RECIPE).to_dict() == complete(load_recipe(RECIPE)).to_dict()
+    assert parse(f"-config={RECIPE}").is_locked
+
+
+def test_every_key_can_be_overridden():
+    config = parse(
+        f"--config={RECIPE}",
+        "--config.train.steps=12",
+        "--config.data.root",
+        "somewhere",
+        "--config.decision.confidence=1",
+        "--config.reconstructor.restart_dead=false",
+        "--noconfig.reconstructor.adaptive",
+        "--config.reconstructor.attention=(1,2)",
+        "--config.data.value_range=(0,4095)",
+        "--config.data.phantom.seed=4",
+    )
+    assert config.train.steps == 12
+    assert config.data.root == "somewhere"
+    assert config.decision.confidence == 1.0
+    assert not config.reconstructor.restart_dead
+    assert not config.reconstructor.adaptive
+    assert config.reconstructor.attention == (1, 2)
+    assert config.data.value_range == (0, 4095)
+    assert config.data.phantom.seed == 4
+
+
+@pytest.mark.parametrize("text", ["ssim,mse", "ssim, mse", "('ssim','mse')", "['ssim', 'mse']"])
+def test_names_are_separated_by_commas(text):
+    config = parse(f"--config={RECIPE}", f"--config.statistics.names={text}")
+    assert config.statistics.names == ("ssim", "mse")
+
+
+def test_none_unsets_a_tuple():
+    assert parse(f"--config={RECIPE}", "--config.data.value_range=none").data.value_range is None
+    assert parse(f"--config={RECIPE}", "--config.statistics.names=mse").statistics.names == ("mse",)
+
+
+def test_the_defaults_follow_an_overridden_size():
+    config = parse(f"--config={RECIPE}", "--config.size=accelerator")
+    assert config.data.image_size == 256
+    assert config.data.source == "ad_core.data.phantoms.worlds"
+    assert config.reconstructor.width > parse(f"--config={RECIPE}").reconstructor.width
+
+
+def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
+    (tmp_path / "other_ad.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def defaults(size): return ConfigDict({'depth': 3 if size == 'cpu' else 9})\n"
+        "def make(config): ...\n"
+    )
+    (tmp_path / "own.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(v): return ConfigDict({'seed': 5, 'reconstructor': {'codes': 8}})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = f"--config={tmp_path}/own.py"
+    assert parse(own).reconstructor.codes == 8
+    config = parse(own, "--config.method=other_ad", "--config.reconstructor.depth=4")
+    assert config.reconstructor.to_dict() == {"depth": 4}
+    assert (config.method, config.seed) == ("other_ad", 5)
+    with pytest.raises(UserError, match="reconstructor.codes` is unknown; known: .*depth"):
+        parse(own, "--config.method=other_ad", "--config.reconstructor.codes=4")
+
+
+def test_a_workdir_gives_its_own_config(tmp_path):
+    config = complete(load_recipe(RECIPE))
+    assert parse(f"--workdir={tmp_path}", needs_config=False) is None
+    (tmp_path / "config.json").write_text(to_json(config))
+    assert parse(f"--workdir={tmp_path}").to_dict() == config.to_dict()
+    assert parse(f"--workdir={tmp_path}", "--config.seed=8").seed == 8
+    with pytest.raises(UserError, match=r"config.size` \(=accelerator\) comes too late"):
+        parse(f"--workdir={tmp_path}", "--config.size=accelerator")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "`--config` is missing; e.g. "),
+        (["--config.seed=3"], "`--config` is missing"),
+        (["--config"], "no such file"),
+        ([f"--config={RECIPE}", "--config.train.stepz=3"], "did you mean train.steps"),
+        ([f"--config={RECIPE}", "--config.train=3"], "is a section; its keys: train.batch_size"),
+        ([f"--config={RECIPE}", "--config.seed=x"], r"config.seed` \(=x\) must be of type int"),
+        ([f"--config={RECIPE}", "--config.seed=1.5"], r"config.seed` \(=1.5\) must be of type int"),
+        ([f"--config={RECIPE}", "--config.reconstructor.adaptive=x"], "must be of type bool"),
+        ([f"--config={RECIPE}", "--config.reconstructor.beta=x"], "must be of type float"),
+        ([f"--config={RECIPE}", "--config.seed"], "config.seed"),
+        ([f"--config={RECIPE}", "--config.size=big"], r"config.size` \(='big'\) must be one of"),
+        ([f"--config={RECIPE}", "--workdri=x"], "Unknown command line flag 'workdri'.*workdir"),
+        ([f"--config={RECIPE}", "x"], "'x' belongs to no flag"),
+        ([f"--config={RECIPE}", "--", "x"], "'x' belongs to no flag"),
+    ],
+)
+def test_a_wrong_command_line_is_one_message(argv, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse(*argv)
+    assert "\n" not in str(caught.value)
+
+
+def status(main, *argv):
+    with pytest.raises(SystemExit) as ended:
+        run(main, needs_config=False, argv=["prog", *argv])
+    return ended.value.code
+
+
+def test_run_turns_what_main_does_into_a_status(capsys):
+    def refuse(config):
+        raise UserError("The folder 'x' is empty.")
+
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    assert status(lambda config: None) == 0
+    assert status(lambda config: 3) == 3
+    assert status(refuse) == 2
+    assert capsys.readouterr().err == "error: The folder 'x' is empty.\n"
+    assert status(interrupt) == 130
+    assert status(lambda config: None, "--wrong=1") == 2
+
+
+def test_run_hides_no_fault_of_the_program():
+    def fail(config):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(fail, needs_config=False, argv=["prog"])
+
+
+SCRIPT = '''"""Says the seed."""
+from absl import flags
+from ad_core.runtime.command import run
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lies.", required=True)
+def main(config):
+    print(WORKDIR.value, config.seed)
+if __name__ == "__main__":
+    run(main)
+'''
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "out", "err"),
+    [
+        (["--workdir=w", f"--config={RECIPE}", "--config.seed=6"], 0, "w 6\n", ""),
+        ([f"--config={RECIPE}"], 2, "", "error: flag --workdir=None: "),
+        (["--help", f"--config={RECIPE}"], 0, "Says the seed.", ""),
+    ],
+)
+def test_a_script_runs_from_anywhere_without_a_traceback(tmp_path, argv, code, out, err):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script, *argv],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.startswith(out)
+    assert done.stderr.startswith(err)
+    assert "Traceback" not in done.stderr
+    assert done.stdout or done.stderr.count("\n") == 1
+    if "--help" in argv:
+        assert "--workdir" in done.stdout and "--config.train.steps=" in done.stdout

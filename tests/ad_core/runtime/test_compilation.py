@@ -1,0 +1,21 @@
+import stat
+
+import jax
+
+from ad_core.runtime.compilation import compilation_cache
+
+
+def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
+    former = jax.config.jax_compilation_cache_dir
+    try:
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        folder = compilation_cache()
+        assert folder == tmp_path / "zfn-ad" / "jax"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert jax.config.jax_compilation_cache_dir == str(folder)
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "other"))
+        assert compilation_cache() == tmp_path / "other"
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "other")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", former)

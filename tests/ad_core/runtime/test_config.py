@@ -1,0 +1,138 @@
+import pytest
+from ml_collections import ConfigDict
+
+from ad_core.errors import UserError
+from ad_core.runtime.config import (
+    complete,
+    defaults,
+    differences,
+    flat,
+    from_json,
+    load_recipe,
+    to_json,
+)
+from ad_core.statistics import WindowSettings
+
+
+def recipe(**values):
+    return ConfigDict(values)
+
+
+def test_complete_holds_the_recipe_over_every_default():
+    config = complete(recipe(size="cpu", train={"steps": 7}, data={"root": "here"}))
+    assert config.train.steps == 7
+    assert config.data.root == "here"
+    assert config.train.batch_size == defaults("cpu").train.batch_size
+    assert "codes" in config.reconstructor
+    assert config.is_locked
+
+
+def test_complete_changes_nothing_the_second_time():
+    config = complete(recipe(size="accelerator", data={"value_range": (0, 4095)}))
+    assert complete(config).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"train": {"stepz": 1}}, r"`config.train.stepz` is unknown; did you mean train.steps"),
+        ({"steps": 1}, r"`config.steps` is unknown; did you mean train.steps\?"),
+        ({"train": {"qqqq": 1}}, r"`config.train.qqqq` is unknown; known: .*train.batch_size"),
+        ({"qqqq": {"x": 1}}, r"`config.qqqq.x` is unknown; known: data, "),
+        ({"train": 5}, r"`config.train` is a section; its keys: .*train.steps"),
+        ({"train": {"steps": "many"}}, r"`config.train.steps` \(='many'\) must be of type int"),
+        ({"train": {"steps": 2.5}}, r"`config.train.steps` \(=2.5\) must be of type int"),
+        ({"size": "huge"}, r"`config.size` \(='huge'\) must be one of cpu, accelerator"),
+        ({"method": "vqgan_ad.nothing"}, r"Unknown module 'vqgan_ad.nothing'; known: .*vqgan_ad"),
+    ],
+)
+def test_a_wrong_recipe_is_one_message_with_key_value_and_mend(values, message):
+    with pytest.raises(UserError, match=message):
+        complete(recipe(**values))
+
+
+def test_a_config_survives_json_with_its_tuples():
+    config = complete(recipe(data={"value_range": (0, 255)}, statistics={"names": ("ssim",)}))
+    again = from_json(to_json(config))
+    assert again.to_dict() == config.to_dict()
+    assert again.data.value_range == (0, 255)
+    assert again.is_locked
+    assert from_json(to_json(complete(recipe()))).data.value_range is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"train": 3}', '{"unheard_of": 3}'])
+def test_a_text_that_is_no_config_is_refused(text):
+    with pytest.raises(UserError):
+        from_json(text)
+
+
+def test_differences_are_the_keys_and_both_values():
+    a = complete(recipe(train={"steps": 5}, statistics={"names": ("all",)}))
+    b = complete(recipe(train={"steps": 6}, statistics={"names": ("mse", "ssim")}))
+    assert differences(a, b) == {
+        "statistics.names": (["all"], ["mse", "ssim"]),
+        "train.steps": (5, 6),
+    }
+    assert differences(a, from_json(to_json(a))) == {}
+    assert differences(recipe(x=(1, 2)), recipe(x=[1, 2])) == {}
+    assert differences(recipe(x=1), recipe(y={"z": 2})) == {"x": (1, None), "y.z": (None, 2)}
+
+
+def test_flat_names_every_leaf_by_its_dotted_key():
+    assert flat(recipe(a=1, b={"c": (2,), "d": {"e": None}})) == {
+        "a": 1,
+        "b.c": (2,),
+        "b.d.e": None,
+    }
+
+
+def test_load_recipe_gives_the_variant_to_get_config(tmp_path):
+    path = tmp_path / "one.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(variant=''):\n"
+        "    return ConfigDict({'name': variant + '!'})\n"
+    )
+    assert load_recipe(str(path)).name == "!"
+    assert load_recipe(f"{path}:a,b").name == "a,b!"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(v): raise ValueError('unknown variant')", "unknown variant"),
+        ("x = 1", "get_config"),
+        ("def", "invalid syntax"),
+        ("import nothing_of_the_kind", "nothing_of_the_kind"),
+    ],
+)
+def test_a_recipe_that_does_not_load_is_named(tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"bad.py.*{message}"):
+        load_recipe(str(path))
+
+
+def test_a_missing_recipe_lists_those_that_exist(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "here.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"\(=configs/gone.py\): no such file; here: configs/here.py"
+    ):
+        load_recipe("configs/gone.py:cpu")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="must end in .py or .json"):
+        load_recipe("notes.txt")
+
+
+def test_a_resolved_config_is_a_recipe_too(tmp_path):
+    config = complete(recipe(seed=3))
+    (tmp_path / "config.json").write_text(to_json(config))
+    assert load_recipe(f"{tmp_path}/config.json").to_dict() == config.to_dict()
+
+
+def test_windows_of_the_config_are_those_of_the_statistics():
+    windows = from_json(to_json(complete(recipe()))).statistics.windows
+    assert WindowSettings(**windows) == WindowSettings()
+    assert hash(WindowSettings(**windows)) == hash(WindowSettings())

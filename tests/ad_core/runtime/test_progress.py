@@ -1,0 +1,66 @@
+import io
+
+from ad_core.runtime.progress import Progress, duration
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def play(stream, *, done=0, **options):
+    clock = Clock()
+    progress = Progress(100, label="train", stream=stream, clock=clock, done=done, **options)
+    for _ in range(4):
+        clock.now += 4
+        progress.update(20, "loss 0.5")
+    return progress
+
+
+def test_rate_and_time_left_are_those_of_the_clock():
+    stream = io.StringIO()
+    progress = play(stream, every_s=10.0)
+    assert progress.rate() == 5.0
+    assert stream.getvalue() == "train: 60/100 images, 5.0/s, 8 s left, loss 0.5\n"
+    progress.close()
+    assert stream.getvalue().splitlines()[-1] == "train: 80/100 images, 5.0/s, 4 s left"
+
+
+def test_what_was_done_before_is_no_part_of_the_rate():
+    assert play(io.StringIO(), done=10).rate() == 5.0
+
+
+def test_the_rate_is_that_of_late():
+    clock = Clock()
+    progress = Progress(10_000, label="x", stream=io.StringIO(), clock=clock)
+    clock.now += 100  # compiling
+    for _ in range(50):
+        clock.now += 1
+        progress.update(7)
+    assert progress.rate() == 7.0
+
+
+def test_a_terminal_has_one_line_that_covers_the_one_before():
+    stream = Terminal()
+    progress = play(stream)
+    progress.close()
+    lines = stream.getvalue().split("\r")
+    assert len(lines) == 6 and lines[-1].endswith("\n") and "\n" not in "".join(lines[:-1])
+    assert len(lines[-1].rstrip("\n")) >= len(lines[-2].rstrip())
+
+
+def test_durations_read_well():
+    assert [duration(s) for s in (0.4, 59.4, 185.0, 7800.0)] == [
+        "0 s",
+        "59 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]

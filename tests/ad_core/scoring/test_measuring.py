@@ -1,0 +1,52 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ad_core.scoring.measuring import make_measurer
+from ad_core.statistics import WindowSettings
+from ad_core.types import Reconstruction, Reconstructor, TrainState
+
+SIDE = 16
+STATE = TrainState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(())}, (), {})
+NAMES = ("residual_abs_mean", "residual_abs_max", "mse", "ssim")
+
+
+def measurer(reconstruct):
+    method = Reconstructor(init=None, train_step=None, reconstruct=reconstruct)
+    return make_measurer(
+        method, STATE, names=NAMES, context=None, windows=WindowSettings(blocks=16, smallest=1),
+        sigma_px=1.0, batch_size=8,
+    )  # fmt: skip
+
+
+def letterboxed(content, seed):
+    """Eight images whose content is mirrored around it."""
+    left, top, right, bottom = content
+    rng = np.random.default_rng(seed)
+    inner = rng.uniform(-1, 1, (8, bottom - top, right - left, 1)).astype(np.float32)
+    beyond = ((0, 0), (top, SIDE - bottom), (left, SIDE - right), (0, 0))
+    return np.pad(inner, beyond, mode="symmetric")
+
+
+@pytest.mark.parametrize("content", [(0, 4, 16, 12), (5, 0, 11, 16), (0, 0, 16, 16)])
+def test_what_is_drawn_beyond_the_content_raises_nothing(content):
+    left, top, right, bottom = content
+    inside = np.zeros((SIDE, SIDE, 1), bool)
+    inside[top:bottom, left:right] = True
+
+    def sound(state, image, key):
+        return Reconstruction(0.5 * image, {}, {})
+
+    def wild(state, image, key):
+        return Reconstruction(jnp.where(inside, 0.5 * image, 7.0), {}, {})
+
+    image = letterboxed(content, 0)
+    boxes = np.tile(np.array(content, np.int32), (8, 1))
+    expected = measurer(sound).measure(image, None)
+    found = measurer(wild).measure(image, boxes)
+    for name in found._fields:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
+    drawn = measurer(wild).reconstruct(image, boxes)
+    np.testing.assert_allclose(drawn.image, 0.5 * image, atol=1e-6)
+    inner = expected.statistics[:, 1]
+    np.testing.assert_allclose(inner, 0.5 * np.abs(image[:, top:bottom, left:right]).max((1, 2, 3)))
