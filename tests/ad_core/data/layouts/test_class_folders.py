@@ -128,7 +128,7 @@ def test_what_to_type_never_calls_a_defect_normal(tmp_path, names, told):
         draw(tmp_path / name / "1.png")
     for source in ("class_folders", "folder"):
         data = data_of(tmp_path)
-        data.source = f"ad_core.data.{source}"
+        data.source = f"ad_core.data.layouts.{source}"
         with pytest.raises(UserError, match=f"--config.data.normal_classes={told}`"):
             open_source(data)
 
