@@ -1,17 +1,58 @@
 """The nouns that every package shares (shapes: b images, h x w pixels, c channels)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 Metrics = Mapping[str, Float[Array, ""]]
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
+
+
+class Placement(NamedTuple):
+    """Which part of a file's image a network's image shows, and where in it that lies.
+
+    width, height: of the file's image, in pixels. size: height and width of the network's image.
+    shown: the part, in the file's pixels. content: where it lies, in the network's. What lies
+    beyond the content is its mirror image.
+    """
+
+    width: int
+    height: int
+    size: tuple[int, int]
+    shown: Box
+    content: Box
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The file's pixels for one of the network's image, across and down."""
+        (l0, t0, r0, b0), (l1, t1, r1, b1) = self.shown, self.content
+        return (r0 - l0) / (r1 - l1), (b0 - t0) / (b1 - t1)
+
+
+class Sample(NamedTuple):
+    """What a source reads at an index, from one reading of the file.
+
+    image: at the network's size, in [-1, 1]. mask: True where abnormal, in the pixels of the file;
+    all False of a normal image, None without a pixel label that can be read.
+    placement: what of the file the image shows, and where. clipped: share in [0, 1] of the file's
+    values that lie beyond the range that becomes -1 to 1.
+    """
+
+    image: Float[np.ndarray, "h w c"]
+    mask: Bool[np.ndarray, "height width"] | None
+    placement: Placement
+    clipped: float
 
 
 class Batch(NamedTuple):
     """Images of one static shape; rows that only pad the last batch have `valid` False.
 
-    image: in [-1, 1]. label: 0 normal, 1 abnormal. mask: True where abnormal, or None.
+    image: in [-1, 1]. label: 0 normal, 1 abnormal.
     index: position of each image in its data source, -1 in padding.
     content: left, top, right, bottom of what the file shows, where images are letterboxed; what
         lies beyond is its mirror image. None: all of every image.
@@ -19,30 +60,37 @@ class Batch(NamedTuple):
 
     image: Float[Array, "b h w c"]
     label: Int[Array, "b"]
-    mask: Bool[Array, "b h w"] | None
     valid: Bool[Array, "b"]
     index: Int[Array, "b"]
     content: Int[Array, "b 4"] | None = None
 
 
-class Reconstruction(NamedTuple):
-    """What a reconstructor makes of a batch.
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("image", "maps", "losses"),
+    meta_fields=("anomaly",),
+)
+@dataclass(frozen=True)
+class View:
+    """What a method makes of a batch.
 
-    image: the normal version of the input, in [-1, 1].
-    maps: name -> a measure at each latent or patch position (higher is more anomalous
-        unless the name says logits). Sizes may differ from map to map.
-    losses: name -> one network loss per image.
+    image: the normal version of the input, in [-1, 1]; None where the method draws none.
+    maps: name -> a measure at each position (higher is more anomalous unless the name says
+        logits). Sizes may differ from map to map.
+    losses: name -> one number per image.
+    anomaly: which map localises; "" is the residual between the input and `image`.
     """
 
-    image: Float[Array, "b h w c"]
-    maps: dict[str, Float[Array, "b _ _"]]
-    losses: dict[str, Float[Array, "b"]]
+    image: Float[Array, "b h w c"] | None = None
+    maps: dict[str, Float[Array, "b _ _"]] = field(default_factory=dict)
+    losses: dict[str, Float[Array, "b"]] = field(default_factory=dict)
+    anomaly: str = ""
 
 
 class TrainState(NamedTuple):
     """Everything that a bit-exact resume needs besides the data position.
 
-    extra["ema"], where a reconstructor keeps one, has the structure of a part of `params`:
+    extra["ema"], where a method keeps one, has the structure of a part of `params`:
     `inference_state` puts it in their place.
     """
 
@@ -52,22 +100,47 @@ class TrainState(NamedTuple):
     extra: dict[str, Any]
 
 
-class Reconstructor(NamedTuple):
-    """A family's method as pure functions, made by `resolve(method).make(config)`.
+class Steps(NamedTuple):
+    """Learning by gradient: what the one training loop runs.
 
     init: (key, image_shape [h, w, c]) -> TrainState.
     train_step: (state, batch, key) -> (state, metrics); traced once, no host access.
-    reconstruct: (state, image, key) -> Reconstruction, from `state.params` alone.
-    encode, decode: (state, image) -> latent and back, where the method has a latent.
     watch: (metrics of late steps) -> what is wrong with the training, in words, or "".
     """
 
     init: Callable[[PRNGKeyArray, tuple[int, int, int]], TrainState]
     train_step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
-    reconstruct: Callable[[TrainState, Float[Array, "b h w c"], PRNGKeyArray], Reconstruction]
-    encode: Callable[..., Any] | None = None
-    decode: Callable[..., Any] | None = None
     watch: Callable[[Mapping[str, float]], str] | None = None
+
+
+class OnePass(NamedTuple):
+    """Learning from every training image once.
+
+    fit: (batches of host arrays, the last one padded; key) -> TrainState with all that is learnt in
+        `params`. Memory must be bounded, whatever the number of batches.
+    """
+
+    fit: Callable[[Iterable[Batch], PRNGKeyArray], TrainState]
+
+
+class Method(NamedTuple):
+    """A family's method as pure functions, made by `resolve(method).make(config)`.
+
+    learn: how it learns.
+    view: (state, image, keys [b]) -> View, from `state.params` alone; pure and jittable. A draw for
+        an image comes from its own key, so that no image's view depends on its row or its batch.
+    trains_on_abnormal: it learns from pairs of a normal and an abnormal image.
+    losses, maps: names of what its views hold, in the order in which their statistics stand; left
+        empty, they stand in the order of their names.
+    curves: groups of training metrics that are worth showing, each group in one picture.
+    """
+
+    learn: Steps | OnePass
+    view: Callable[[TrainState, Float[Array, "b h w c"], Key[Array, "b"]], View]
+    trains_on_abnormal: bool = False
+    losses: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+    curves: tuple[tuple[str, ...], ...] = ()
 
 
 def inference_state(state: TrainState) -> TrainState:

@@ -55,19 +55,19 @@ def make_images(batch, config):
 class InJax:
     """The step and the reconstruction as the training loop and the scoring compile them."""
 
-    def __init__(self, reconstructor, images, labels, reconstruct):
-        reconstructor = guarded(reconstructor)
+    def __init__(self, method, images, labels, reconstruct):
+        method = guarded(method)
 
         def train_step(state, batch, key):
-            return reconstructor.train_step(state, batch, jax.random.fold_in(key, state.step))
+            return method.learn.train_step(state, batch, jax.random.fold_in(key, state.step))
 
         self.parts = partition(train_step, "jit", devices=jax.local_devices()[:1])
         self.key = jax.random.key(1)
-        init = jax.jit(lambda key: reconstructor.init(key, images.shape[2:]))
+        init = jax.jit(lambda key: method.learn.init(key, images.shape[2:]))
         self.state = self.parts.place_state(init(jax.random.key(0)))
         index = np.arange(images.shape[1], dtype=np.int32)
         valid = np.ones(index.size, bool)
-        self.batches = [Batch(x, labels, None, valid, index) for x in images]
+        self.batches = [Batch(x, labels, valid, index) for x in images]
         self.inference = infer(reconstruct, self.parts.mesh)
 
     def weights(self):

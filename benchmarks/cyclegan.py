@@ -66,14 +66,14 @@ def main(_):
     limit_cores()
     config = make_config()
     images = make_images(2 * FLAGS.pairs, config)
-    reconstructor = cyclegan.make(config)
+    method = cyclegan.make(config)
 
     def score(state, image, key):
-        drawn = reconstructor.reconstruct(state, image, key).image
+        drawn = method.view(state, image, key).image
         return drawn, jnp.sum(jnp.square(image - drawn), axis=(1, 2, 3))
 
     labels = np.arange(2 * FLAGS.pairs, dtype=np.int32) % 2
-    in_jax = InJax(reconstructor, images, labels, score)
+    in_jax = InJax(method, images, labels, score)
     units = {"train": (FLAGS.pairs, "pairs"), "reconstruct": (2 * FLAGS.pairs, "images")}
     trained = compare(in_jax, "torch_cyclegan.py", twin_settings(config), images, outputs, units)
     if FLAGS.peak_tflops:

@@ -5,7 +5,7 @@
 Per set, classifier or loss: 5 x 5-fold cross-validation, stratified and grouped; in each held-out
 fold FPR at TPR 1 (`oracle.fpr_at_tpr1`) and ZFN accuracy (`oracle.zfn`); mean ± population
 standard deviation over the 25 folds, in per cent. The sets are the statistics that
-`real_images.py` left in `--workdirs` (calibration and test rows together: the reconstructor
+`real_images.py` left in `--workdirs` (calibration and test rows together: the method
 trained on neither; they serve here for this comparison alone) and three public tables of
 scikit-learn made imbalanced. Each result is kept in --kept, so that the command may be
 interrupted and run by several processes on different --sets.

@@ -36,7 +36,7 @@ from sklearn.metrics import mutual_info_score
 
 from ad_core.statistics import WindowSettings, compute, names
 from ad_core.statistics.windows import block_side, usable_scales
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 flags.DEFINE_integer("batch", 64, "Images in the batch.")
 flags.DEFINE_integer("side", 256, "Side of the images in pixels.")
@@ -179,7 +179,7 @@ def make_images():
 
 def compiled(chosen, x, y):
     """The compiled call as a function without arguments, and its temporary memory in MB."""
-    arguments = (jnp.asarray(x), Reconstruction(jnp.asarray(y), {}, {}))
+    arguments = (jnp.asarray(x), View(jnp.asarray(y), {}, {}))
     program = jax.jit(partial(compute, chosen)).lower(*arguments).compile()
     memory = program.memory_analysis()
     return lambda: program(*arguments), memory.temp_size_in_bytes / 1e6

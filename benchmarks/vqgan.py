@@ -69,9 +69,9 @@ def main(_):
     limit_cores()
     config = make_config()
     images = make_images(FLAGS.batch, config)
-    reconstructor = vqgan.make(config)
+    method = vqgan.make(config)
     labels = np.zeros(FLAGS.batch, np.int32)
-    in_jax = InJax(reconstructor, images, labels, reconstructor.reconstruct)
+    in_jax = InJax(method, images, labels, method.view)
     units = {title: (FLAGS.batch, "images") for title in ("train", "reconstruct")}
     compare(in_jax, "torch_vqgan.py", twin_settings(config), images, outputs, units)
 

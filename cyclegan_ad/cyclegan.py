@@ -1,4 +1,4 @@
-"""CycleGAN as a reconstructor: it learns from both classes to draw an abnormal image as normal.
+"""CycleGAN as a method: it learns from both classes to draw an abnormal image as normal.
 
 Source: Bougaham et al., CycleGAN-AD (Neurocomputing 2024), after Zhu et al. 2017. At scoring only
 the generator towards normal is needed; what it changes is the anomaly.
@@ -12,21 +12,36 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from ad_core.training.optimisers import make_optimiser
-from ad_core.types import Reconstruction, Reconstructor, TrainState
+from ad_core.types import Method, Steps, TrainState, View
 from cyclegan_ad import pool
 from cyclegan_ad.model import GENERATORS, JUDGES, Model, make_model
 from cyclegan_ad.settings import Settings, defaults, make_settings
 from cyclegan_ad.step import DOMAINS, Optimisers, make_train_step
 
-__all__ = ["TRAINS_ON_ABNORMAL", "defaults", "make"]
+__all__ = ["defaults", "make"]
 
-TRAINS_ON_ABNORMAL = True  # its batches are pairs of a normal and an abnormal image
 REPAIRS = 1.1  # changes of abnormal images beyond this many times those of normal ones repair them
+MAPS = (
+    "disc_real",
+    "disc_fake",
+    "cycle",
+    "disc_abnormal_fake",
+    "disc_abnormal_real",
+    "identity",
+    "residual",
+)
+CURVES = (
+    ("loss",),
+    ("cycle_normal", "cycle_abnormal"),
+    ("identity_normal", "identity_abnormal"),
+    ("adversarial_normal", "disc_normal"),
+    ("adversarial_abnormal", "disc_abnormal"),
+)
 COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
 
 
-def make(config: ConfigDict) -> Reconstructor:
-    """The reconstructor of a complete configuration.
+def make(config: ConfigDict) -> Method:
+    """The method of a complete configuration.
 
     Raises:
         UserError: a setting that is unknown or does not fit the image size.
@@ -38,11 +53,17 @@ def make(config: ConfigDict) -> Reconstructor:
         make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
         make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
     )
-    return Reconstructor(
-        init=lambda key, shape: _init(model, settings, optimisers, key, shape),
-        train_step=make_train_step(model, settings, optimisers),
-        reconstruct=lambda state, image, key: _reconstruct(model, state, image),
-        watch=watch if settings.monitor else None,
+    return Method(
+        learn=Steps(
+            init=lambda key, shape: _init(model, settings, optimisers, key, shape),
+            train_step=make_train_step(model, settings, optimisers),
+            watch=watch if settings.monitor else None,
+        ),
+        view=lambda state, image, keys: _view(model, state, image),
+        trains_on_abnormal=True,
+        losses=MAPS,
+        maps=MAPS,
+        curves=CURVES,
     )
 
 
@@ -63,7 +84,7 @@ def _init(
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra)
 
 
-def _reconstruct(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> Reconstruction:
+def _view(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> View:
     """Maps are means over channels and raw logits, losses the means of the maps.
 
     residual: what the generator towards normal changes (of a normal image: its identity error).
@@ -87,7 +108,7 @@ def _reconstruct(model: Model, state: TrainState, image: Float[Array, "b h w c"]
         "disc_abnormal_real": model.judge(params["judge_abnormal"], image),
         "disc_abnormal_fake": model.judge(params["judge_abnormal"], drawn),
     }
-    return Reconstruction(drawn, maps, {name: jnp.mean(x, axis=(1, 2)) for name, x in maps.items()})
+    return View(drawn, maps, {name: jnp.mean(x, axis=(1, 2)) for name, x in maps.items()})
 
 
 def watch(metrics: Mapping[str, float]) -> str:

@@ -55,7 +55,7 @@ class Drawn(NamedTuple):
 def make_train_step(
     model: Model, settings: Settings, optimisers: Optimisers
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
-    """The pure step of these settings; see Reconstructor.train_step.
+    """The pure step of these settings; see Steps.train_step.
 
     Rows 2i and 2i + 1 of a batch are a pair: a normal and an abnormal image.
     """

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from ad_core.runtime.command import run
 from ad_core.runtime.lock import exclusive
 from ad_core.runtime.stop import stop_on_signals
-from ad_core.stages.job import prepare, recalibrate
+from ad_core.stages.calibrate import recalibrate
+from ad_core.stages.job import prepare
 from ad_core.stages.messages import announce_calibration, require_workdir
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch/train.py.")

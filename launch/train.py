@@ -12,14 +12,16 @@ from ad_core.runtime.command import run
 from ad_core.runtime.compilation import compilation_cache
 from ad_core.runtime.lock import exclusive
 from ad_core.runtime.stop import stop_on_signals
+from ad_core.stages.calibrate import run_calibration
 from ad_core.stages.evaluate import run_evaluation
-from ad_core.stages.job import prepare, run_calibration, run_training
+from ad_core.stages.job import prepare
 from ad_core.stages.messages import (
     announce,
     announce_calibration,
     announce_results,
     require_workdir,
 )
+from ad_core.stages.train import run_training
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run is written.")
 UNTIL = flags.DEFINE_enum(
@@ -34,9 +36,9 @@ def main(config: ConfigDict) -> None:
     with exclusive(workdir), stop_on_signals() as stop:
         job = prepare(config, workdir, stop)
         announce(job)
-        reconstructor, state = run_training(job)
+        learnt = run_training(job)
         if UNTIL.value != "train":
-            calibration = run_calibration(job, reconstructor, state)
+            calibration = run_calibration(job, learnt)
             announce_calibration(job, calibration)
         if UNTIL.value == "evaluate":
             announce_results(job, run_evaluation(job))

@@ -49,7 +49,7 @@ class Game(NamedTuple):
 def make_train_step(
     model: Model, settings: Settings, optimisers: Optimisers
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
-    """The pure step of these settings; see Reconstructor.train_step."""
+    """The pure step of these settings; see Steps.train_step."""
 
     def train_step(
         state: TrainState, batch: Batch, key: PRNGKeyArray

@@ -1,4 +1,4 @@
-"""VQGAN as a reconstructor: trained on normal images, it can only draw with normal codes.
+"""VQGAN as a method: trained on normal images, it can only draw with normal codes.
 
 Sources: the poster's loss (VQGanoDIP); Esser et al. 2021, "Taming Transformers". Left out of the
 latter: the 1x1 convolutions around the codebook, which only join the 3x3 ones beside them.
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ad_core.backbones.perceptual import distance, distance_map, load_weights
 from ad_core.losses import RECONSTRUCTION
 from ad_core.training.optimisers import make_optimiser
-from ad_core.types import Reconstruction, Reconstructor, TrainState
+from ad_core.types import Method, Steps, TrainState, View
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, make_model
 from vqgan_ad.settings import Settings, defaults, make_settings
@@ -20,9 +20,17 @@ from vqgan_ad.step import Optimisers, make_train_step
 
 __all__ = ["defaults", "make"]
 
+LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
+CURVES = (
+    ("loss", "reconstruction"),
+    ("quantisation",),
+    ("adversarial", "discriminator"),
+    ("codebook_use",),
+)
 
-def make(config: ConfigDict) -> Reconstructor:
-    """The reconstructor of a complete configuration.
+
+def make(config: ConfigDict) -> Method:
+    """The method of a complete configuration.
 
     Raises:
         UserError: a setting that is unknown or does not fit the image size.
@@ -34,13 +42,22 @@ def make(config: ConfigDict) -> Reconstructor:
         make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
         make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
     )
-    return Reconstructor(
-        init=lambda key, shape: _init(model, settings, optimisers, key, shape),
-        train_step=make_train_step(model, settings, optimisers),
-        reconstruct=lambda state, image, key: _reconstruct(model, settings, state, image),
-        encode=lambda state, image: model.encode(state.params["generator"], image),
-        decode=lambda state, latent: model.decode(state.params["generator"], latent),
+    return Method(
+        learn=Steps(
+            init=lambda key, shape: _init(model, settings, optimisers, key, shape),
+            train_step=make_train_step(model, settings, optimisers),
+        ),
+        view=lambda state, image, keys: _view(model, settings, state, image),
+        losses=(*LOSSES, *(("perceptual",) if settings.perceptual_weights else ())),
+        maps=_maps(settings),
+        curves=CURVES,
     )
+
+
+def _maps(settings: Settings) -> tuple[str, ...]:
+    smooth = ("unquantised",) if settings.unquantised else ()
+    perceptual = ("perceptual",) if settings.perceptual_weights else ()
+    return ("quantisation", "disc_real", "disc_fake", *smooth, "codes", *perceptual)
 
 
 def _init(
@@ -69,9 +86,9 @@ def _init(
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra)
 
 
-def _reconstruct(
+def _view(
     model: Model, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
-) -> Reconstruction:
+) -> View:
     """Losses per image and maps per position; `disc_*` are raw logits, high where real."""
     generator, judge = state.params["generator"], state.params["discriminator"]
     passed = model.forward(generator, image)
@@ -101,4 +118,4 @@ def _reconstruct(
     flat = {name: jnp.mean(x.reshape(x.shape[0], -1), axis=1) for name, x in losses.items()}
     if "perceptual" in state.params:
         flat["perceptual"] = distance(state.params["perceptual"], image, drawn)
-    return Reconstruction(drawn, maps, flat)
+    return View(drawn, maps, flat)

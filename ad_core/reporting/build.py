@@ -2,124 +2,93 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64
 from PIL import Image
 
-from ad_core.data.batches import contents
-from ad_core.data.source import DataSource, printable
 from ad_core.decision import important_statistics
-from ad_core.reporting.pictures import triptych
+from ad_core.decision.table import StatisticsTable
+from ad_core.reporting.gallery import HIGHEST, Gallery
 from ad_core.reporting.report import Example, Report, write_report
 from ad_core.runtime.config import to_json
 from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
 from ad_core.training.writers import read_metrics
 
-SHOWN = 6  # examples of each kind
-CURVES = (
-    ("loss", "reconstruction"),
-    ("quantisation",),
-    ("adversarial", "discriminator"),
-    ("codebook_use",),
-)
-
-
-class Judgement(NamedTuple):
-    """Images of the split that judges: all of a length.
-
-    indices: of the data source. scores: NaN where unreadable. inspected: by the deciding rule.
-    """
-
-    indices: Int[np.ndarray, " n"]
-    labels: Int[np.ndarray, " n"]
-    defects: tuple[str, ...]
-    scores: Float64[np.ndarray, " n"]
-    inspected: Bool[np.ndarray, " n"]
+Curves = Mapping[str, tuple[tuple[str, ...], ...]]
 
 
 def build_report(
     workdir: Workdir,
-    source: DataSource,
     detector: Detector,
-    judgement: Judgement,
+    table: StatisticsTable,
+    *,
+    scores: Float64[np.ndarray, " n"],
+    inspected: Bool[np.ndarray, " n"],
+    gallery: Gallery,
+    curves: Curves,
     results: Mapping[str, Any],
 ) -> None:
-    """Writes WORKDIR/report/index.html."""
+    """Writes WORKDIR/report/index.html.
+
+    Args:
+        table: of the split that judges. scores: NaN where unreadable. inspected: by the
+            deciding rule. gallery: what to show of it.
+        curves: method -> its metrics that are worth showing.
+    """
     parts = detector.parts
-    abnormal, flagged = judgement.labels == 1, judgement.inspected
-
-    def show(rows: Bool[np.ndarray, " n"], *, highest: bool) -> list[Example]:
-        order = _ordered(judgement.scores, rows, highest=highest)[:SHOWN]
-        return _examples(source, detector, judgement, order)
-
+    shown: dict[str, Any] = {kind: _examples(detector, table, gallery, kind) for kind in HIGHEST}
     report = Report(
         title=f"{parts.config.name}: normal or inspect",
         results=results,
         rule=parts.rule,
-        labels=judgement.labels,
-        scores=judgement.scores,
-        inspected=judgement.inspected,
-        defects=judgement.defects,
-        misses=show(abnormal & ~flagged, highest=False),
-        false_alarms=show(~abnormal & flagged, highest=True),
-        hits=show(abnormal & flagged, highest=True),
-        passed=show(~abnormal & ~flagged, highest=False),
+        labels=table.label,
+        scores=scores,
+        inspected=inspected,
+        defects=table.defect,
         scale=parts.scale,
         importances=dict(important_statistics(parts.classifier, detector.names, parts.reference)),
-        curves=_curves(workdir),
+        curves=_curves(workdir, curves),
         samples=_samples(workdir.root / "samples"),
         config_json=to_json(parts.config),
+        **shown,
     )
     write_report(workdir.report, report)
 
 
-def _ordered(
-    scores: Float64[np.ndarray, " n"], rows: Bool[np.ndarray, " n"], *, highest: bool
-) -> Int[np.ndarray, "_"]:
-    """The marked rows with a finite score, by it."""
-    chosen = np.flatnonzero(rows & np.isfinite(scores))
-    order = np.argsort(scores[chosen], kind="stable")
-    return chosen[order[::-1] if highest else order]
-
-
 def _examples(
-    source: DataSource, detector: Detector, judgement: Judgement, rows: Int[np.ndarray, "_"]
+    detector: Detector, table: StatisticsTable, gallery: Gallery, kind: str
 ) -> list[Example]:
-    if not len(rows):
+    kept = gallery.shown(kind)
+    if not kept:
         return []
-    indices = judgement.indices[rows]
-    images = np.stack([source.image(int(index)) for index in indices])
-    drawn = detector.score(images, contents(source, indices, np.ones(len(rows), bool)))
-    reasons = detector.explain(drawn.statistics)
+    reasons = detector.explain(table.values[[one.row for one in kept]])
     return [
         Example(
-            path=printable(source.records[int(judgement.indices[row])].path),
-            defect=judgement.defects[row],
-            score=float(judgement.scores[row]),
-            picture=triptych(
-                image, drawn.reconstruction[k], drawn.anomaly_map[k], detector.parts.scale
-            ),
-            reasons=tuple(map(str, reasons[k])),
+            path=table.path[one.row],
+            defect=table.defect[one.row],
+            score=one.score,
+            picture=one.picture,
+            reasons=tuple(map(str, why)),
         )
-        for k, (row, image) in enumerate(zip(rows, images, strict=True))
+        for one, why in zip(kept, reasons, strict=True)
     ]
 
 
-def _curves(workdir: Workdir) -> dict[str, tuple[list[float], list[float]]]:
-    """The training metrics that CURVES names, where the method has them."""
-    rows = read_metrics(workdir.root / "metrics.jsonl")
-    names = [name for group in CURVES for name in group]
-    curves = {}
-    for name in names:
-        points = [
-            (float(row["step"]), float(row[name])) for row in rows if row.get(name) is not None
-        ]
-        if points:
-            curves[name] = tuple(list(column) for column in zip(*points, strict=True))
-    return curves
+def _curves(workdir: Workdir, curves: Curves) -> dict[str, tuple[list[float], list[float]]]:
+    """The training metrics that the methods find worth showing, where there are any."""
+    found = {}
+    for method, groups in curves.items():
+        several = len(curves) > 1
+        rows = read_metrics(workdir.training(method, several=several) / "metrics.jsonl")
+        for name in (name for group in groups for name in group):
+            points = [(float(r["step"]), float(r[name])) for r in rows if r.get(name) is not None]
+            if points:
+                title = f"{method}: {name}" if several else name
+                found[title] = tuple(list(column) for column in zip(*points, strict=True))
+    return found
 
 
 def _samples(folder: Path) -> list[tuple[str, Any]]:

@@ -11,8 +11,8 @@ from ad_core.errors import UserError
 from ad_core.inspection.findings import WARNING, Finding, plural
 from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.page import document, image, paragraph, section, table
-from ad_core.reporting.pictures import outline, to_rgb
 from ad_core.reporting.svg import show
+from ad_core.scoring.pictures import outline, to_rgb
 
 EACH = 24  # images shown of a class
 PAIRS = 8  # rows of pictures shown of a finding

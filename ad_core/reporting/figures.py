@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from ad_core.reporting.pictures import EMBER
 from ad_core.reporting.svg import (
     INK,
     SOFT,
@@ -29,6 +28,7 @@ from ad_core.reporting.svg import (
     ticks,
 )
 from ad_core.scoring.localisation import MapScale
+from ad_core.scoring.pictures import EMBER
 
 NORMAL, ABNORMAL = "#0072b2", "#c8500a"
 _SERIES = (NORMAL, ABNORMAL, "#00805f", "#8a5a9e", "#5b6770")

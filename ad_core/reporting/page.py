@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ad_core.reporting.pictures import data_uri
 from ad_core.reporting.svg import show
+from ad_core.scoring.pictures import data_uri
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _PIXELATED_BELOW = 128  # small pictures are enlarged without inventing anything between pixels

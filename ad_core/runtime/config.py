@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 from ad_core.errors import UserError
-from ad_core.runtime.registry import resolve
+from ad_core.runtime.methods import default_settings
 
 SIZES = ("cpu", "accelerator")
 METHOD = "vqgan_ad.vqgan"
@@ -40,6 +40,9 @@ def defaults(size: str) -> ConfigDict:
         {
             "sigma": 0.0156,  # blur of the residual, as a share of the image's side (4 of 256 px)
             "level": 0.995,  # a region lies above this quantile of calibration normals' maxima
+            # Which map localises: a method of several, a map by its name, or METHOD.MAP; "" is the
+            # one that the (first) method names.
+            "map": "",
             "min_area": 0.0005,  # smallest region, as a share of the image's area
         }
     )
@@ -56,7 +59,8 @@ def _data(small: bool) -> ConfigDict:
             "group_pattern": "",  # a regular expression whose (parts) of a path name its group
             # Bits of 64 in which perceptual hashes of images of one group may differ; None: off
             "near_duplicates": placeholder(int),
-            "image_size": 64 if small else 256,
+            # The side of a square, or HEIGHT,WIDTH.
+            "image_size": FieldReference(64 if small else 256, field_type=object),
             "channels": 1,
             "protocol": "folders",  # folders | cyclegan_ad | vqganodip
             # Shares that leave training (or the abnormal test images) for calibration.
@@ -65,7 +69,7 @@ def _data(small: bool) -> ConfigDict:
             # (low, high) of the stored values; None: what the file or its type says; ("robust",):
             # percentiles of the normal images that train (the run then states the numbers)
             "value_range": placeholder(tuple),
-            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size x image_size
+            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
             "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
             "workers": 2 if small else 16,  # decoding threads
@@ -164,7 +168,7 @@ def complete(recipe: ConfigDict) -> ConfigDict:
     """
     config = defaults(str(recipe.get("size", SIZES[0])))
     config.method = str(recipe.get("method", config.method))
-    config.reconstructor = resolve(config.method).defaults(config.size)
+    config.reconstructor = default_settings(config.method, config.size)
     config.lock()
     known = flat(config)
     for key, value in flat(recipe).items():

@@ -44,10 +44,11 @@ def check_divisible(batch_size: int, mesh: Mesh) -> None:
 
 
 def infer(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(state, image, key)` compiled on `mesh`: state and key replicated, images split.
+    """`function(learnt, images)` compiled on `mesh`: what is learnt replicated, images split.
 
-    Every output must have the images' leading axis, and is split along it. `image` may be a
-    host array; its length must be divisible by the number of devices (`check_divisible`).
+    Every output must have the images' leading axis, and is split along it. `images` may be a tree
+    of host arrays; their length must be divisible by the number of devices (`check_divisible`).
     """
-    whole, parts = replicated(mesh), split(mesh)
-    return jax.jit(function, in_shardings=(whole, parts, whole), out_shardings=parts)
+    return jax.jit(
+        function, in_shardings=(replicated(mesh), split(mesh)), out_shardings=split(mesh)
+    )

@@ -48,8 +48,14 @@ class Workdir(NamedTuple):
     @property
     def in_use(self) -> bool:
         """Whether anything here was made with the configuration: a mistake in it makes nothing."""
-        made = (*self.checkpoints.glob("[0-9]*"), *(self.root / "statistics").glob("*.parquet"))
+        folders = (self.checkpoints, *(self.root / "methods").glob("*/checkpoints"))
+        made = [step for folder in folders for step in folder.glob("[0-9]*")]
+        made += (self.root / "statistics").glob("*.parquet")
         return bool(made) or self.detector.exists()
+
+    def training(self, method: str, *, several: bool) -> Path:
+        """Where the training of a method leaves its checkpoints and metrics."""
+        return self.root / "methods" / method if several else self.root
 
     def statistics(self, split: str) -> Path:
         """The table of one split."""

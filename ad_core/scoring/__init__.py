@@ -1,5 +1,5 @@
 """From images to verdicts: what a trained, calibrated detector does."""
 
-from ad_core.scoring.detector import load_detector
+from ad_core.scoring.files import load_detector, load_method
 
-__all__ = ["load_detector"]
+__all__ = ["load_detector", "load_method"]

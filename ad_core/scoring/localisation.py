@@ -1,4 +1,4 @@
-"""Where an image is abnormal: the blurred residual, its regions, and one scale for all maps."""
+"""Where an image is abnormal: a blurred map, its regions, and one scale for all maps."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,16 +9,46 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
-from ad_core.data.formats.resizing import Placement, box_to_file
+from ad_core.data.formats.resizing import box_to_file
 from ad_core.errors import UserError
+from ad_core.types import Placement, View
 
 _TRUNCATE = 4.0  # the Gaussian ends after this many standard deviations
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
+RESIDUAL = ""  # the name of the map between an image and its normal version
+
+
+class Localiser(NamedTuple):
+    """How a view becomes the map that localises.
+
+    map: a map of the view by name; None: the one that the view itself names.
+    sigma_px: standard deviation of the blur in pixels; 0 or less is no blur.
+    """
+
+    map: str | None
+    sigma_px: float
+
+    def fits(self, view: View) -> bool:
+        """Whether a view, given as arrays or as shapes, has that map."""
+        name = view.anomaly if self.map is None else self.map
+        return name in view.maps or (name == RESIDUAL and view.image is not None)
+
+    def __call__(self, image: Float[Array, "b h w c"], view: View) -> Float[Array, "b h w"]:
+        """The map at the image's size, blurred, in float32; high is abnormal."""
+        name = view.anomaly if self.map is None else self.map
+        if name == RESIDUAL:
+            assert view.image is not None  # `fits` saw to it
+            return anomaly_map(image, view.image, sigma_px=self.sigma_px)
+        found = view.maps[name].astype(jnp.float32)
+        full = jax.image.resize(found, (len(found), *image.shape[1:3]), "linear", antialias=False)
+        return blur(full, sigma_px=self.sigma_px)
+
+
 def anomaly_map(
     image: Float[Array, "b h w c"],
-    reconstruction_image: Float[Array, "b h w c"],
+    drawn: Float[Array, "b h w c"],
     *,
     sigma_px: float,
 ) -> Float[Array, "b h w"]:
@@ -30,7 +60,7 @@ def anomaly_map(
     Returns:
         [b, h, w] in the unit of the images (0 to 2 for images in [-1, 1]); high is abnormal.
     """
-    difference = image.astype(jnp.float32) - reconstruction_image.astype(jnp.float32)
+    difference = image.astype(jnp.float32) - drawn.astype(jnp.float32)
     return blur(jnp.mean(jnp.abs(difference), axis=-1), sigma_px=sigma_px)
 
 

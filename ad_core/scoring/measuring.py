@@ -1,125 +1,151 @@
-"""Images -> statistics, anomaly maps and reconstructions, in one compiled call a batch."""
+"""Images -> statistics, anomaly maps and normal versions, in one compiled call a batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
+from ad_core.data.batches import Reading
 from ad_core.data.formats.resizing import mirror
 from ad_core.runtime.devices import infer, make_mesh
-from ad_core.scoring.localisation import anomaly_map
+from ad_core.runtime.keys import image_keys
+from ad_core.scoring.localisation import Localiser
 from ad_core.statistics import Context, WindowSettings, compute
-from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
+from ad_core.types import Method, TrainState, View
 
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
+Given = tuple[Array, Array | None]  # images, and what of each is its file's
 
 
 class Measured(NamedTuple):
     """What the decision and the pictures need of each image; host arrays.
 
     statistics: in the order of the names that were asked for.
-    anomaly_map: blurred residual, higher is more anomalous.
+    anomaly_map: higher is more anomalous.
+    drawn: the normal version, None where the method draws none.
     """
 
     statistics: Float[np.ndarray, "n k"]
     anomaly_map: Float[np.ndarray, "n h w"]
-    reconstruction: Float[np.ndarray, "n h w c"]
+    drawn: Float[np.ndarray, "n h w c"] | None
+
+    def rows(self, chosen: Any) -> "Measured":
+        """Those of some images, by index, slice or mask."""
+        drawn = None if self.drawn is None else np.asarray(self.drawn)[chosen]
+        return Measured(
+            np.asarray(self.statistics)[chosen], np.asarray(self.anomaly_map)[chosen], drawn
+        )
+
+
+def join_rows(parts: Sequence[Measured]) -> Measured:
+    """The images of all parts, one after the other."""
+    drawn = [part.drawn for part in parts if part.drawn is not None]
+    return Measured(
+        np.concatenate([part.statistics for part in parts]),
+        np.concatenate([part.anomaly_map for part in parts]),
+        np.concatenate(drawn) if drawn else None,
+    )
 
 
 class Measurer(NamedTuple):
     """Compiled functions of batches of `batch_size` images, on every local device.
 
     measure: (image, content) -> Measured of device arrays, dispatched without waiting.
-    reconstruct: (image, content) -> Reconstruction.
+    view: (image, content) -> View.
     compilations: how many programs were compiled so far.
     """
 
     batch_size: int
     measure: Callable[[Float[np.ndarray, "b h w c"], Content], Measured]
-    reconstruct: Callable[[Float[np.ndarray, "b h w c"], Content], Reconstruction]
+    view: Callable[[Float[np.ndarray, "b h w c"], Content], View]
     compilations: Callable[[], int]
 
 
 def make_measurer(
-    reconstructor: Reconstructor,
+    method: Method,
     state: TrainState,
     *,
     names: tuple[str, ...],
     context: Context | None,
     windows: WindowSettings,
-    sigma_px: float,
+    localise: Localiser | None,
     batch_size: int,
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
-    The same key serves every call, so that an image's scores depend on nothing but the image.
-    Beyond `content` (see Batch) reconstructions are mirrored as the images are: what a method draws
-    there can raise no statistic and no map beyond what the image itself does.
+    Each image has a key of its own, made of its pixels, so that its scores depend on nothing but
+    the image. Beyond `content` (see Batch) what is drawn is mirrored as the images are: what a
+    method draws there can raise no statistic and no map beyond what the image itself does.
+
+    Args:
+        localise: None where another measurer's map is shown; the map is then 0.
     """
     mesh = make_mesh()
-    key = jax.random.key(0)
 
-    def reconstruct(
-        state: TrainState, given: tuple[Array, Array | None], key: PRNGKeyArray
-    ) -> Reconstruction:
+    def view(state: TrainState, given: Given) -> View:
         image, content = given
-        drawn = reconstructor.reconstruct(state, image, key)
-        return drawn if content is None else drawn._replace(image=mirror(drawn.image, content))
+        seen = method.view(state, image, image_keys(image))
+        if content is None or seen.image is None:
+            return seen
+        return replace(seen, image=mirror(seen.image, content))
 
-    def measure(
-        learnt: tuple[TrainState, Context | None],
-        given: tuple[Array, Array | None],
-        key: PRNGKeyArray,
-    ) -> tuple[Array, Array, Array]:
+    def measure(learnt: tuple[TrainState, Context | None], given: Given) -> tuple[Any, ...]:
         (state, context), (image, _) = learnt, given
-        drawn = reconstruct(state, given, key)
-        statistics = compute(names, image, drawn, context, windows=windows) if names else {}
+        seen = view(state, given)
+        statistics = compute(names, image, seen, context, windows=windows) if names else {}
         columns = [statistics[name] for name in names]
         stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
-        return stacked, anomaly_map(image, drawn.image, sigma_px=sigma_px), drawn.image
+        found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
+        return stacked, found, seen.image
 
-    measuring, reconstructing = infer(measure, mesh), infer(reconstruct, mesh)
+    measuring, viewing = infer(measure, mesh), infer(view, mesh)
     return Measurer(
         batch_size=-(-batch_size // mesh.size) * mesh.size,
-        measure=lambda image, content: Measured(
-            *measuring((state, context), (image, content), key)
-        ),
-        reconstruct=lambda image, content: reconstructing(state, (image, content), key),
-        compilations=lambda: measuring._cache_size() + reconstructing._cache_size(),
+        measure=lambda image, content: Measured(*measuring((state, context), (image, content))),
+        view=lambda image, content: viewing(state, (image, content)),
+        compilations=lambda: measuring._cache_size() + viewing._cache_size(),
     )
 
 
-def join(own: Measurer, others: Sequence[Measurer]) -> Measurer:
-    """`own`, whose statistics are followed by those of `others`; maps and images are its own."""
-    if not others:
-        return own
+def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
+    """All statistics, side by side; the map is that of measurer `shown`, and so is the normal
+    version, or where it draws none that of the first that draws one.
+    """
+    if len(measurers) == 1:
+        return measurers[0]
 
     def measure(image: Float[np.ndarray, "b h w c"], content: Content) -> Measured:
-        measured = own.measure(image, content)
-        columns: Any = [other.measure(image, content).statistics for other in others]
-        return measured._replace(statistics=jnp.concatenate([measured.statistics, *columns], 1))
+        measured = [each.measure(image, content) for each in measurers]
+        columns: Any = [each.statistics for each in measured]
+        images = [each.drawn for each in (measured[shown], *measured) if each.drawn is not None]
+        return Measured(
+            jnp.concatenate(columns, axis=1),  # pyright: ignore[reportArgumentType]
+            measured[shown].anomaly_map,
+            images[0] if images else None,
+        )
 
-    return own._replace(
+    return measurers[shown]._replace(
         measure=measure,
-        compilations=lambda: sum(each.compilations() for each in (own, *others)),
+        compilations=lambda: sum(each.compilations() for each in measurers),
     )
 
 
 def measure_batches(
-    measurer: Measurer, batches: Iterator[tuple[Batch, dict[int, str]]]
-) -> Iterator[tuple[Batch, dict[int, str], Measured]]:
+    measurer: Measurer, readings: Iterator[Reading]
+) -> Iterator[tuple[Reading, Measured]]:
     """Each batch with what was measured of it, padding included, fetched one batch late.
 
     While the host handles one batch the device computes the next.
     """
-    pending: tuple[Batch, dict[int, str], Any] | None = None
-    for batch, errors in batches:
-        dispatched = measurer.measure(np.asarray(batch.image), batch.content)
+    pending: tuple[Reading, Any] | None = None
+    for reading in readings:
+        dispatched = measurer.measure(np.asarray(reading.batch.image), reading.batch.content)
         if pending is not None:
-            yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
-        pending = (batch, errors, dispatched)
+            yield pending[0], jax.tree.map(np.asarray, pending[1])
+        pending = (reading, dispatched)
     if pending is not None:
-        yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
+        yield pending[0], jax.tree.map(np.asarray, pending[1])

@@ -1,37 +1,57 @@
-"""The figures of a detector on images that decided nothing, and the report that shows them."""
+"""The last stage: the figures of a detector on images that decided nothing, and the report."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float64
 
-from ad_core.data.formats.resizing import to_file
+from ad_core.data.batches import Reading
 from ad_core.decision.calibration import cross_fit, fit_thresholds, rules_of
 from ad_core.decision.table import StatisticsTable, read_table, select, write_table
-from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle
-from ad_core.reporting.build import Judgement, build_report
+from ad_core.metrics import confusion, oracle
+from ad_core.reporting.build import build_report
+from ad_core.reporting.gallery import Gallery
 from ad_core.reporting.results import held_out, operation, review, write_results
-from ad_core.scoring.detector import Detector, load_detector
+from ad_core.scoring import load_detector
+from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
-from ad_core.stages.job import Job, count_classes, measure_split, read_timing, timed, versions
+from ad_core.scoring.pictures import triptych
+from ad_core.scoring.verdict import Seen, judge
+from ad_core.stages.job import Job, count_classes, make_methods
+from ad_core.stages.measure import measure_split
+from ad_core.stages.pixels import Pixels
+from ad_core.stages.timing import read_timing, timed, versions
+from ad_core.types import Sample
 
-PIXELS = 2**26  # that pixel figures are taken of, at most about 1 GB
+Flags = dict[str, Bool[np.ndarray, " n"]]
 
 
 class Judged(NamedTuple):
     """Images of the split that judges, in its order.
 
-    scores: NaN where an image could not be read. flags: rule -> to be inspected.
-    maps: anomaly map of each image, NaN where it could not be read.
+    scores: NaN where an image could not be read. flags: rule -> to be inspected. pixels: what
+    the figures of localisation are taken of. gallery: what the report shows.
     """
 
     split: str
     table: StatisticsTable
     scores: Float64[np.ndarray, " n"]
-    flags: dict[str, Bool[np.ndarray, " n"]]
-    maps: Float[np.ndarray, "n h w"]
+    flags: Flags
+    pixels: Pixels
+    gallery: Gallery
+
+
+class Passed(NamedTuple):
+    """A batch of the split that judges, as it passes by: the images of it that were read.
+
+    rows: their places in the split. samples, measured: of each.
+    """
+
+    rows: list[int]
+    samples: list[Sample]
+    measured: Measured
 
 
 def run_evaluation(job: Job) -> dict[str, Any]:
@@ -45,45 +65,112 @@ def run_evaluation(job: Job) -> dict[str, Any]:
         UserError: the workdir has no detector yet.
     """
     detector = load_detector(job.workdir.detector, batch_size=job.config.score.batch_size)
-    judged = _judge(job, detector)
+    split = job.judging_split
+    with timed(job.workdir, "evaluate", count=lambda: len(job.splits[split])):
+        judged = _judge_pool(job, detector) if split == "pool" else _judge_test(job, detector)
     results = make_results(job, detector, judged)
     write_results(job.workdir.results, results)
-    judgement = Judgement(
-        indices=job.splits[judged.split],
-        labels=judged.table.label,
-        defects=judged.table.defect,
+    methods = make_methods(job.config)
+    build_report(
+        job.workdir,
+        detector,
+        judged.table,
         scores=judged.scores,
         inspected=judged.flags[job.config.decision.rule],
+        gallery=judged.gallery,
+        curves={name: method.curves for name, (method, _) in methods.items()},
+        results=results,
     )
-    build_report(job.workdir, job.source, detector, judgement, results)
     return results
 
 
-def _judge(job: Job, detector: Detector) -> Judged:
-    split = "pool" if "pool" in job.splits else "test"
-    indices = job.splits[split]
-    h, w, _ = detector.image_shape
-    maps = np.full((len(indices), h, w), np.nan, np.float32)
-    row_of = {int(index): row for row, index in enumerate(indices)}
+def _judge_test(job: Job, detector: Detector) -> Judged:
+    """The test split, each image judged as it passes by, as a user's would be."""
+    scores = np.full(len(job.splits["test"]), np.nan)
+    paths = [job.source.records[i].path for i in job.splits["test"]]
+    pixels, gallery = Pixels(), Gallery()
 
-    def keep(found: Int[np.ndarray, "_"], measured: Measured) -> None:
-        maps[[row_of[int(index)] for index in found]] = measured.anomaly_map
+    def each(passed: Passed) -> None:
+        seen = [
+            Seen(paths[row], sample.placement)
+            for row, sample in zip(passed.rows, passed.samples, strict=True)
+        ]
+        verdicts = judge(detector, seen, passed.measured, explain=False)
+        scores[passed.rows] = [np.nan if v.score is None else v.score for v in verdicts]
+        inspected = np.array([verdict.decision == INSPECT for verdict in verdicts], bool)
+        _keep(job, detector, passed, scores[passed.rows], inspected, pixels, gallery)
 
-    with timed(job.workdir, "evaluate", count=lambda: len(indices)):
-        table = measure_split(job, split, detector.measurer, detector.names, each=keep)
-    scores = np.full(len(indices), np.nan)
-    readable = table.readable
-    if split == "pool":
-        fitted = cross_fit(select(table, readable), job.config.decision, seed=job.config.seed)
-        scores[readable] = fitted.scores
-        flags = {rule: np.ones(len(indices), bool) for rule in fitted.flags}
-        for rule, flagged in fitted.flags.items():
-            flags[rule][readable] = flagged
-    else:
-        write_table(job.workdir.statistics(split), table)
-        scores = detector.score_statistics(table.values)
-        flags = {rule: t.flags(scores) for rule, t in detector.parts.thresholds.items()}
-    return Judged(split, table, scores, flags, maps)
+    table = _look(job, detector, "test", each)
+    write_table(job.workdir.statistics("test"), table)
+    flags = {rule: t.flags(scores) for rule, t in detector.parts.thresholds.items()}
+    return Judged("test", table, scores, flags, pixels, gallery)
+
+
+def _judge_pool(job: Job, detector: Detector) -> Judged:
+    """The pool, each image judged by folds that have not seen it, from what calibrated."""
+    scores, flags = judge_folds(job, read_table(job.workdir.statistics("pool")))
+    inspected = flags[job.config.decision.rule]
+    pixels, gallery = Pixels(), Gallery()
+
+    def each(passed: Passed) -> None:
+        rows = passed.rows
+        _keep(job, detector, passed, scores[rows], inspected[rows], pixels, gallery)
+
+    table = _look(job, detector, "pool", each)
+    return Judged("pool", table, scores, flags, pixels, gallery)
+
+
+def judge_folds(job: Job, table: StatisticsTable) -> tuple[Float64[np.ndarray, " n"], Flags]:
+    """Scores and flags of a pool by `cross_fit`; what could not be read is inspected."""
+    count, readable = len(table.path), table.readable
+    fitted = cross_fit(select(table, readable), job.config.decision, seed=job.config.seed)
+    scores = np.full(count, np.nan)
+    scores[readable] = fitted.scores
+    flags = {rule: np.ones(count, bool) for rule in fitted.flags}
+    for rule, flagged in fitted.flags.items():
+        flags[rule][readable] = flagged
+    return scores, flags
+
+
+def _look(
+    job: Job, detector: Detector, split: str, each: Callable[[Passed], None]
+) -> StatisticsTable:
+    """Measures a split and shows every batch to `each`."""
+    row_of = {int(index): row for row, index in enumerate(job.splits[split])}
+
+    def show(reading: Reading, measured: Measured) -> None:
+        places = [place for place, sample in enumerate(reading.samples) if sample is not None]
+        rows = [row_of[int(reading.batch.index[place])] for place in places]
+        samples = [sample for sample in reading.samples if sample is not None]
+        each(Passed(rows, samples, measured.rows(places)))
+
+    return measure_split(job, split, detector.measurer, detector.names, each=show)
+
+
+def _keep(
+    job: Job,
+    detector: Detector,
+    passed: Passed,
+    scores: Float64[np.ndarray, " n"],
+    inspected: Bool[np.ndarray, " n"],
+    pixels: Pixels,
+    gallery: Gallery,
+) -> None:
+    """Gives pixel figures and gallery what they need of images that have been judged."""
+    measured, scale = passed.measured, detector.parts.scale
+    for place, (row, sample) in enumerate(zip(passed.rows, passed.samples, strict=True)):
+        record = job.source.records[int(job.splits[job.judging_split][row])]
+        anomaly = measured.anomaly_map[place]
+        drawn = None if measured.drawn is None else measured.drawn[place]
+        abnormal = record.label == 1
+        pixels.add(sample, anomaly, abnormal=abnormal, has_mask=record.has_mask)
+        gallery.offer(
+            row,
+            score=float(scores[place]),
+            abnormal=abnormal,
+            inspected=bool(inspected[place]),
+            draw=partial(triptych, sample.image, drawn, anomaly, scale),
+        )
 
 
 def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
@@ -92,6 +179,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     both = len(set(labels[finite].tolist())) == 2
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
+    counts["unreadable_masks"] = judged.pixels.unreadable
     return {
         "name": job.config.name,
         "method": job.config.method,
@@ -103,7 +191,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "held_out": _held_out(job, detector, judged),
         "review": _review(job, judged),
         "selection": detector.parts.selection,
-        "pixel": pixel_figures(job, judged),
+        "pixel": judged.pixels.figures(),
         "counts": counts,
         "timing": read_timing(job.workdir),
         "versions": versions(),
@@ -141,57 +229,3 @@ def _reason(job: Job, rule: str) -> str:
         np.zeros(len(labels)), labels, job.config.decision, split=job.calibration_split
     )
     return refused[rule]
-
-
-def pixel_figures(job: Job, judged: Judged) -> Mapping[str, float | None] | None:
-    """AUROC, AUPRO (FPR <= 0.3) and AP of the maps, where masks exist, in the files' pixels.
-
-    Images without a pixel label, and unreadable ones, are left out. None if no abnormal pixel is
-    labelled. What a centre crop does not show counts as least abnormal. Of more than PIXELS in all
-    only every `stride`th row and column is judged.
-    """
-    records = [job.source.records[i] for i in job.splits[judged.split]]
-    rows = [r for r, record in enumerate(records) if record.has_mask and judged.table.readable[r]]
-    if not any(records[r].label for r in rows):
-        return None
-    indices = job.splits[judged.split][rows]
-    maps = judged.maps[rows]
-    lowest = float(maps.min())
-    sizes = [_size(job.source, int(index)) for index in indices]
-    stride = math.ceil(math.sqrt(max(1.0, sum(h * w for h, w in sizes) / PIXELS)))
-    masks, found = [], []
-    for index, anomaly in zip(indices.tolist(), maps, strict=True):
-        mask, full = _in_file(job.source, index, anomaly, lowest)
-        masks.append(mask[::stride, ::stride])
-        found.append(full[::stride, ::stride])
-    labels, values = (np.concatenate([x.ravel() for x in part]) for part in (masks, found))
-    return {
-        "auroc": auroc(labels, values),
-        "aupro": aupro(masks, found),
-        "ap": average_precision(labels, values),
-        "images": len(rows),
-        "stride": stride,
-    }
-
-
-def _size(source: Any, index: int) -> tuple[int, int]:
-    if not hasattr(source, "full_mask"):
-        return np.shape(source.mask(index))
-    placement = source.placement(index)
-    return placement.height, placement.width
-
-
-def _in_file(
-    source: Any, index: int, anomaly: Float[np.ndarray, "s s"], lowest: float
-) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """Mask and map in the pixels of the file, or of the square where there is no file."""
-    if not hasattr(source, "full_mask"):
-        return np.asarray(source.mask(index)), anomaly
-    mask, placement = source.full_mask(index), source.placement(index)
-    rows, columns = (
-        (np.arange(side) + 0.5) / side * own
-        for side, own in zip((placement.height, placement.width), mask.shape, strict=True)
-    )
-    # A mask may have been saved at another size than its image.
-    mask = mask[np.ix_(rows.astype(int), columns.astype(int))]
-    return mask, to_file(anomaly, placement, unseen=lowest)

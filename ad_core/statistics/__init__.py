@@ -1,4 +1,4 @@
-"""Residual statistics: how an image differs from its normal reconstruction."""
+"""Statistics of each image: how it differs from its normal version, and what the method says."""
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -6,9 +6,9 @@ from jaxtyping import Array, Float
 from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
-from ad_core.statistics.table import Available, check_names, expand, names, table
+from ad_core.statistics.table import Available, check_names, expand, expand_each, names, table
 from ad_core.statistics.windows import WindowSettings, usable_scales
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 __all__ = [
     "Available",
@@ -17,6 +17,7 @@ __all__ = [
     "check_names",
     "compute",
     "expand",
+    "expand_each",
     "learn_context",
     "names",
     "usable_scales",
@@ -26,7 +27,7 @@ __all__ = [
 def compute(
     names: tuple[str, ...] | str,
     image: Float[Array | np.ndarray, "b h w c"],
-    reconstruction: Reconstruction,
+    view: View,
     context: Context | None = None,
     *,
     windows: WindowSettings | None = None,
@@ -36,7 +37,7 @@ def compute(
     Args:
         names: statistics and groups; a group stands for what can be computed from what is given.
         image: in [-1, 1], any number of channels.
-        reconstruction: of the same shape.
+        view: what a method made of it; the normal version, where there is one, of the same shape.
         context: what was learnt from normals, where a statistic needs it.
         windows: how the worst windows are searched; None: the defaults. Static under jit.
 
@@ -48,20 +49,19 @@ def compute(
         UserError: an unknown name, a statistic that needs what is not there, or shapes that
             differ.
     """
-    if image.shape != reconstruction.image.shape:
+    if view.image is not None and image.shape != view.image.shape:
         raise UserError(
-            f"Image {image.shape} and reconstruction {reconstruction.image.shape} differ in shape."
+            f"Image {image.shape} and its normal version {view.image.shape} differ in shape."
         )
-    maps, losses = reconstruction.maps, reconstruction.losses
-    chosen = expand(names, losses=tuple(losses), maps=tuple(maps), context=context)
+    chosen = expand(names, view, context=context)
     pair = Comparison(
         image,
-        reconstruction.image,
-        maps=maps,
-        losses=losses,
+        view.image,
+        maps=view.maps,
+        losses=view.losses,
         context=context,
         settings=windows,
         weightings=tuple(sorted({"_weighted_" in name for name in chosen})),
     )
-    lines = table(Available(tuple(losses), tuple(maps), (context or Context()).known()))
+    lines = table(Available.of(view, context))
     return {name: lines[name].function(pair) for name in chosen}

@@ -1,4 +1,4 @@
-"""An image beside its reconstruction, with what several statistics share computed once."""
+"""An image beside its normal version, with what several statistics share computed once."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -28,7 +28,7 @@ class Comparison:
     def __init__(
         self,
         image: Float[Array | np.ndarray, "b h w c"],
-        other: Float[Array | np.ndarray, "b h w c"],
+        other: Float[Array | np.ndarray, "b h w c"] | None,
         *,
         maps: Mapping[str, Float[Array, "b _ _"]] | None = None,
         losses: Mapping[str, Float[Array, "b"]] | None = None,
@@ -37,7 +37,7 @@ class Comparison:
         weightings: tuple[bool, ...] = (False,),
     ):
         self.image = jnp.asarray(image, jnp.float32)
-        self.other = jnp.asarray(other, jnp.float32)
+        self._other = None if other is None else jnp.asarray(other, jnp.float32)
         self.maps = maps or {}
         self.losses = losses or {}
         self.context = context or Context()
@@ -50,6 +50,12 @@ class Comparison:
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
+
+    @property
+    def other(self) -> Float[Array, "b h w c"]:
+        """The image's normal version."""
+        assert self._other is not None  # the table's needs saw to it
+        return self._other
 
     @cached_property
     def residual(self) -> Float[Array, "b h w c"]:

@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from ad_core.errors import UserError
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 LEVELS = (0.9, 0.99, 0.999)
 CODES_MAP = "codes"
@@ -48,16 +48,21 @@ class _Tally:
         self.codes = np.zeros(0, np.int64)
         self.has_codes = False
 
-    def add(self, image: np.ndarray, other: np.ndarray, codes: np.ndarray | None) -> None:
+    def add_residual(self, image: np.ndarray, other: np.ndarray) -> None:
         size = np.abs(image.astype(np.float64) - other)
-        self.images += len(image)
         self.size = self.size + size.mean(axis=-1).sum(axis=0)
         bins = np.minimum(size * (_BINS / _LARGEST), _BINS - 1).astype(np.int64)
         self.histogram += np.bincount(bins.ravel(), minlength=_BINS)
-        if codes is not None:
-            counts = np.bincount(codes.astype(np.int64).ravel(), minlength=len(self.codes))
-            counts[: len(self.codes)] += self.codes
-            self.codes, self.has_codes = counts, True
+
+    def add_codes(self, codes: np.ndarray) -> None:
+        counts = np.bincount(codes.astype(np.int64).ravel(), minlength=len(self.codes))
+        counts[: len(self.codes)] += self.codes
+        self.codes, self.has_codes = counts, True
+
+    def mask(self) -> np.ndarray:
+        mean = np.asarray(self.size) / self.images
+        spread = np.ptp(mean)
+        return (mean - mean.min()) / spread if spread > 0 else np.zeros_like(mean)
 
     def levels(self) -> np.ndarray:
         """Upper edges of the bins in which the quantiles fall: at most 2 / 8192 too large."""
@@ -67,16 +72,16 @@ class _Tally:
 
 def learn_context(
     pairs: Iterable[
-        tuple[Float[Array | np.ndarray, "_ h w c"], Reconstruction, Bool[Array | np.ndarray, "_"]]
+        tuple[Float[Array | np.ndarray, "_ h w c"], View, Bool[Array | np.ndarray, "_"]]
     ],
     *,
     code_count: int | None = None,
 ) -> Context:
-    """The context of training normals, given as batches of (image, reconstruction, valid).
+    """The context of training normals, given as batches of (image, view, valid).
 
     The mask is the mean of |x - x̂| over normals and channels, brought to [0, 1] by its own least
     and largest value (0 everywhere if it is constant). Code probabilities have one count added
-    to each code (Laplace).
+    to each code (Laplace). What a method does not give is not learnt.
 
     Args:
         pairs: training normals only; read once. Rows with `valid` False are left out.
@@ -86,24 +91,21 @@ def learn_context(
         UserError: no valid image.
     """
     tally = _Tally()
-    for image, reconstruction, valid in pairs:
+    for image, view, valid in pairs:
         keep = np.asarray(valid, bool)
         if keep.any():
-            codes = reconstruction.maps.get(CODES_MAP)
-            tally.add(
-                np.asarray(image, np.float32)[keep],
-                np.asarray(reconstruction.image, np.float32)[keep],
-                None if codes is None else np.asarray(codes, np.float32)[keep],
-            )
+            tally.images += int(keep.sum())
+            if view.image is not None:
+                tally.add_residual(*(np.asarray(x, np.float32)[keep] for x in (image, view.image)))
+            if CODES_MAP in view.maps:
+                tally.add_codes(np.asarray(view.maps[CODES_MAP], np.float32)[keep])
     if not tally.images:
         raise UserError("No normal training image to learn the statistics' context from.")
-    mean = np.asarray(tally.size) / tally.images
-    spread = np.ptp(mean)
-    mask = (mean - mean.min()) / spread if spread > 0 else np.zeros_like(mean)
+    drawn = tally.histogram.any()
     return Context(
-        normal_mask=jnp.asarray(mask, jnp.float32),
+        normal_mask=jnp.asarray(tally.mask(), jnp.float32) if drawn else None,
         code_log_prob=_log_prob(tally.codes, code_count) if tally.has_codes else None,
-        residual_levels=jnp.asarray(tally.levels(), jnp.float32),
+        residual_levels=jnp.asarray(tally.levels(), jnp.float32) if drawn else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The reconstructor's own losses as statistics: one per name it gives, and pooled maps.
+"""The method's own losses as statistics: one per name it gives, and pooled maps.
 
 `loss_<name>` is the loss itself; `loss_<name>_map_max` and `loss_<name>_map_top_05` are the largest
 value of the map of that name and the mean of its ceil(5 %) largest, `loss_<name>_map_mean` its mean
@@ -18,7 +18,7 @@ SURPRISE_MAP = "code_surprise"
 
 
 def loss(name: str, pair: Comparison) -> Float[Array, "b"]:
-    """The loss called `name`, as the reconstructor gives it."""
+    """The loss called `name`, as the method gives it."""
     return jnp.asarray(pair.losses[name], jnp.float32)
 
 

@@ -1,6 +1,6 @@
 """The table of statistics: one line a statistic, its groups and what it needs.
 
-Needs are written "losses.<name>", "maps.<name>" or "context.<field>".
+Needs are written "view.image", "losses.<name>", "maps.<name>" or "context.<field>".
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,10 @@ from ad_core.statistics import (
 )
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import CODES_MAP, Context
+from ad_core.types import View
 
 GROUPS = ("all", "pixel", "window", "loss", "fast", "default")
-# What the VQGAN gives: listed where no reconstruction is at hand.
-USUAL_LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
-USUAL_MAPS = ("quantisation", "disc_real", "disc_fake", "unquantised")
+_IMAGE = ("view.image",)
 
 
 class Statistic(NamedTuple):
@@ -42,19 +41,26 @@ class Statistic(NamedTuple):
 
 
 class Available(NamedTuple):
-    """What there is besides image and reconstruction: names of losses, maps, context fields."""
+    """What there is: names of a view's losses and maps, of context fields, and its image."""
 
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    view: tuple[str, ...] = ("image",)
+
+    @classmethod
+    def of(cls, view: View | None, context: Context | None = None) -> "Available":
+        """What a view (of arrays or their shapes) and a context give; None: a drawn image alone."""
+        known = (context or Context()).known()
+        if view is None:
+            return cls(context=known)
+        drawn = () if view.image is None else ("image",)
+        return cls(tuple(view.losses), tuple(view.maps), known, drawn)
 
     def has(self, need: str) -> bool:
         """Whether `need`, such as "maps.quantisation", is there."""
         kind, name = need.split(".", 1)
         return name in getattr(self, kind)
-
-
-EVERYTHING = Available(USUAL_LOSSES, (*USUAL_MAPS, CODES_MAP), Context._fields)
 
 
 def _pairwise() -> dict[str, Statistic]:
@@ -64,22 +70,22 @@ def _pairwise() -> dict[str, Statistic]:
     slow = {**curves.FUNCTIONS, **phase.FUNCTIONS}
     default = {**similarity.FUNCTIONS, "ssim": structure.ssim}
     return {
-        **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in default.items()},
-        **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items() if name != "ssim"},
-        **{name: Statistic(f, ("pixel",)) for name, f in slow.items()},
-        "fid": Statistic(features.fid, ("pixel",), ("context.backbone",)),
+        **{n: Statistic(f, ("pixel", "fast", "default"), _IMAGE) for n, f in default.items()},
+        **{n: Statistic(f, ("pixel", "fast"), _IMAGE) for n, f in quick.items() if n != "ssim"},
+        **{n: Statistic(f, ("pixel",), _IMAGE) for n, f in slow.items()},
+        "fid": Statistic(features.fid, ("pixel",), (*_IMAGE, "context.backbone")),
     }
 
 
 def _residual() -> dict[str, Statistic]:
-    levels = ("context.residual_levels",)
+    levels = (*_IMAGE, "context.residual_levels")
     entropy = {"residual_entropy": distributions.residual_entropy}
     quick = {**residual.FURTHER, **entropy}
     first = residual.FUNCTIONS
     return {
-        **{name: Statistic(f, ("pixel", "fast", "default")) for name, f in first.items()},
-        **{name: Statistic(f, ("pixel", "fast")) for name, f in quick.items()},
-        **{name: Statistic(f, ("pixel", "fast"), levels) for name, f in regions.FUNCTIONS.items()},
+        **{n: Statistic(f, ("pixel", "fast", "default"), _IMAGE) for n, f in first.items()},
+        **{n: Statistic(f, ("pixel", "fast"), _IMAGE) for n, f in quick.items()},
+        **{n: Statistic(f, ("pixel", "fast"), levels) for n, f in regions.FUNCTIONS.items()},
         "residual_largest_area": Statistic(regions.largest_area, ("pixel",), levels),
     }
 
@@ -87,13 +93,12 @@ def _residual() -> dict[str, Statistic]:
 def _losses(available: Available) -> dict[str, Statistic]:
     groups = ("loss", "fast", "default")
     lines = {}
-    losses = tuple(dict.fromkeys((*USUAL_LOSSES, *available.losses)))
-    for name in losses:
+    for name in available.losses:
         function = partial(network_losses.loss, name)
         lines[f"loss_{name}"] = Statistic(function, groups, (f"losses.{name}",))
     for name, needs in _maps(available).items():
         for pooling, function in network_losses.POOLINGS.items():
-            if pooling != "mean" or name not in losses:
+            if pooling != "mean" or name not in available.losses:
                 line = Statistic(partial(function, name), groups, needs)
                 lines[f"loss_{name}_map_{pooling}"] = line
     return lines
@@ -101,8 +106,7 @@ def _losses(available: Available) -> dict[str, Statistic]:
 
 def _maps(available: Available) -> dict[str, tuple[str, ...]]:
     """Maps that can be pooled, and what each needs. Codes themselves have no order."""
-    names = dict.fromkeys((*USUAL_MAPS, *available.maps))
-    maps = {name: (f"maps.{name}",) for name in names if name != CODES_MAP}
+    maps = {name: (f"maps.{name}",) for name in available.maps if name != CODES_MAP}
     surprise = (f"maps.{CODES_MAP}", "context.code_log_prob")
     return {**maps, network_losses.SURPRISE_MAP: surprise}
 
@@ -110,7 +114,7 @@ def _maps(available: Available) -> dict[str, tuple[str, ...]]:
 def _windows(available: Available) -> dict[str, Statistic]:
     lines = {}
     for prefix, weighted in (("window", False), ("window_weighted", True)):
-        mask = ("context.normal_mask",) if weighted else ()
+        mask = (*_IMAGE, "context.normal_mask") if weighted else _IMAGE
         for name, line in _pairwise().items():
             for how in window_statistics.poolings(name):
                 function = partial(window_statistics.pairwise, line.function, how, weighted)
@@ -136,15 +140,14 @@ def names(group: str = "all", *, available: Available | None = None) -> tuple[st
 
     Args:
         group: one of GROUPS.
-        available: leaves out what needs something else; None lists the whole group, with the
-            losses and maps of the VQGAN.
+        available: leaves out what needs something else; None: a drawn image and all of a context.
 
     Raises:
         UserError: unknown group.
     """
     if group not in GROUPS:
         raise UserError(f"Unknown group of statistics {group!r}; known: {', '.join(GROUPS)}.")
-    there = EVERYTHING if available is None else available
+    there = Available(context=Context._fields) if available is None else available
     return tuple(
         name
         for name, line in table(there).items()
@@ -154,9 +157,8 @@ def names(group: str = "all", *, available: Available | None = None) -> tuple[st
 
 def expand(
     names_or_groups: tuple[str, ...] | str,
+    view: View | None = None,
     *,
-    losses: tuple[str, ...] | Mapping = (),
-    maps: tuple[str, ...] | Mapping = (),
     context: Context | None = None,
 ) -> tuple[str, ...]:
     """Names of statistics from names and groups mixed, each once, in the order given.
@@ -166,7 +168,7 @@ def expand(
 
     Args:
         names_or_groups: such as ("default", "loss_disc_fake").
-        losses, maps: what the reconstructor gives (names, or `Reconstruction`'s own dicts).
+        view: what the method gives, as arrays or as their shapes; None: a drawn image alone.
         context: what was learnt from normals.
 
     Raises:
@@ -174,7 +176,10 @@ def expand(
             nothing is left.
     """
     asked = (names_or_groups,) if isinstance(names_or_groups, str) else tuple(names_or_groups)
-    available = Available(tuple(losses), tuple(maps), (context or Context()).known())
+    return _expand(asked, Available.of(view, context))
+
+
+def _expand(asked: tuple[str, ...], available: Available) -> tuple[str, ...]:
     lines = table(available)
     chosen: dict[str, None] = {}
     for item in asked:
@@ -188,20 +193,54 @@ def expand(
     return tuple(chosen)
 
 
+def expand_each(
+    asked: tuple[str, ...], given: Mapping[str, Available]
+) -> dict[str, tuple[str, ...]]:
+    """Method -> its statistics, as `expand` gives them.
+
+    A group is taken of every method, a statistic of every method that can give it, and
+    "METHOD.NAME" of that method alone.
+
+    Args:
+        given: method's name -> what it gives.
+
+    Raises:
+        UserError: as `expand`, or a method is left without a statistic.
+    """
+    (first, *others) = given
+    if not others:
+        return {first: _expand(asked, given[first])}
+    own: dict[str, list[str]] = {name: [] for name in given}
+    for item in asked:
+        method, dot, statistic = item.partition(".")
+        able = [name for name in given if item in GROUPS or _can(item, given[name])]
+        if dot and method in given:
+            own[method].append(statistic)
+        elif not able:
+            _refuse(item, table(given[first]), given[first])
+        for name in able:
+            own[name].append(item)
+    idle = [name for name, items in own.items() if not items]
+    if idle:
+        raise UserError(
+            f"`config.statistics.names` (={asked!r}) leaves no statistic of {', '.join(idle)}; "
+            "add one, or leave the method out of `config.method`."
+        )
+    return {name: _expand(tuple(items), given[name]) for name, items in own.items()}
+
+
+def _can(name: str, available: Available) -> bool:
+    line = table(available).get(name)
+    return line is not None and all(map(available.has, line.needs))
+
+
 def check_names(
-    names_or_groups: tuple[str, ...],
-    *,
-    losses: tuple[str, ...],
-    maps: tuple[str, ...],
-    backbone: bool,
-) -> None:
-    """Refuses what `expand` would refuse whatever is yet to be learnt from normals; UserError."""
+    asked: tuple[str, ...], views: Mapping[str, View], *, backbone: bool
+) -> dict[str, tuple[str, ...]]:
+    """What `expand_each` gives once all has been learnt from normals; refuses what it would."""
     known = tuple(field for field in Context._fields if backbone or field != "backbone")
-    available = Available(losses, maps, known)
-    lines = table(available)
-    for item in names_or_groups:
-        if item not in GROUPS:
-            _refuse(item, lines, available)
+    given = {name: Available.of(view)._replace(context=known) for name, view in views.items()}
+    return expand_each(asked, given)
 
 
 def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> None:
@@ -216,7 +255,7 @@ def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> 
         if missing == ["context.backbone"]:
             mend = "give its weights by `--config.statistics.backbone=FILE`, or leave it out"
         raise UserError(
-            f"Statistic {name!r} needs {', '.join(missing)}, which this reconstructor or "
-            f"`config.statistics` does not give (there is {', '.join(there) or 'an image only'}); "
+            f"Statistic {name!r} needs {', '.join(missing)}, which this method or "
+            f"`config.statistics` does not give (there is {', '.join(there) or 'nothing'}); "
             f"{mend}."
         )

@@ -61,7 +61,7 @@ def pairwise(
 
 
 def network_map(name: str, how: str, weighted: bool, pair: Comparison) -> Float[Array, "b"]:
-    """Mean of a map of the reconstructor over each kept window, pooled."""
+    """Mean of a map of the method over each kept window, pooled."""
     windows = _looks(pair).windows[weighted]
 
     def means():

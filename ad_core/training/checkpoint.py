@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,13 +147,14 @@ class Checkpoints:
                 "free disk space or mend its permissions, and start again."
             ) from error
 
-    def restore(self, template: TrainState) -> Restored | None:
+    def restore(self, template: TrainState | None) -> Restored | None:
         """The newest checkpoint that proves whole; None where there is none at all.
 
         Each one passed over is logged as a warning and renamed to `<step>.damaged`.
 
         Args:
-            template: the state of this model, or its abstract shapes.
+            template: the state of this model, or its abstract shapes; None: whatever was saved, of
+                which only `step`, `params` and `extra` are given back.
 
         Raises:
             UserError: there are checkpoints, but none is whole and of this model.
@@ -219,11 +221,13 @@ def _write(
     unfinished.rename(path)
 
 
-def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState) -> Restored:
+def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState | None) -> Restored:
     """The checkpoint in `path`. Raises _Damaged with the reason if it is not whole or not ours."""
     _verify(path)
     args = ocp.args.Composite(record=ocp.args.JsonRestore())
     record = checkpointer.restore(path, args=args).record
+    if template is None:
+        template = _state_of(record["leaves"])
     wanted = _flat(template)
     difference = _difference(record["leaves"], {name: _describe(x) for name, x in wanted.items()})
     if difference is not None:
@@ -232,6 +236,17 @@ def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState) -> R
     leaves = [_as_template(arrays[name], x) for name, x in wanted.items()]
     state = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return Restored(state, record["position"], int(path.name))
+
+
+def _state_of(leaves: Mapping[str, str]) -> TrainState:
+    """The shapes of a state whose parameters lie in plain dicts, from the names of its leaves."""
+    shapes = {}
+    for path, described in leaves.items():
+        kind, _, sides = described.partition("[")
+        shape = tuple(int(side) for side in sides.rstrip("]").split(",") if side.strip())
+        shapes[tuple(path.split("/"))] = jax.ShapeDtypeStruct(shape, jnp.dtype(kind))
+    tree = flax.traverse_util.unflatten_dict(shapes)
+    return TrainState(tree["step"], tree.get("params", {}), (), tree.get("extra", {}))
 
 
 def _read_arrays(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, PRNGKeyArray
 
 from ad_core.errors import UserError
 from ad_core.training.partition import sum_over_devices
-from ad_core.types import Batch, Metrics, Reconstructor, TrainState
+from ad_core.types import Batch, Metrics, Steps, TrainState
 
 COUNTERS = ("skipped", "skipped_in_a_row")
 
@@ -31,8 +31,8 @@ def _counted(skipped: Array, in_a_row: Array) -> dict[str, Array]:
     return dict(zip(COUNTERS, (skipped, in_a_row), strict=True))
 
 
-def guarded(reconstructor: Reconstructor) -> Reconstructor:
-    """`reconstructor`, whose steps leave the state alone where they would spoil it.
+def guarded(steps: Steps) -> Steps:
+    """`steps` that leave the state alone where they would spoil it.
 
     Where a metric is not finite, params, opt_state and extra stay as they were; `step` advances
     all the same, so that it tells the position in the data. A step's metrics must therefore hold
@@ -43,7 +43,7 @@ def guarded(reconstructor: Reconstructor) -> Reconstructor:
     """
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> TrainState:
-        state = reconstructor.init(key, image_shape)
+        state = steps.init(key, image_shape)
         return state._replace(extra={**state.extra, **_counted(jnp.int32(0), jnp.int32(0))})
 
     def train_step(
@@ -51,7 +51,7 @@ def guarded(reconstructor: Reconstructor) -> Reconstructor:
     ) -> tuple[TrainState, Metrics]:
         skipped, in_a_row = (state.extra[name] for name in COUNTERS)
         old = state._replace(extra={k: v for k, v in state.extra.items() if k not in COUNTERS})
-        new, metrics = reconstructor.train_step(old, batch, key)
+        new, metrics = steps.train_step(old, batch, key)
         fine = all_finite(dict(metrics))
         kept = _choose(fine, new, old)
         bad = (~fine).astype(jnp.int32)
@@ -60,7 +60,7 @@ def guarded(reconstructor: Reconstructor) -> Reconstructor:
         shown = {name: value.astype(jnp.float32) for name, value in counters.items()}
         return state, {**metrics, **shown}
 
-    return reconstructor._replace(init=init, train_step=train_step)
+    return steps._replace(init=init, train_step=train_step)
 
 
 def check_skipped(metrics: Mapping[str, Any], *, step: int, max_skipped: int) -> None:

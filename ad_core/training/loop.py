@@ -1,4 +1,4 @@
-"""The one training loop, for every reconstructor."""
+"""The one training loop, for every method that learns by gradient."""
 
 import copy
 import logging
@@ -14,14 +14,16 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from ad_core.data.shape import image_shape
 from ad_core.runtime.devices import check_divisible, infer, replicated
+from ad_core.runtime.keys import image_keys
 from ad_core.runtime.progress import Progress
 from ad_core.runtime.stop import Stop
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.guard import COUNTERS, check_skipped, guarded
 from ad_core.training.partition import Partition, partition
 from ad_core.training.writers import Writers
-from ad_core.types import Batch, Metrics, Reconstructor, TrainState, inference_state
+from ad_core.types import Batch, Method, Metrics, Steps, TrainState, inference_state
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +62,9 @@ class _Settings(NamedTuple):
 
 def _settings(config: ConfigDict) -> _Settings:
     values = config.to_dict()
-    train, data = values["train"], values["data"]
-    size = data["image_size"]
+    train = values["train"]
     common = {name: train[name] for name in _Settings._fields if name in train}
-    return _Settings(seed=values["seed"], image_shape=(size, size, data["channels"]), **common)
+    return _Settings(seed=values["seed"], image_shape=image_shape(values["data"]), **common)
 
 
 class _Next(NamedTuple):
@@ -142,32 +143,32 @@ def _summary(row: Mapping[str, float]) -> str:
 
 
 def _drawer(
-    reconstructor: Reconstructor,
+    method: Method,
     image: Float[np.ndarray, "n h w c"] | None,
     *,
     mesh: Mesh,
     writers: Writers,
-    key: PRNGKeyArray,
 ) -> Callable[[int, TrainState], None]:
-    """Writes `image` and its reconstruction by the weights that inference uses."""
+    """Writes `image` and its normal version by the weights that inference uses."""
     if image is None:
         return lambda step, state: None
     padded = np.concatenate([image, np.repeat(image[-1:], -len(image) % mesh.size, axis=0)])
 
-    def reconstruct(state: TrainState, x: Array, key: PRNGKeyArray) -> Array:
-        return reconstructor.reconstruct(inference_state(state), x, key).image
+    def drawn(state: TrainState, x: Array) -> Array | None:
+        return method.view(inference_state(state), x, image_keys(x)).image
 
-    compiled = infer(reconstruct, mesh)
+    compiled = infer(drawn, mesh)
 
     def draw(step: int, state: TrainState) -> None:
-        reconstruction = np.asarray(compiled(state, padded, key))
-        writers.sample(step, image, reconstruction[: len(image)])
+        pictures = compiled(state, padded)
+        if pictures is not None:
+            writers.sample(step, image, np.asarray(pictures)[: len(image)])
 
     return draw
 
 
 def _start(
-    reconstructor: Reconstructor,
+    steps: Steps,
     image_shape: tuple[int, int, int],
     batches: Batches,
     *,
@@ -178,7 +179,7 @@ def _start(
     """The state on the devices, new or restored, and its step; moves `batches` to match."""
 
     def init(key: PRNGKeyArray) -> TrainState:
-        return reconstructor.init(key, image_shape)
+        return steps.init(key, image_shape)
 
     restored = checkpoints.restore(jax.eval_shape(init, key))
     if restored is None:
@@ -226,7 +227,7 @@ def _run(
 
 
 def train(
-    reconstructor: Reconstructor,
+    method: Method,
     config: ConfigDict,
     batches: Batches,
     *,
@@ -241,7 +242,8 @@ def train(
     interrupted. The caller holds the lock on `workdir` (`lock.exclusive`).
 
     Args:
-        sample: images whose reconstructions are written every `train.image_every` steps.
+        method: one that learns by `Steps`.
+        sample: images whose normal versions are written every `train.image_every` steps.
         stop: looked at after each step; when set, the state is saved and Stopped raised.
         devices: default, all of this machine.
 
@@ -253,15 +255,16 @@ def train(
             in a row were not finite.
         Stopped: `stop` was set.
     """
+    assert isinstance(method.learn, Steps)  # the caller saw to it
     settings = _settings(config)
-    model = guarded(reconstructor)
-    parts = partition(_keyed(model.train_step), settings.partition, devices=devices)
+    steps = guarded(method.learn)
+    parts = partition(_keyed(steps.train_step), settings.partition, devices=devices)
     check_divisible(settings.batch_size, parts.mesh)
     init_key, key = jax.random.split(jax.random.key(settings.seed))
     key = jax.device_put(key, replicated(parts.mesh))
     with closing(Checkpoints(workdir / "checkpoints", keep=settings.keep)) as checkpoints:
         state, step = _start(
-            model, settings.image_shape, batches, parts=parts, checkpoints=checkpoints, key=init_key
+            steps, settings.image_shape, batches, parts=parts, checkpoints=checkpoints, key=init_key
         )
         size = settings.batch_size
         progress = Progress(settings.steps * size, label="train", done=step * size)
@@ -274,7 +277,7 @@ def train(
                 parts=parts,
                 key=key,
                 checkpoints=checkpoints,
-                record=_Record(writers, progress, settings, model.watch),
-                draw=_drawer(model, sample, mesh=parts.mesh, writers=writers, key=key),
+                record=_Record(writers, progress, settings, steps.watch),
+                draw=_drawer(method, sample, mesh=parts.mesh, writers=writers),
                 stop=Stop() if stop is None else stop,
             )

@@ -16,7 +16,7 @@ SHAPE = (16, 16, 1)
 PAIRS = 8
 
 
-def tiny(dtype="float32", **reconstructor):
+def tiny(dtype="float32", **method):
     """A CycleGAN that compiles in seconds, trained by plain gradient descent."""
     sgd = {"name": "sgd", "lr": 0.01, "schedule": "constant"}
     settings = {
@@ -27,7 +27,7 @@ def tiny(dtype="float32", **reconstructor):
         "pool": 5,
         "optimiser": sgd,
         "disc_optimiser": sgd,
-        **reconstructor,
+        **method,
     }
     recipe = {
         "method": "cyclegan_ad.cyclegan",
@@ -44,7 +44,7 @@ DRAW = jax.jit(make_model(make_settings(tiny()), 1).draw)
 def batch_of(image, valid=None):
     index = np.arange(len(image), dtype=np.int32)
     valid = np.ones(len(image), bool) if valid is None else valid
-    return Batch(image, index % 2, None, valid, index)
+    return Batch(image, index % 2, valid, index)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def image():
 
 @pytest.fixture(scope="module")
 def plain():
-    """(reconstructor, state, compiled step)"""
-    reconstructor = cyclegan.make(tiny())
-    state = jax.jit(lambda key: reconstructor.init(key, SHAPE))(jax.random.key(1))
-    return reconstructor, state, jax.jit(reconstructor.train_step)
+    """(method, state, compiled step)"""
+    method = cyclegan.make(tiny())
+    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(jax.random.key(1))
+    return method, state, jax.jit(method.learn.train_step)
 
 
 def delta(before, after):
@@ -96,8 +96,8 @@ def test_padding_changes_no_gradient(plain, image, key):
 
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_eight_devices_take_the_step_of_one_and_compile_once(plain, image, key, mode):
-    reconstructor, state, step = plain
-    devices = partition(reconstructor.train_step, mode)
+    method, state, step = plain
+    devices = partition(method.learn.train_step, mode)
     single, placed = state, devices.place_state(state)
     for number in range(2):
         batch, own = batch_of(np.roll(image, number, axis=3)), jax.random.fold_in(key, number)
@@ -122,7 +122,7 @@ def test_eight_devices_take_the_step_of_one_and_compile_once(plain, image, key, 
 
 
 def test_discriminators_see_the_pool_and_the_generators_the_new_fakes(plain, image, key):
-    reconstructor, state, step = plain
+    method, state, step = plain
     pools = {
         name: x._replace(images=jnp.full_like(x.images, 0.9), count=jnp.int32(5))
         for name, x in state.extra["pool"].items()
@@ -148,8 +148,8 @@ def test_the_guard_sees_an_image_that_is_not_finite_by_every_optimiser(plain, im
 
 
 def test_reconstruction_keeps_its_contract(plain, image, key):
-    reconstructor, state, _ = plain
-    reconstruct = jax.jit(reconstructor.reconstruct)
+    method, state, _ = plain
+    reconstruct = jax.jit(method.view)
     drawn = reconstruct(inference_state(state), jnp.asarray(image), key)
     assert drawn.image.shape == image.shape and float(jnp.abs(drawn.image).max()) <= 1.0
     assert set(drawn.maps) == set(drawn.losses) == {
@@ -179,18 +179,18 @@ def test_every_option_learns_to_repair_a_planted_mark(key):
         spectral_norm=True,
         monitor=True,
     )
-    reconstructor = cyclegan.make(config)
-    step = jax.jit(reconstructor.train_step, donate_argnums=0)
-    state = jax.jit(lambda key: reconstructor.init(key, SHAPE))(key)
+    method = cyclegan.make(config)
+    step = jax.jit(method.learn.train_step, donate_argnums=0)
+    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(key)
     rng = np.random.default_rng(0)
     for number in range(400):
         state, metrics = step(state, batch_of(marked(rng)), jax.random.fold_in(key, number))
     assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert step._cache_size() == 1
     assert float(metrics["change_abnormal"]) > 1.1 * float(metrics["change_normal"])
-    assert reconstructor.watch({name: float(x) for name, x in metrics.items()}) == ""
+    assert method.watch({name: float(x) for name, x in metrics.items()}) == ""
     image = marked(rng)
-    drawn = jax.jit(reconstructor.reconstruct)(inference_state(state), jnp.asarray(image), key)
+    drawn = jax.jit(method.view)(inference_state(state), jnp.asarray(image), key)
     residual = np.asarray(drawn.maps["residual"])[1::2]
     mark = np.abs(image[1::2] - image[0::2]).max(axis=-1) > 0.5
     assert residual[mark].mean() > 3 * residual[~mark].mean()
@@ -213,9 +213,9 @@ def test_the_monitor_changes_no_weight(key):
     pairs = batch_of(marked(np.random.default_rng(0)))
     states = []
     for monitor in (False, True):
-        reconstructor = cyclegan.make(tiny(monitor=monitor))
-        state = reconstructor.init(key, SHAPE)
-        states.append(jax.jit(reconstructor.train_step)(state, pairs, key)[0])
+        method = cyclegan.make(tiny(monitor=monitor))
+        state = method.learn.init(key, SHAPE)
+        states.append(jax.jit(method.learn.train_step)(state, pairs, key)[0])
     for plain, watched in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(plain, watched, rtol=1e-5, atol=1e-6)
 

@@ -84,13 +84,13 @@ def params(golden):
 @pytest.fixture(scope="module")
 def steps(golden, params):
     """(state, metrics) after each of three steps."""
-    reconstructor = cyclegan.make(config_of("transposed"))
-    state = jax.jit(lambda key: reconstructor.init(key, SHAPE))(jax.random.key(0))
+    method = cyclegan.make(config_of("transposed"))
+    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(jax.random.key(0))
     state = state._replace(params=params)
     image = np.stack([golden["normal"], golden["abnormal"]], axis=1).reshape(4, *SHAPE)
     index = np.arange(4, dtype=np.int32)
-    batch = Batch(image, index % 2, None, np.ones(4, bool), index)
-    step, passed = jax.jit(reconstructor.train_step), []
+    batch = Batch(image, index % 2, np.ones(4, bool), index)
+    step, passed = jax.jit(method.learn.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))
         passed.append((state, metrics))

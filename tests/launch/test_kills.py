@@ -64,7 +64,7 @@ def trained(workdir):
     """The last checkpoint, as bytes by the path of each array."""
     config = from_json((workdir / "config.json").read_text())
     size, channels = config.data.image_size, config.data.channels
-    model = guarded(resolve(config.method).make(config))
+    model = guarded(resolve(config.method).make(config).learn)
     template = jax.eval_shape(lambda: model.init(jax.random.key(0), (size, size, channels)))
     checkpoints = Checkpoints(workdir / "checkpoints", keep=3)
     restored = checkpoints.restore(template)

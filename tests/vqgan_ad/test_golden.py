@@ -79,14 +79,14 @@ def params(golden, config):
 @pytest.fixture(scope="module")
 def steps(golden, config, params):
     """(state, metrics) after each of three steps."""
-    reconstructor = vqgan.make(config)
-    state = jax.jit(lambda key: reconstructor.init(key, (16, 16, 3)))(jax.random.key(0))
+    method = vqgan.make(config)
+    state = jax.jit(lambda key: method.learn.init(key, (16, 16, 3)))(jax.random.key(0))
     averaged = {"generator": params["generator"]}
     state = state._replace(params=params, extra={**state.extra, "ema": averaged})
     n = len(golden["image"])
     labels, valid = np.zeros(n, np.int32), np.ones(n, bool)
-    batch = Batch(golden["image"], labels, None, valid, np.arange(n, dtype=np.int32))
-    step, passed = jax.jit(reconstructor.train_step), []
+    batch = Batch(golden["image"], labels, valid, np.arange(n, dtype=np.int32))
+    step, passed = jax.jit(method.learn.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))
         passed.append((state, metrics))

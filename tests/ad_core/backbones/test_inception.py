@@ -15,7 +15,7 @@ import pytest
 from ad_core.backbones.inception import load_inception, save_inception
 from ad_core.errors import UserError
 from ad_core.statistics import Context, compute
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "inception_torchvision.npz"
 
@@ -62,7 +62,7 @@ def test_features_and_fid_equal_torchvisions(golden, backbone, images):
     np.testing.assert_allclose(found, golden["features"], rtol=1e-3, atol=1e-4 * scale)
     x, y = golden["features"]
     expected = np.sum((x - y) ** 2) + (x.std(ddof=1) - y.std(ddof=1)) ** 2
-    pair = Reconstruction(jnp.asarray(images[1:]), {}, {})
+    pair = View(jnp.asarray(images[1:]), {}, {})
     got = jax.jit(compute, static_argnums=0)("fid", images[:1], pair, Context(backbone=backbone))
     np.testing.assert_allclose(got["fid"], [expected], rtol=1e-3)
 

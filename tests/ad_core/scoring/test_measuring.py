@@ -2,20 +2,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.measuring import make_measurer
 from ad_core.statistics import WindowSettings
-from ad_core.types import Reconstruction, Reconstructor, TrainState
+from ad_core.types import Method, TrainState, View
 
 SIDE = 16
 STATE = TrainState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(())}, (), {})
 NAMES = ("residual_abs_mean", "residual_abs_max", "mse", "ssim")
 
 
-def measurer(reconstruct):
-    method = Reconstructor(init=None, train_step=None, reconstruct=reconstruct)
+def measurer(view):
+    method = Method(learn=None, view=view)
     return make_measurer(
         method, STATE, names=NAMES, context=None, windows=WindowSettings(blocks=16, smallest=1),
-        sigma_px=1.0, batch_size=8,
+        localise=Localiser(None, 1.0), batch_size=8,
     )  # fmt: skip
 
 
@@ -34,11 +35,11 @@ def test_what_is_drawn_beyond_the_content_raises_nothing(content):
     inside = np.zeros((SIDE, SIDE, 1), bool)
     inside[top:bottom, left:right] = True
 
-    def sound(state, image, key):
-        return Reconstruction(0.5 * image, {}, {})
+    def sound(state, image, keys):
+        return View(0.5 * image, {}, {})
 
-    def wild(state, image, key):
-        return Reconstruction(jnp.where(inside, 0.5 * image, 7.0), {}, {})
+    def wild(state, image, keys):
+        return View(jnp.where(inside, 0.5 * image, 7.0), {}, {})
 
     image = letterboxed(content, 0)
     boxes = np.tile(np.array(content, np.int32), (8, 1))
@@ -46,7 +47,7 @@ def test_what_is_drawn_beyond_the_content_raises_nothing(content):
     found = measurer(wild).measure(image, boxes)
     for name in found._fields:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
-    drawn = measurer(wild).reconstruct(image, boxes)
+    drawn = measurer(wild).view(image, boxes)
     np.testing.assert_allclose(drawn.image, 0.5 * image, atol=1e-6)
     inner = expected.statistics[:, 1]
     np.testing.assert_allclose(inner, 0.5 * np.abs(image[:, top:bottom, left:right]).max((1, 2, 3)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ad_core.statistics import compute
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 SHAPE = (24, 31)
 CASES = (
@@ -63,7 +63,7 @@ def batch():
     x, y = (np.stack(side) for side in zip(*cases(3).values(), strict=True))
     losses = {"reconstruction": jnp.arange(len(x)) / 8}
     maps = {"quantisation": jnp.asarray(x[:, :5, :6, 0])}
-    return x, Reconstruction(jnp.asarray(y), maps, losses)
+    return x, View(jnp.asarray(y), maps, losses)
 
 
 _compiled = jax.jit(compute, static_argnums=0)
@@ -74,7 +74,7 @@ def measure():
     """(names, image, reconstruction, context) -> name -> float, for one pair [h, w, c]."""
 
     def measure_one(names, x, y, context=None, *, maps=None, losses=None):
-        reconstruction = Reconstruction(jnp.asarray(y)[None], maps or {}, losses or {})
+        reconstruction = View(jnp.asarray(y)[None], maps or {}, losses or {})
         values = _compiled(names, jnp.asarray(x)[None], reconstruction, context)
         return {name: float(value[0]) for name, value in values.items()}
 

@@ -9,7 +9,7 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structu
 
 from ad_core.errors import UserError
 from ad_core.statistics import Context, compute, expand, learn_context, names, order
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 
 def _moment(function, r):
@@ -133,7 +133,7 @@ def test_every_fast_statistic_is_finite_on_adversarial_images(batch):
 def test_constant_and_identical_images_have_the_documented_values():
     flat = np.full((1, 9, 9, 2), 0.3, np.float32)
     compiled = jax.jit(compute, static_argnums=0)
-    got = compiled(tuple(OTHERS), flat, Reconstruction(jnp.asarray(flat), {}, {}))
+    got = compiled(tuple(OTHERS), flat, View(jnp.asarray(flat), {}, {}))
     assert float(got["psnr"][0]) == 150.0
     assert float(got["ssim"][0]) == 1.0
     for name in (n for n in OF_RESIDUAL):
@@ -142,13 +142,13 @@ def test_constant_and_identical_images_have_the_documented_values():
 
 def test_bfloat16_images_give_float32_statistics():
     x = jnp.zeros((2, 8, 8, 1), jnp.bfloat16)
-    assert compute("mse", x, Reconstruction(x + 1, {}, {}))["mse"].dtype == jnp.float32
+    assert compute("mse", x, View(x + 1, {}, {}))["mse"].dtype == jnp.float32
 
 
 def test_losses_and_maps_become_statistics_by_their_own_names():
     maps = {"cycle": jnp.asarray([[[1.0, 4.0], [3.0, 2.0]]])}
     x = jnp.zeros((1, 8, 8, 1))
-    got = compute("loss", x, Reconstruction(x, maps, {"cycle": jnp.asarray([0.25])}))
+    got = compute("loss", x, View(x, maps, {"cycle": jnp.asarray([0.25])}))
     assert {name: float(v[0]) for name, v in got.items()} == {
         "loss_cycle": 0.25,
         "loss_cycle_map_max": 4.0,
@@ -175,12 +175,12 @@ def test_a_statistic_that_needs_what_is_absent_is_refused_by_name_and_left_out_o
 def test_ssim_refuses_images_below_its_window():
     x = jnp.zeros((1, 6, 8, 1))
     with pytest.raises(UserError, match="7x7"):
-        compute("ssim", x, Reconstruction(x, {}, {}))
+        compute("ssim", x, View(x, {}, {}))
 
 
 def test_shapes_that_differ_are_refused():
     with pytest.raises(UserError, match="shape"):
-        compute("mse", jnp.zeros((1, 8, 8, 1)), Reconstruction(jnp.zeros((1, 8, 8, 3)), {}, {}))
+        compute("mse", jnp.zeros((1, 8, 8, 1)), View(jnp.zeros((1, 8, 8, 3)), {}, {}))
 
 
 def test_context_is_learnt_from_valid_normals_alone():
@@ -191,7 +191,7 @@ def test_context_is_learnt_from_valid_normals_alone():
     codes[7:] = 6
     valid = np.arange(10) < 7
     batches = [
-        (x[s], Reconstruction(jnp.asarray(y[s]), {"codes": jnp.asarray(codes[s])}, {}), valid[s])
+        (x[s], View(jnp.asarray(y[s]), {"codes": jnp.asarray(codes[s])}, {}), valid[s])
         for s in (slice(0, 4), slice(4, 8), slice(8, 10))
     ]
     context = learn_context(batches, code_count=8)

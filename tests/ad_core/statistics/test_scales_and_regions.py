@@ -7,7 +7,7 @@ import scipy.ndimage
 from ad_core.errors import UserError
 from ad_core.statistics import Context, compute, expand
 from ad_core.statistics.regions import largest_component
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 SCALES = (*(f"residual_scale_{i}" for i in range(4)), "residual_scale_low")
 
@@ -106,4 +106,4 @@ def test_areas_need_the_levels_of_normals():
     assert "residual_largest_area" not in expand("all")
     with pytest.raises(UserError, match="residual_levels"):
         x = jnp.zeros((1, 8, 8, 1))
-        compute("residual_largest_area", x, Reconstruction(x, {}, {}))
+        compute("residual_largest_area", x, View(x, {}, {}))

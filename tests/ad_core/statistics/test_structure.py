@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from ad_core.errors import UserError
 from ad_core.statistics import Context, compute, expand
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 
 def _local_moments(x, y, side):
@@ -209,11 +209,11 @@ def test_fid_is_refused_without_a_backbone_and_left_out_of_groups():
     assert "fid" not in expand("all")
     x = jnp.zeros((1, 8, 8, 1))
     with pytest.raises(UserError, match="context.backbone"):
-        compute("fid", x, Reconstruction(x, {}, {}))
+        compute("fid", x, View(x, {}, {}))
 
 
 @pytest.mark.parametrize(("name", "side"), [("uiq", 7), ("ms_ssim", 6), ("gms", 5)])
 def test_images_below_the_window_are_refused(name, side):
     x = jnp.zeros((1, side, side, 1))
     with pytest.raises(UserError, match="at least"):
-        compute(name, x, Reconstruction(x, {}, {}))
+        compute(name, x, View(x, {}, {}))

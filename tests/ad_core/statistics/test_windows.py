@@ -9,7 +9,7 @@ from skimage.transform import resize_local_mean
 from ad_core.errors import UserError
 from ad_core.statistics import Context, WindowSettings, compute, expand
 from ad_core.statistics.windows import Windows, block_side, cut, worst_windows
-from ad_core.types import Reconstruction
+from ad_core.types import View
 
 compiled = jax.jit(compute, static_argnums=0, static_argnames="windows")
 SETTINGS = WindowSettings(blocks=8, peaks=6, scales=(1, 2, 4, 20), worst=9, smallest=7, side=8)
@@ -135,9 +135,7 @@ def test_window_statistics_equal_scipy_on_windows_found_by_brute_force(weighted)
         for how in ("min" if name == "ssim" else "max", "mean", "worst")
     )
     context = Context(normal_mask=jnp.asarray(mask))
-    got = compiled(
-        names, x[None], Reconstruction(jnp.asarray(y[None]), {}, {}), context, windows=SETTINGS
-    )
+    got = compiled(names, x[None], View(jnp.asarray(y[None]), {}, {}), context, windows=SETTINGS)
     weight = (1 - mask.astype(np.float64))[..., None] ** 10 if weighted else 1.0
     x, y = x.astype(np.float64), y.astype(np.float64)
     y = x - weight * (x - y)
@@ -161,7 +159,7 @@ def test_a_planted_defect_is_the_worst_window_unless_normals_vary_there():
     mask = np.zeros((64, 64), np.float32)
     mask[36:52, 4:20] = 1.0
     names = ("window_mse_worst", "window_weighted_mse_worst", "window_weighted_chebyshev_max")
-    reconstruction = Reconstruction(jnp.asarray(y[None]), {}, {})
+    reconstruction = View(jnp.asarray(y[None]), {}, {})
     settings = WindowSettings(scales=(8,), side=8)
     got = compiled(
         names, x[None], reconstruction, Context(normal_mask=jnp.asarray(mask)), windows=settings
@@ -175,7 +173,7 @@ def test_network_maps_are_averaged_over_the_worst_window():
     x = np.zeros((1, 32, 32, 1), np.float32)
     x[0, 8:16, 16:24] = 1.0
     values = np.random.default_rng(0).uniform(size=(1, 8, 16)).astype(np.float32)
-    reconstruction = Reconstruction(jnp.zeros_like(x), {"quantisation": jnp.asarray(values)}, {})
+    reconstruction = View(jnp.zeros_like(x), {"quantisation": jnp.asarray(values)}, {})
     settings = WindowSettings(blocks=4, scales=(1,), worst=1)
     got = compiled("window_loss_quantisation_worst", x, reconstruction, windows=settings)
     expected = values[0, 2:4, 8:12].mean()
@@ -187,7 +185,7 @@ def test_surprise_is_the_negative_log_probability_of_codes_among_normals():
     codes = jnp.asarray([[[0.0, 3.0], [1.0, 9.0]], [[0.0, 0.0], [0.0, 0.0]]])
     x = jnp.zeros((2, 8, 8, 1))
     context = Context(code_log_prob=jnp.asarray(log_prob))
-    got = compiled("loss", x, Reconstruction(x, {"codes": codes}, {}), context)
+    got = compiled("loss", x, View(x, {"codes": codes}, {}), context)
     expected = -np.array([log_prob[0] + log_prob[3] + log_prob[1] + log_prob[3], 4 * log_prob[0]])
     np.testing.assert_allclose(got["loss_code_surprise_map_mean"], expected / 4, rtol=1e-6)
     np.testing.assert_allclose(got["loss_code_surprise_map_max"], -log_prob[[3, 0]], rtol=1e-6)
@@ -203,7 +201,7 @@ def test_windows_need_the_mask_only_where_they_are_weighted():
 
 def test_settings_are_static_under_jit():
     x, y = _real_like(2)
-    reconstruction = Reconstruction(jnp.asarray(y[None]), {}, {})
+    reconstruction = View(jnp.asarray(y[None]), {}, {})
     names = ("window_mse_mean",)
     together = compiled(names, x[None], reconstruction, windows=SETTINGS)
     alone = compute(names, x[None], reconstruction, windows=SETTINGS)

@@ -5,7 +5,7 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.training.guard import check_skipped, guarded
-from ad_core.types import Batch, Reconstructor, TrainState
+from ad_core.types import Batch, Steps, TrainState
 
 
 def echo():
@@ -21,7 +21,7 @@ def echo():
         new = TrainState(state.step + 1, {"w": w}, w, extra)
         return new, {"loss": loss, "gradient_norm": norm}
 
-    return Reconstructor(init, train_step, lambda state, image, key: None)
+    return Steps(init, train_step)
 
 
 def play(*rows):
@@ -32,7 +32,7 @@ def play(*rows):
     for row in rows:
         image = jnp.asarray(row, jnp.float32).reshape(3, 1, 1, 1)
         index = jnp.arange(3)
-        batch = Batch(image, index * 0, None, index >= 0, index)
+        batch = Batch(image, index * 0, index >= 0, index)
         state, metrics = step(state, batch, jax.random.key(0))
         counts.append((int(metrics["skipped"]), int(metrics["skipped_in_a_row"])))
     return state, counts

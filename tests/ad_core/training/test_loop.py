@@ -29,7 +29,7 @@ from ad_core.training.partition import (
     sum_over_devices,
 )
 from ad_core.training.writers import read_metrics
-from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
+from ad_core.types import Batch, Method, Steps, TrainState, View
 
 SIDE, IMAGES, BATCH = 4, 20, 8
 
@@ -69,10 +69,10 @@ def toy(optimiser=None, *, noise=0.1, bad_steps=()):
         metrics = {"loss": loss, "biggest": biggest}
         return TrainState(state.step + 1, params, opt_state, extra), metrics
 
-    def reconstruct(state, image, key):
-        return Reconstruction(decode(state.params, image), {}, {})
+    def view(state, image, keys):
+        return View(decode(state.params, image), {}, {})
 
-    return Reconstructor(init, train_step, reconstruct)
+    return Method(Steps(init, train_step), view)
 
 
 class Images:
@@ -89,7 +89,7 @@ class Images:
         index = np.array([orders[p // IMAGES][p % IMAGES] for p in places], np.int32)
         self.given += BATCH
         ones = np.ones(BATCH, bool)
-        return Batch(self.images[index], np.zeros(BATCH, np.int32), None, ones, index)
+        return Batch(self.images[index], np.zeros(BATCH, np.int32), ones, index)
 
     def get_state(self):
         return {"given": self.given}
@@ -217,7 +217,7 @@ def test_a_training_goes_on_with_another_number_of_devices(tmp_path, before, aft
 def guarded_init(model):
     from ad_core.training.guard import guarded
 
-    return lambda: guarded(model).init(jax.random.key(0), (SIDE, SIDE, 1))
+    return lambda: guarded(model.learn).init(jax.random.key(0), (SIDE, SIDE, 1))
 
 
 def test_one_device_eight_and_pmap_take_the_same_gradient_step(tmp_path):
@@ -265,7 +265,7 @@ def test_nothing_is_compiled_after_the_first_step(tmp_path, caplog, mode):
     finally:
         jax.config.update("jax_log_compiles", False)
     names = [m.split()[1] for m in caplog.messages if m.startswith("Compiling")]
-    assert len(names) == len(set(names)) == 3  # init, step, reconstruct
+    assert len(names) == len(set(names)) == 3  # init, step, view
     # Batch n + 1 is fetched after step n is dispatched; the sample is first drawn at step 3.
     assert compiled_by_step[1] > 0
     assert compiled_by_step[1] == compiled_by_step[3]
@@ -396,7 +396,10 @@ def test_a_training_killed_at_any_moment_ends_in_the_same_bits(tmp_path):
 
 def test_what_the_model_watches_is_told_once_until_it_is_mended(tmp_path, caplog):
     troubles = iter(["", "it copies", "it copies more", "", "it copies again", ""])
-    model = toy()._replace(watch=lambda metrics: next(troubles) if metrics["loss"] > 0 else "")
+    steps = toy().learn._replace(
+        watch=lambda metrics: next(troubles) if metrics["loss"] > 0 else ""
+    )
+    model = toy()._replace(learn=steps)
     with caplog.at_level(logging.WARNING):
         run(tmp_path, model=model, log_every=2)
     told = [message for message in caplog.messages if "it copies" in message]

@@ -20,7 +20,7 @@ from ad_core.types import Batch, TrainState
 def batch_of(n):
     image = np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1)
     index = np.arange(n, dtype=np.int32)
-    return Batch(image, index * 0, None, index >= 0, index)
+    return Batch(image, index * 0, index >= 0, index)
 
 
 def state_of(value=1.0):

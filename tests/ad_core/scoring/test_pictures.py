@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
-from ad_core.reporting import pictures
+from ad_core.scoring import pictures
 from ad_core.scoring.localisation import MapScale
 
 SCALE = MapScale(low=0.0, high=1.0, level=0.5)

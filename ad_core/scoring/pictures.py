@@ -1,4 +1,4 @@
-"""Images, reconstructions and anomaly maps as RGB arrays and PNG files."""
+"""Images, their normal versions and anomaly maps as RGB arrays and PNG files."""
 
 import base64
 import io
@@ -41,11 +41,6 @@ def to_rgb(image: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.round((np.clip(np.nan_to_num(image, nan=-1.0), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def map_picture(anomaly: Float[np.ndarray, "h w"], scale: MapScale) -> UInt8[np.ndarray, "h w 3"]:
-    """A map in colours."""
-    return colour(scale.position(anomaly))
-
-
 def overlay(
     image: Float[np.ndarray, "h w c"], anomaly: Float[np.ndarray, "h w"], scale: MapScale
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -70,12 +65,13 @@ def outline(inside: np.ndarray) -> np.ndarray:
 
 def triptych(
     image: Float[np.ndarray, "h w c"],
-    reconstruction: Float[np.ndarray, "h w c"],
+    drawn: Float[np.ndarray, "h w c"] | None,
     anomaly: Float[np.ndarray, "h w"],
     scale: MapScale,
 ) -> UInt8[np.ndarray, "h wide 3"]:
-    """Image | reconstruction | map over the image, side by side."""
-    panels = [to_rgb(image), to_rgb(reconstruction), overlay(image, anomaly, scale)]
+    """Image | normal version, where there is one | map over the image, side by side."""
+    versions = [image] if drawn is None else [image, drawn]
+    panels = [*map(to_rgb, versions), overlay(image, anomaly, scale)]
     return grid(panels, columns=3)
 
 
@@ -93,16 +89,6 @@ def grid(
         top, left = row * down, column * across
         sheet[top : top + height, left : left + width] = image
     return sheet
-
-
-def colour_bar(
-    scale: MapScale, *, height: int = 256, width: int = 16
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The scale as an upright bar, high on top, with a white line at the level."""
-    bar = np.repeat(colour(np.linspace(1, 0, height))[:, None], width, axis=1)
-    level = float(scale.position(np.array([scale.level]))[0])
-    bar[round((1 - level) * (height - 1))] = 255
-    return bar
 
 
 def to_png_bytes(picture: UInt8[np.ndarray, "h w *channels"]) -> bytes:

@@ -1,0 +1,163 @@
+"""A detector on disk: a folder without pickle, put in place as a whole, checked when read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax.numpy as jnp
+import numpy as np
+
+from ad_core.backbones.inception import load_inception, save_inception
+from ad_core.data.shape import image_shape
+from ad_core.decision import Threshold, load_classifier, save_classifier
+from ad_core.errors import UserError
+from ad_core.runtime import sealed
+from ad_core.runtime.config import from_json, to_json
+from ad_core.scoring.detector import Detector, Parts
+from ad_core.scoring.localisation import MapScale
+from ad_core.scoring.part import Part, part_names
+from ad_core.statistics import Context
+from ad_core.types import Method, TrainState
+
+FORMAT = 3  # of the files; from 3 on a folder for each method
+BACKBONE = "backbone.npz"  # of a method whose statistics need one
+
+
+def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str]) -> None:
+    """Writes a self-contained directory, put in place as a whole.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written.
+    """
+    sealed.write_folder(directory, lambda folder: _write(folder, parts, versions))
+
+
+def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
+    names = part_names(part.name for part in parts.methods)
+    for name, part in zip(names, parts.methods, strict=True):
+        _write_part(folder / name, part)
+    np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
+    save_classifier(parts.classifier, folder / "classifier.skops")
+    thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
+    decided = {"rule": parts.rule, "review": parts.review, "thresholds": thresholds}
+    sealed.write_json(folder / "threshold.json", decided)
+    described = {
+        "format": FORMAT,
+        "method": parts.config.method,
+        "methods": list(names),
+        "image_shape": list(image_shape(parts.config.data)),
+        "statistics": list(parts.names),
+        "scale": parts.scale.to_dict(),
+        "selection": parts.selection,
+        "config": json.loads(to_json(parts.config)),
+        "versions": dict(versions),
+    }
+    sealed.write_json(folder / "detector.json", described)
+
+
+def _write_part(folder: Path, part: Part) -> None:
+    folder.mkdir()
+    described = {
+        "name": part.name,
+        "statistics": list(part.statistics),
+        "config": json.loads(to_json(part.config)),
+    }
+    sealed.write_json(folder / "method.json", described)
+    _save_arrays(
+        folder / "parameters.npz", flax.traverse_util.flatten_dict(part.state.params, sep="/")
+    )
+    backbone = part.context.backbone
+    learnt = part.context._replace(backbone=None)._asdict()
+    _save_arrays(folder / "context.npz", {name: x for name, x in learnt.items() if x is not None})
+    if backbone is not None:
+        save_inception(backbone, folder / BACKBONE)
+
+
+def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
+    np.savez(path, allow_pickle=False, **{name: np.asarray(x) for name, x in arrays.items()})
+
+
+def load_detector(directory: str | Path, *, batch_size: int = 32) -> Detector:
+    """The detector that `save_detector` wrote, each file checked against its hash.
+
+    Raises:
+        UserError: no detector there, a file that is missing or changed, or one written by
+            another version.
+    """
+    return Detector(load_parts(Path(directory)), batch_size=batch_size)
+
+
+def load_method(directory: str | Path, name: str = "") -> tuple[Method, TrainState]:
+    """A method of a saved detector, the first unless one is named, and what it learnt.
+
+    Raises:
+        UserError: as `load_detector`, or the detector has no such method.
+    """
+    methods = load_parts(Path(directory)).methods
+    known = dict(zip(part_names(part.name for part in methods), methods, strict=True))
+    if name and name not in known:
+        raise UserError(f"Detector {directory} has no method {name!r}; it has {', '.join(known)}.")
+    part = known[name] if name else methods[0]
+    return part.make(), part.state
+
+
+def load_parts(directory: Path) -> Parts:
+    """The parts of a saved detector; errors as `load_detector`."""
+    described = _described(sealed.find_folder(directory), directory)
+    directory = sealed.find_folder(directory)
+    with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
+        reference = arrays["reference"]
+    decided = json.loads((directory / "threshold.json").read_text())
+    return Parts(
+        config=from_json(json.dumps(described["config"])),
+        methods=tuple(_read_part(directory / name) for name in described["methods"]),
+        classifier=load_classifier(directory / "classifier.skops"),
+        thresholds={r: Threshold.from_dict(t) for r, t in decided["thresholds"].items()},
+        rule=decided["rule"],
+        scale=MapScale.from_dict(described["scale"]),
+        reference=reference,
+        review=decided["review"],
+        selection=described["selection"],
+    )
+
+
+def _read_part(folder: Path) -> Part:
+    described = json.loads((folder / "method.json").read_text())
+    with np.load(folder / "parameters.npz", allow_pickle=False) as arrays:
+        params = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
+    with np.load(folder / "context.npz", allow_pickle=False) as arrays:
+        learnt = dict(arrays)
+    path = folder / BACKBONE
+    return Part(
+        name=described["name"],
+        config=from_json(json.dumps(described["config"])),
+        state=TrainState(jnp.zeros((), jnp.int32), params, (), {}),
+        context=Context(**learnt, backbone=load_inception(str(path)) if path.is_file() else None),
+        statistics=tuple(described["statistics"]),
+    )
+
+
+def _described(folder: Path, directory: Path) -> dict[str, Any]:
+    """detector.json of a folder whose files are what was written, in this version's format."""
+    if not (folder / sealed.MANIFEST).is_file():
+        raise UserError(
+            f"`--detector` (={directory}): no detector there ({sealed.MANIFEST} is missing); "
+            "give the `detector` folder of a workdir."
+        )
+    try:
+        sealed.verify_folder(folder, needed=("detector.json",))
+    except sealed.Damaged as error:
+        raise UserError(
+            f"Detector file {folder / error.file} {error.fault}; calibrate again or restore a copy."
+        ) from error
+    described = json.loads((folder / "detector.json").read_text())
+    if described["format"] != FORMAT:
+        newer = described["format"] > FORMAT
+        mend = "update zfn-ad" if newer else "train and calibrate again, in a new workdir"
+        raise UserError(
+            f"Detector {directory} has format {described['format']} and this version reads "
+            f"{FORMAT}; {mend}."
+        )
+    return described

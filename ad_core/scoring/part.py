@@ -1,0 +1,137 @@
+"""One trained method among those of a detector, and what all of them measure together."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from ad_core.data.shape import image_shape
+from ad_core.errors import UserError
+from ad_core.runtime.registry import resolve
+from ad_core.scoring.localisation import Localiser
+from ad_core.scoring.measuring import Measurer, join, make_measurer
+from ad_core.statistics import Context, WindowSettings
+from ad_core.types import Method, TrainState, View
+
+
+class Part(NamedTuple):
+    """A method that has learnt, and the statistics that are taken of its views.
+
+    name: the last word of its module path. config: complete, of this method alone.
+    state: an inference state. statistics: their names, without the part's own before them.
+    """
+
+    name: str
+    config: ConfigDict
+    state: TrainState
+    context: Context
+    statistics: tuple[str, ...]
+
+    def make(self) -> Method:
+        """The method as pure functions."""
+        return resolve(self.config.method).make(self.config)
+
+
+def part_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of parts, each of which stands once: "vqgan", "padim", "vqgan2", ..."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}{seen[name]}")
+    return tuple(unique)
+
+
+def column_names(parts: Sequence[Part]) -> tuple[str, ...]:
+    """All statistics: those of the first part as they are, of others as "NAME.STATISTIC"."""
+    names = part_names(part.name for part in parts)
+    return tuple(
+        f"{name}.{statistic}" if number else statistic
+        for number, (name, part) in enumerate(zip(names, parts, strict=True))
+        for statistic in part.statistics
+    )
+
+
+def view_shapes(method: Method, config: ConfigDict, state: TrainState) -> View:
+    """The view of one image, as shapes, its losses and maps in the order that the method states.
+
+    Args:
+        state: an inference state, as arrays or as shapes.
+    """
+    image = jax.ShapeDtypeStruct((1, *image_shape(config.data)), np.float32)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    view = jax.eval_shape(method.view, state, image, keys)
+    losses, maps = method.losses or tuple(view.losses), method.maps or tuple(view.maps)
+    return View(
+        image=view.image,
+        maps={name: view.maps[name] for name in maps},
+        losses={name: view.losses[name] for name in losses},
+        anomaly=view.anomaly,
+    )
+
+
+def find_map(views: Mapping[str, View], wanted: str) -> tuple[str, str | None]:
+    """The part that localises, and by which of its maps (None: the one that its view names).
+
+    Args:
+        views: part's name -> its view, as shapes, the first one foremost.
+        wanted: `localisation.map`: "" for the first part, the name of a part, of a map of the first
+            part that has it, or both as "PART.MAP".
+
+    Raises:
+        UserError: no such part or map, or the part has nothing that localises.
+    """
+    method, dot, of_map = wanted.partition(".")
+    if not wanted or method in views:
+        name, chosen = method or next(iter(views)), of_map or None
+    else:
+        having = [name for name, view in views.items() if wanted in view.maps]
+        name, chosen = (having or [""])[0], wanted
+    if name not in views or not Localiser(chosen, 0.0).fits(views[name]):
+        known = [f"{name}.{m}" for name, view in views.items() for m in view.maps]
+        raise UserError(
+            f"`localisation.map` (={wanted}) names nothing that localises; known: "
+            f"{', '.join([*views, *known])}."
+        )
+    return name, chosen
+
+
+def measure_parts(parts: Sequence[Part], localisation: ConfigDict, *, batch_size: int) -> Measurer:
+    """The measurer of all parts together; it compiles nothing yet.
+
+    Args:
+        localisation: the section of the detector's configuration.
+
+    Raises:
+        UserError: `localisation.map` is no map of these methods.
+    """
+    names = part_names(part.name for part in parts)
+    shown, chosen = names[0], None
+    if localisation.map:
+        views = [view_shapes(part.make(), part.config, part.state) for part in parts]
+        shown, chosen = find_map(dict(zip(names, views, strict=True)), localisation.map)
+    own = parts[names.index(shown)]
+    localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
+    return join(
+        [
+            _measurer(part, localise if name == shown else None, batch_size)
+            for name, part in zip(names, parts, strict=True)
+        ],
+        shown=names.index(shown),
+    )
+
+
+def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:
+    return make_measurer(
+        part.make(),
+        jax.tree.map(jnp.asarray, part.state),
+        names=part.statistics,
+        context=jax.tree.map(jnp.asarray, part.context),
+        windows=WindowSettings(**part.config.statistics.windows),
+        localise=localise,
+        batch_size=batch_size,
+    )

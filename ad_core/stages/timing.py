@@ -1,0 +1,53 @@
+"""How long each stage took, and on what; kept from one command to the next."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from ad_core.runtime.sealed import write_json
+from ad_core.runtime.workdir import Workdir
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+@contextmanager
+def timed(workdir: Workdir, stage: str, *, count: Callable[[], int]) -> Iterator[None]:
+    """Adds the time of a stage to timing.json; training that was interrupted adds up."""
+    start = time.monotonic()
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        timings = read_timing(workdir)
+        before = timings.get(stage, {})
+        # A stage done again starts its account anew; one that was cut short goes on.
+        spent = 0.0 if before.get("finished", True) else before["seconds"]
+        seconds = spent + time.monotonic() - start
+        images = count()
+        timings[stage] = {
+            "seconds": round(seconds, 3),
+            "images": images,
+            "images_per_s": round(images / seconds, 3) if finished else None,
+            "finished": finished,
+        }
+        write_json(workdir.timing, timings)
+
+
+def read_timing(workdir: Workdir) -> dict[str, Any]:
+    """Stage -> {"seconds", "images", "images_per_s", "finished"}; empty before the first."""
+    return json.loads(workdir.timing.read_text()) if workdir.timing.exists() else {}
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the project, the packages that figures depend on, and the devices."""
+    found = {"python": platform.python_version(), "zfn-ad": metadata.version("zfn-ad")}
+    found |= {name: metadata.version(name) for name in PACKAGES}
+    devices = jax.local_devices()
+    return found | {"devices": f"{len(devices)} x {devices[0].device_kind}"}

@@ -1,0 +1,88 @@
+"""The first stage: every method learns, each by itself, or is found to have learnt."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from ad_core.data.batches import eval_batches, train_batches
+from ad_core.errors import UserError
+from ad_core.runtime.progress import Progress
+from ad_core.stages.checks import check_methods
+from ad_core.stages.job import Job, make_methods, with_length
+from ad_core.stages.timing import timed
+from ad_core.training import one_pass
+from ad_core.training.loop import train
+from ad_core.types import Batch, Method, OnePass, TrainState, inference_state
+
+SAMPLES = 4  # images of each class whose normal versions are shown while training
+
+
+class Learnt(NamedTuple):
+    """A method that has learnt. config: of this method alone. state: an inference state."""
+
+    name: str
+    method: Method
+    config: ConfigDict
+    state: TrainState
+
+
+def run_training(job: Job) -> tuple[Learnt, ...]:
+    """Trains every method of the configuration, or resumes, or finds the training finished.
+
+    Raises:
+        UserError: what `check_methods` refuses, or the training itself.
+    """
+    methods = make_methods(job.config)
+    check_methods(job.config, methods)
+    images = job.config.train.steps * job.config.train.batch_size
+    with timed(job.workdir, "train", count=lambda: images):
+        return tuple(
+            Learnt(name, method, own, _learn(job, name, method, own, several=len(methods) > 1))
+            for name, (method, own) in methods.items()
+        )
+
+
+def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: bool) -> TrainState:
+    """The inference state of one method, which sees abnormal images only if it learns from them."""
+    workdir = job.workdir.training(name, several=several)
+    labels, indices = job.labels("train"), job.splits["train"]
+    if not method.trains_on_abnormal:
+        labels, indices = labels[labels == 0], indices[labels == 0]
+    if isinstance(method.learn, OnePass):
+        batches = _once(job, indices)
+        return one_pass.fit(method.learn, batches, seed=config.seed, workdir=workdir)
+    config = with_length(config, labels, pairs=method.trains_on_abnormal)
+    batches = train_batches(
+        job.source,
+        indices,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augment=config.data.augment,
+        workers=config.data.workers,
+        pairs=method.trains_on_abnormal,
+    )
+    state = train(method, config, batches, workdir=workdir, sample=_samples(job), stop=job.stop)
+    return jax.device_get(inference_state(state))
+
+
+def _once(job: Job, indices: np.ndarray) -> Iterator[Batch]:
+    """Every training image once, in order. Raises UserError at the first that cannot be read."""
+    progress = Progress(len(indices), label="learn")
+    for reading in job.read(indices, job.config.score.batch_size):
+        if reading.errors:
+            raise UserError(next(iter(reading.errors.values())))
+        yield reading.batch
+        progress.update(int(np.sum(reading.batch.valid)))
+    progress.close()
+
+
+def _samples(job: Job) -> Float[np.ndarray, "n h w c"]:
+    """The first calibration images of each class; the test split is not looked at."""
+    indices, labels = job.splits[job.calibration_split], job.labels(job.calibration_split)
+    chosen = [i for label in (0, 1) for i in indices[labels == label][:SAMPLES]]
+    (reading,) = eval_batches(job.source, np.array(chosen), batch_size=len(chosen), workers=1)
+    return np.asarray(reading.batch.image)
