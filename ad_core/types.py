@@ -3,15 +3,53 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Metrics = Mapping[str, Float[Array, ""]]
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
+
+
+class Placement(NamedTuple):
+    """Which part of a file's image a network's image shows, and where in it that lies.
+
+    width, height: of the file's image, in pixels. size: height and width of the network's image.
+    shown: the part, in the file's pixels. content: where it lies, in the network's. What lies
+    beyond the content is its mirror image.
+    """
+
+    width: int
+    height: int
+    size: tuple[int, int]
+    shown: Box
+    content: Box
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The file's pixels for one of the network's image, across and down."""
+        (l0, t0, r0, b0), (l1, t1, r1, b1) = self.shown, self.content
+        return (r0 - l0) / (r1 - l1), (b0 - t0) / (b1 - t1)
+
+
+class Sample(NamedTuple):
+    """What a source reads at an index, from one reading of the file.
+
+    image: at the network's size, in [-1, 1]. mask: True where abnormal, in the pixels of the file;
+    all False of a normal image, None without a pixel label that can be read.
+    placement: what of the file the image shows, and where. clipped: share in [0, 1] of the file's
+    values that lie beyond the range that becomes -1 to 1.
+    """
+
+    image: Float[np.ndarray, "h w c"]
+    mask: Bool[np.ndarray, "height width"] | None
+    placement: Placement
+    clipped: float
 
 
 class Batch(NamedTuple):
     """Images of one static shape; rows that only pad the last batch have `valid` False.
 
-    image: in [-1, 1]. label: 0 normal, 1 abnormal. mask: True where abnormal, or None.
+    image: in [-1, 1]. label: 0 normal, 1 abnormal.
     index: position of each image in its data source, -1 in padding.
     content: left, top, right, bottom of what the file shows, where images are letterboxed; what
         lies beyond is its mirror image. None: all of every image.
@@ -19,7 +57,6 @@ class Batch(NamedTuple):
 
     image: Float[Array, "b h w c"]
     label: Int[Array, "b"]
-    mask: Bool[Array, "b h w"] | None
     valid: Bool[Array, "b"]
     index: Int[Array, "b"]
     content: Int[Array, "b 4"] | None = None

@@ -67,7 +67,7 @@ class InJax:
         self.state = self.parts.place_state(init(jax.random.key(0)))
         index = np.arange(images.shape[1], dtype=np.int32)
         valid = np.ones(index.size, bool)
-        self.batches = [Batch(x, labels, None, valid, index) for x in images]
+        self.batches = [Batch(x, labels, valid, index) for x in images]
         self.inference = infer(reconstruct, self.parts.mesh)
 
     def weights(self):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError
 from ad_core.losses import ADVERSARIAL
 from ad_core.training.optimisers import optimiser_defaults
@@ -87,11 +88,7 @@ def make_settings(config: ConfigDict) -> Settings:
     optimisers = ("optimiser", "disc_optimiser")
     values = {key: value for key, value in values.items() if key not in optimisers}
     values["disc_augment"] = tuple(values["disc_augment"])
-    if config.data.image_size % 4:
-        raise UserError(
-            f"`data.image_size` (={config.data.image_size}) must be divisible by 4, the "
-            "downsampling of the generators."
-        )
+    check_divisible_sides(config.data, 4, "the downsampling of the generators")
     return Settings(**values, dtype=config.train.dtype)
 
 

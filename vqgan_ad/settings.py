@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.training.optimisers import optimiser_defaults
@@ -114,11 +115,7 @@ def make_settings(config: ConfigDict) -> Settings:
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
     factor = 2 ** (len(values["multipliers"]) - 1)
-    if config.data.image_size % factor:
-        raise UserError(
-            f"`data.image_size` (={config.data.image_size}) must be divisible by {factor}, "
-            "the downsampling of `reconstructor.multipliers`."
-        )
+    check_divisible_sides(config.data, factor, "the downsampling of `reconstructor.multipliers`")
     return Settings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
 
 

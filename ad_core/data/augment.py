@@ -24,8 +24,23 @@ def augment(
     return versions[int(np.random.default_rng((seed, epoch, index)).integers(len(versions)))](image)
 
 
-def side_by_side(kind: str) -> int:
-    """How many versions of each pair stand in an epoch of pairs: 1, drawn at random, or all nine.
+def check_augment(kind: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuses a kind that is unknown, or that turns images which are no squares.
+
+    Raises:
+        UserError: either.
+    """
+    height, width, _ = image_shape
+    shapes = {version(np.zeros((2, 1, 1))).shape for version in _versions(kind)}
+    if height != width and len(shapes) > 1:
+        raise UserError(
+            f"`data.augment` (={kind!r}) turns images by 90 degrees and `data.image_size` "
+            f"(={height},{width}) is no square; use hflip or none, or give one side for both."
+        )
+
+
+def versions_of_each(kind: str) -> int:
+    """The number of versions in which an epoch holds each pair: 1, drawn at random, or all nine.
 
     Source: Bougaham et al., CycleGAN-AD, whose training set is the concatenation of the nine.
 

@@ -3,31 +3,31 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
-from ad_core.data.augment import augment, side_by_side, version
-from ad_core.data.source import DataSource
+from ad_core.data.augment import augment, check_augment, version, versions_of_each
+from ad_core.data.source import DataSource, Source
 from ad_core.errors import UserError
-from ad_core.types import Batch
+from ad_core.types import Batch, Sample
 
 CACHE_BYTES = 512 * 2**20  # decoded training images are kept in memory up to this
 ENDLESS = 2**50  # images in one training: more than any will draw
 
 
-@runtime_checkable
-class Images(Protocol):
-    """What can be scored: a DataSource, or a FileSource, which has no labels.
+class Reading(NamedTuple):
+    """A batch of a source, and what else was read of each of its rows.
 
-    An attribute `image_shape` (h, w, c) is needed where all images of a batch are unreadable.
+    samples: by row; None in padding and where the image could not be read. errors: index -> why it
+    could not.
     """
 
-    def image(self, index: int) -> Float[np.ndarray, "h w c"]:
-        """The image, in [-1, 1]. Raises UserError when it cannot be read."""
-        ...
+    batch: Batch
+    samples: tuple[Sample | None, ...]
+    errors: dict[int, str]
 
 
 class TrainBatches:
@@ -90,16 +90,16 @@ def train_batches(
     `seed`, the indices and the position: not on workers, nor on interruptions.
 
     With `pairs`, rows 2i and 2i + 1 are a normal and an abnormal image, and an epoch holds each
-    pair of `make_pairs` once, or once in each of the versions that `augment` puts side by side.
+    pair of `make_pairs` once, or once in each of the versions that `augment` gives it.
 
     Args:
         augment: a kind of `ad_core.data.augment`.
         workers: decoding threads; 0 decodes in the caller's.
 
     Raises:
-        UserError: no image (of a class, with `pairs`), an unknown kind of augmentation, a batch
-            that is empty or does not divide into pairs; or, from the iterator, a training image
-            that cannot be read.
+        UserError: no image (of a class, with `pairs`), an augmentation that is unknown or does not
+            suit the images' shape, a batch that is empty or does not divide into pairs; or, from
+            the iterator, a training image that cannot be read.
     """
     if len(indices) == 0:
         raise UserError("The training split holds no image; give more or other shares.")
@@ -146,18 +146,17 @@ def epoch_images(labels: Int[np.ndarray, "_"], *, pairs: bool, augment: str) -> 
     if not pairs:
         return len(labels)
     abnormal = int(np.sum(labels))
-    return 2 * max(abnormal, len(labels) - abnormal) * side_by_side(augment)
+    return 2 * max(abnormal, len(labels) - abnormal) * versions_of_each(augment)
 
 
 def eval_batches(
-    source: Images, indices: Int[np.ndarray, "_"], *, batch_size: int, workers: int
-) -> Iterator[tuple[Batch, dict[int, str]]]:
-    """The images at `indices` in order, with what went wrong: index -> message.
+    source: Source, indices: Int[np.ndarray, "_"], *, batch_size: int, workers: int
+) -> Iterator[Reading]:
+    """The images at `indices` in order, each file read once.
 
     The last batch is padded (`valid` False, `index` -1). An image that cannot be read is a row
-    of zeros with `valid` False that keeps its index, and has a message. `mask` is None; a source
-    without records gives label 0. Memory does not grow with the number of images: one batch is
-    read ahead.
+    of zeros with `valid` False that keeps its index, and has a message. A source without labels
+    gives label 0. Memory does not grow with the number of images: one batch is read ahead.
 
     Args:
         workers: decoding threads; 0 decodes in the caller's.
@@ -165,7 +164,7 @@ def eval_batches(
     rows = _in_threads(_Reads(source, np.asarray(indices)), workers=workers, ahead=batch_size)
     try:
         while taken := list(itertools.islice(rows, batch_size)):
-            yield _padded(taken, batch_size, source), {r.index: r.error for r in taken if r.error}
+            yield _padded(taken, batch_size, source)
     finally:
         rows.close()
 
@@ -173,17 +172,17 @@ def eval_batches(
 class _Read(NamedTuple):
     index: int
     label: int
-    image: np.ndarray | None
+    sample: Sample | None
     error: str = ""
 
 
 class _Reads:
     """The images at `indices`, each read or with the reason why not, for grain to index."""
 
-    def __init__(self, source: Images, indices: np.ndarray):
+    def __init__(self, source: Source, indices: np.ndarray):
         self._source = source
         self._indices = indices
-        self._records = getattr(source, "records", None)
+        self._records = source.records if isinstance(source, DataSource) else None
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -192,51 +191,48 @@ class _Reads:
         index = int(self._indices[position])
         label = self._records[index].label if self._records is not None else 0
         try:
-            return _Read(index, label, self._source.image(index))
+            return _Read(index, label, self._source.read(index))
         except UserError as error:
             return _Read(index, label, None, str(error))
 
 
-def _padded(rows: Sequence[_Read], batch_size: int, source: Images) -> Batch:
-    shapes = [row.image.shape for row in rows if row.image is not None]
-    shape = shapes[0] if shapes else getattr(source, "image_shape", None)
-    if shape is None:
-        raise UserError(f"No image could be read; the first: {rows[0].error}")
-    image = np.zeros((batch_size, *shape), np.float32)
+def _padded(rows: Sequence[_Read], batch_size: int, source: Source) -> Reading:
+    image = np.zeros((batch_size, *source.image_shape), np.float32)
     label = np.zeros(batch_size, np.int32)
     valid = np.zeros(batch_size, bool)
     index = np.full(batch_size, -1, np.int32)
+    samples: list[Sample | None] = [None] * batch_size
     for place, row in enumerate(rows):
         label[place], index[place] = row.label, row.index
-        if row.image is not None:
-            image[place], valid[place] = row.image, True
+        if row.sample is not None:
+            image[place], valid[place] = row.sample.image, True
+            samples[place] = row.sample._replace(image=image[place])  # held once
     batch = _batch(image=image, label=label, valid=valid, index=index)
-    return batch._replace(content=contents(source, index, valid))
+    errors = {row.index: row.error for row in rows if row.error}
+    content = contents(source, samples)
+    return Reading(batch._replace(content=content), tuple(samples), errors)
 
 
-def contents(
-    source: Images, index: Int[np.ndarray, "b"], valid: Bool[np.ndarray, "b"]
-) -> Int[np.ndarray, "b 4"] | None:
-    """`Batch.content` of images that have been read; None where the source does not letterbox."""
-    if getattr(source, "resize", "") != "letterbox":
+def contents(source: Source, samples: Sequence[Sample | None]) -> Int[np.ndarray, "b 4"] | None:
+    """`Batch.content` of samples of a source; None where it does not letterbox."""
+    if not source.letterboxed:
         return None
-    h, w, _ = source.image_shape  # pyright: ignore[reportAttributeAccessIssue]
-    boxes = np.tile(np.array([0, 0, w, h], np.int32), (len(index), 1))
-    for place in np.flatnonzero(valid):
-        boxes[place] = source.placement(int(index[place])).content  # pyright: ignore
-    return boxes
+    h, w, _ = source.image_shape
+    whole = (0, 0, w, h)
+    boxes = [whole if sample is None else sample.placement.content for sample in samples]
+    return np.array(boxes, np.int32).reshape(-1, 4)
 
 
 def _batch(*, image: Any, label: Any, valid: Any, index: Any) -> Batch:
     """Of host arrays, where the type names those that a compiled step sees."""
-    return Batch(image=image, label=label, mask=None, valid=valid, index=index)
+    return Batch(image=image, label=label, valid=valid, index=index)
 
 
 class _Draws:
     """The images that training draws, one after the other for ever, for grain to index."""
 
     def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
-        side_by_side(kind)  # refuses an unknown kind before a thread does
+        check_augment(kind, source.image_shape)  # before a thread does
         self.indices = indices
         self.seed = seed
         self.labels = {int(i): source.records[int(i)].label for i in indices}
@@ -258,7 +254,7 @@ class _Draws:
     def _image(self, index: int) -> np.ndarray:
         image = self._decoded.get(index)
         if image is None:
-            image = self._source.image(index)
+            image = self._source.read(index).image
             if (len(self._decoded) + 1) * image.nbytes <= CACHE_BYTES:
                 self._decoded[index] = image
         return image
@@ -271,7 +267,7 @@ class _PairDraws(_Draws):
         super().__init__(source, indices, seed=seed, kind=kind)
         labels = np.array([self.labels[int(i)] for i in indices])
         self._pairs = make_pairs(indices[labels == 0], indices[labels == 1], seed=seed)
-        self._versions = side_by_side(kind)
+        self._versions = versions_of_each(kind)
 
     def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
         drawn, side = divmod(position, 2)

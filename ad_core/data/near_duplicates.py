@@ -10,7 +10,7 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ad_core.data.phantoms.canvas import reduce_area
+from ad_core.data.formats.resizing import reduce_area
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
 
@@ -19,7 +19,7 @@ BLOCK = (128, 4096)  # hashes compared at a time: 4 MB, which stay in the cache
 CHUNK = 32  # images hashed by a thread at a time
 
 
-def fingerprint(image: Float[np.ndarray, "s s c"]) -> np.uint64:
+def fingerprint(image: Float[np.ndarray, "h w c"]) -> np.uint64:
     """The perceptual hash of an image of at least 8 pixels a side, 64 bits.
 
     Grey, reduced to 32 x 32 by area; of its cosine transform the 8 x 8 lowest frequencies, each
@@ -30,7 +30,7 @@ def fingerprint(image: Float[np.ndarray, "s s c"]) -> np.uint64:
     their box filter.
     """
     grey = image.mean(axis=-1)
-    small = reduce_area(grey, min(32, grey.shape[0]))
+    small = reduce_area(grey, [min(32, side) for side in grey.shape])
     # Rounded, so that a flat image has one hash whatever its level.
     waves = np.round(np.asarray(dctn(small, norm="ortho"))[:8, :8].ravel(), 4)
     return np.packbits(waves > np.median(waves[1:])).view(">u8").astype(np.uint64)[0]
@@ -120,7 +120,9 @@ def group_near_duplicates(source: Any, distance: int, *, workers: int) -> None:
     if not 0 <= distance <= 16:
         raise UserError(f"`data.near_duplicates` (={distance}) must be between 0 and 16 bits.")
     records = source.records
-    hashes, errors = fingerprints(source.image, len(records), workers=workers)
+    hashes, errors = fingerprints(
+        lambda index: source.read(index).image, len(records), workers=workers
+    )
     readable = np.array([index not in errors for index in range(len(records))], bool)
     component = np.arange(len(records))
     if readable.any():

@@ -3,13 +3,16 @@
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
+from ad_core.data.augment import check_augment
 from ad_core.data.formats.intensity import is_robust
 from ad_core.data.near_duplicates import group_near_duplicates
+from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
+from ad_core.types import Sample
 
 NORMAL = "good"  # the defect name of a normal image, after the MVTec AD layout
 
@@ -29,7 +32,7 @@ class Record(NamedTuple):
     label: 0 normal, 1 abnormal. defect: its kind, "good" when normal.
     group: images that no split may separate (patient, part, near-duplicates).
     folder: "train" or "test" as the set lies on disk; "" where it makes no such division.
-    has_mask: whether `DataSource.mask` gives the abnormal pixels.
+    has_mask: whether there is a pixel label; a normal image needs no file for it.
     """
 
     path: str
@@ -41,22 +44,36 @@ class Record(NamedTuple):
 
 
 @runtime_checkable
-class DataSource(Protocol):
-    """Random access to images of one size, safe to call from several threads."""
+class Source(Protocol):
+    """Random access to images of one size, safe to use from several threads.
 
-    records: tuple[Record, ...]
+    image_shape: height, width and channels of every image. letterboxed: whether part of an image
+    may show nothing of its file, but a mirror image; `Sample.placement` then says which. A source
+    whose images lie in files is a `FileSet` too.
+    """
 
-    def image(self, index: int) -> Float[np.ndarray, "h w c"]:
-        """The image of `records[index]` at the configured size, float32 in [-1, 1].
+    image_shape: tuple[int, int, int]
+    letterboxed: bool
 
-        Raises UserError, naming the file, when it cannot be read.
+    def read(self, index: int) -> Sample:
+        """The image at an index; the same bits each time.
+
+        Raises UserError, naming the file, when the image cannot be read. A mask that cannot be
+        read is None: `DataSource.read_mask` says why.
         """
         ...
 
-    def mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
-        """True where abnormal, at the configured size; None without a pixel label.
 
-        A normal image has an all-False mask.
+@runtime_checkable
+class DataSource(Source, Protocol):
+    """A source of labelled images; `records` has an entry for each."""
+
+    records: tuple[Record, ...]
+
+    def read_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """True where abnormal, in the pixels of the mask's own file; None where there is none.
+
+        Raises UserError, naming the mask, when it cannot be read.
         """
         ...
 
@@ -68,8 +85,10 @@ def open_source(data: ConfigDict) -> DataSource:
     read once, and those that look alike become one group.
 
     Raises:
-        UserError: no such source, as the source's own, or a range that is not fixed yet.
+        UserError: no such source, as the source's own, an augmentation that the size of the images
+            does not allow, or a range that is not fixed yet.
     """
+    check_augment(str(data.augment), image_shape(data))
     name = str(data.source)
     module = "ad_core.data.layouts.tfds" if name.startswith("tfds:") else name
     source = resolve(module, "open_source").open_source(data)

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt64
 
-from ad_core.data.formats.stored import read_bytes
+from ad_core.data.formats.stored import FileSet, read_bytes
 from ad_core.data.near_duplicates import fingerprint
+from ad_core.data.source import DataSource
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
+from ad_core.types import Placement
 
 CHUNK = 16  # images a thread reads at a time
 
@@ -41,7 +43,7 @@ class Facts(NamedTuple):
         return np.array([index not in self.errors for index in range(len(self.digest))], bool)
 
 
-def learn_facts(source: Any, *, workers: int) -> Facts:
+def learn_facts(source: DataSource, *, workers: int) -> Facts:
     """Reads every image of a DataSource, and every mask."""
     count = len(source.records)
     rows: list[dict[str, Any]] = []
@@ -73,7 +75,7 @@ def learn_facts(source: Any, *, workers: int) -> Facts:
     )
 
 
-def _look(source: Any, index: int, errors: dict[int, str]) -> dict[str, Any]:
+def _look(source: DataSource, index: int, errors: dict[int, str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "size": (0, 0),
         "channels": 0,
@@ -85,18 +87,21 @@ def _look(source: Any, index: int, errors: dict[int, str]) -> dict[str, Any]:
         "mask": "",
     }
     try:
-        picture = source.picture(index)
-        row["size"] = (picture.width, picture.height)
-        row["fingerprint"] = fingerprint(picture.image)
-        row |= _of_file(source, index) if hasattr(source, "stored") else _of_drawing(picture.image)
+        image, _, placement, _ = source.read(index)
+        row["size"] = (placement.width, placement.height)
+        row["fingerprint"] = fingerprint(image)
+        if isinstance(source, FileSet):
+            row |= _of_file(source, index, source.records[index].path)
+        else:
+            row |= _of_drawing(image)
     except UserError as error:
         errors[index] = str(error)
         return row
-    row["mask"] = _of_mask(source, index)
+    row["mask"] = _of_mask(source, index, placement)
     return row
 
 
-def _of_file(source: Any, index: int) -> dict[str, Any]:
+def _of_file(source: FileSet, index: int, name: str) -> dict[str, Any]:
     stored = source.stored(index)
     values = stored.values
     colour = values.ndim == 3
@@ -108,7 +113,7 @@ def _of_file(source: Any, index: int) -> dict[str, Any]:
         "grey": 3 if colour and not same else 1,
         "bits": 8 * values.dtype.itemsize,
         "extent": (float(values.min()), float(values.max()), *natural),
-        "digest": hashlib.sha256(read_bytes(path, 2**62)).digest() + _page(source.paths[index]),
+        "digest": hashlib.sha256(read_bytes(path, 2**62)).digest() + _page(name),
     }
 
 
@@ -129,15 +134,15 @@ def _of_drawing(image: Float[np.ndarray, "h w c"]) -> dict[str, Any]:
     }
 
 
-def _of_mask(source: Any, index: int) -> str:
-    record = source.records[index]
-    if not record.label or not record.has_mask:
-        return ""
+def _of_mask(source: DataSource, index: int, placement: Placement) -> str:
+    """What is wrong with the mask of an image that was read, or ""."""
     try:
-        mask = source.full_mask(index) if hasattr(source, "full_mask") else source.mask(index)
+        mask = source.read_mask(index)
     except UserError as error:
         return str(error)
-    width, height = source.sizes[index] if hasattr(source, "sizes") else mask.shape[::-1]
+    if mask is None:
+        return ""
+    width, height = placement.width, placement.height
     if mask.shape != (height, width):
         return f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
     return "" if mask.any() else "black all over, though the image is abnormal"

@@ -2,14 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from ad_core.data.layouts.files import LabelledFiles
 from ad_core.data.near_duplicates import components, near_pairs
-from ad_core.data.source import NORMAL, Record
+from ad_core.data.source import NORMAL, DataSource, Record
 from ad_core.inspection.facts import Facts
 
 ALIKE = 0.05  # share of a set in one chain of near-duplicates, beyond which they mean nothing
@@ -34,7 +35,7 @@ class Finding(NamedTuple):
 class Subject(NamedTuple):
     """What is looked at. split: of each image, "" for none; distance: bits of near-duplicates."""
 
-    source: Any
+    source: DataSource
     records: Sequence[Record]
     split: Sequence[str]
     facts: Facts
@@ -169,7 +170,7 @@ def _groups(s: Subject) -> Iterator[Finding]:
 
 
 def _masks(s: Subject) -> Iterator[Finding]:
-    loose = getattr(s.source, "loose", ())
+    loose = s.source.loose if isinstance(s.source, LabelledFiles) else ()
     if loose:
         yield Finding(
             WARNING,
@@ -199,7 +200,7 @@ def _masks(s: Subject) -> Iterator[Finding]:
 def _published(s: Subject) -> Iterator[Finding]:
     found: Counter[str] = Counter(record.defect for record in s.records)
     found["abnormal"] = len(s.records) - found[NORMAL]
-    published = getattr(s.source, "published", {})
+    published = s.source.published if isinstance(s.source, LabelledFiles) else {}
     differing = [name for name, counts in published.items() if found[name] not in counts]
     if differing:
         told = (
@@ -232,7 +233,7 @@ def _kinds(s: Subject) -> Iterator[Finding]:
     width, height = facts.size[seen].T
     ratio = width / height
     if s.data.resize == "stretch" and ratio.max() > 1.3 * ratio.min():
-        text = f"width / height from {ratio.min():.2f} to {ratio.max():.2f}, stretched to a square"
+        text = f"width / height from {ratio.min():.2f} to {ratio.max():.2f}, stretched to one shape"
         yield Finding(NOTE, "shapes", text, mends=("--config.data.resize=letterbox",))
 
 
@@ -253,8 +254,10 @@ def _ranges(s: Subject) -> Iterator[Finding]:
 
 
 def _ignored(s: Subject) -> Iterator[Finding]:
-    loose = set(getattr(s.source, "loose", ()))
-    ignored = [path for path in getattr(s.source, "ignored", ()) if path not in loose]
+    if not isinstance(s.source, LabelledFiles):
+        return
+    loose = set(s.source.loose)
+    ignored = [path for path in s.source.ignored if path not in loose]
     if ignored:
         text = f"beside the images and not used: {len(ignored)} files or folders"
         yield Finding(NOTE, "ignored", text, tuple((path,) for path in ignored[:KEPT]))

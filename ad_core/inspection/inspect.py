@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.source import NORMAL, open_source, printable
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
@@ -76,13 +77,9 @@ class Inspection(NamedTuple):
 
     def thumbnail(self, index: int) -> tuple[Float[np.ndarray, "h w c"], Bool[np.ndarray, "h w"]]:
         """An image and where it is said to be abnormal. Raises UserError if it cannot be read."""
-        source = self.subject.source
-        image = source.image(index)
-        try:
-            mask = source.mask(index)
-        except UserError:
-            mask = None
-        return image, np.zeros(image.shape[:2], bool) if mask is None else mask
+        image, mask, placement, _ = self.subject.source.read(index)
+        nowhere = np.zeros(image.shape[:2], bool)
+        return image, nowhere if mask is None else mask_to_network(mask, placement)
 
 
 def inspect(config: ConfigDict) -> Inspection:

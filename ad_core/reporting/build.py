@@ -91,8 +91,9 @@ def _examples(
     if not len(rows):
         return []
     indices = judgement.indices[rows]
-    images = np.stack([source.image(int(index)) for index in indices])
-    drawn = detector.score(images, contents(source, indices, np.ones(len(rows), bool)))
+    samples = [source.read(int(index)) for index in indices]
+    images = np.stack([sample.image for sample in samples])
+    drawn = detector.score(images, contents(source, samples))
     reasons = detector.explain(drawn.statistics)
     return [
         Example(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
@@ -56,7 +56,8 @@ def _data(small: bool) -> ConfigDict:
             "group_pattern": "",  # a regular expression whose (parts) of a path name its group
             # Bits of 64 in which perceptual hashes of images of one group may differ; None: off
             "near_duplicates": placeholder(int),
-            "image_size": 64 if small else 256,
+            # The side of a square, or HEIGHT,WIDTH.
+            "image_size": FieldReference(64 if small else 256, field_type=object),
             "channels": 1,
             "protocol": "folders",  # folders | cyclegan_ad | vqganodip
             # Shares that leave training (or the abnormal test images) for calibration.
@@ -65,7 +66,7 @@ def _data(small: bool) -> ConfigDict:
             # (low, high) of the stored values; None: what the file or its type says; ("robust",):
             # percentiles of the normal images that train (the run then states the numbers)
             "value_range": placeholder(tuple),
-            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size x image_size
+            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
             "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
             "workers": 2 if small else 16,  # decoding threads

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
 from ad_core.backbones.inception import load_inception, save_inception
+from ad_core.data.shape import image_shape
 from ad_core.decision import (
     AbstainBand,
     Explainer,
@@ -93,7 +94,7 @@ def measurer_of(parts: Parts, *, batch_size: int) -> Measurer:
         names=parts.names[: len(parts.names) - others],
         context=jax.tree.map(jnp.asarray, parts.context),
         windows=WindowSettings(**parts.config.statistics.windows),
-        sigma_px=parts.config.localisation.sigma * parts.config.data.image_size,
+        sigma_px=parts.config.localisation.sigma * min(image_shape(parts.config.data)[:2]),
         batch_size=batch_size,
     )
     return join(own, [measurer_of(other, batch_size=batch_size) for other in parts.also])
@@ -105,8 +106,7 @@ class Detector:
     def __init__(self, parts: Parts, *, batch_size: int = 32):
         """Compiles nothing yet; the first `score` does, for batches of `batch_size`."""
         self.parts = parts
-        data = parts.config.data
-        self.image_shape = (data.image_size, data.image_size, data.channels)
+        self.image_shape = image_shape(parts.config.data)
         self.measurer = measurer_of(parts, batch_size=batch_size)
 
     @property

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import ndimage
 
-from ad_core.data.formats.resizing import Placement, box_to_file
+from ad_core.data.formats.resizing import box_to_file
 from ad_core.errors import UserError
+from ad_core.types import Placement
 
 _TRUNCATE = 4.0  # the Gaussian ends after this many standard deviations
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)

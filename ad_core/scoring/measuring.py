@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ad_core.data.batches import Reading
 from ad_core.data.formats.resizing import mirror
 from ad_core.runtime.devices import infer, make_mesh
 from ad_core.scoring.localisation import anomaly_map
 from ad_core.statistics import Context, WindowSettings, compute
-from ad_core.types import Batch, Reconstruction, Reconstructor, TrainState
+from ad_core.types import Reconstruction, Reconstructor, TrainState
 
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
 
@@ -109,17 +110,18 @@ def join(own: Measurer, others: Sequence[Measurer]) -> Measurer:
 
 
 def measure_batches(
-    measurer: Measurer, batches: Iterator[tuple[Batch, dict[int, str]]]
-) -> Iterator[tuple[Batch, dict[int, str], Measured]]:
+    measurer: Measurer, readings: Iterator[Reading]
+) -> Iterator[tuple[Reading, Measured]]:
     """Each batch with what was measured of it, padding included, fetched one batch late.
 
     While the host handles one batch the device computes the next.
     """
-    pending: tuple[Batch, dict[int, str], Any] | None = None
-    for batch, errors in batches:
+    pending: tuple[Reading, Any] | None = None
+    for reading in readings:
+        batch = reading.batch
         dispatched = measurer.measure(np.asarray(batch.image), batch.content)
         if pending is not None:
-            yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
-        pending = (batch, errors, dispatched)
+            yield pending[0], jax.tree.map(np.asarray, pending[1])
+        pending = (reading, dispatched)
     if pending is not None:
-        yield pending[0], pending[1], jax.tree.map(np.asarray, pending[2])
+        yield pending[0], jax.tree.map(np.asarray, pending[1])

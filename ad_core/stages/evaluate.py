@@ -1,6 +1,7 @@
 """The figures of a detector on images that decided nothing, and the report that shows them."""
 
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,15 +17,41 @@ from ad_core.reporting.results import held_out, operation, review, write_results
 from ad_core.scoring.detector import Detector, load_detector
 from ad_core.scoring.measuring import Measured
 from ad_core.stages.job import Job, count_classes, measure_split, read_timing, timed, versions
+from ad_core.types import Placement, Sample
 
 PIXELS = 2**26  # that pixel figures are taken of, at most about 1 GB
+
+
+class Truth(NamedTuple):
+    """Where an image is said to be abnormal, kept small until all images were read.
+
+    bits: of the mask in the file's pixels, compressed; None without one that can be read.
+    """
+
+    placement: Placement
+    bits: bytes | None
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Truth":
+        """What pixel figures need of a sample."""
+        mask = sample.mask
+        bits = None if mask is None else zlib.compress(np.packbits(mask).tobytes(), level=1)
+        return cls(sample.placement, bits)
+
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """The mask; there must be one."""
+        assert self.bits is not None
+        height, width = self.placement.height, self.placement.width
+        packed = np.frombuffer(zlib.decompress(self.bits), np.uint8)
+        return np.unpackbits(packed, count=height * width).reshape(height, width).astype(bool)
 
 
 class Judged(NamedTuple):
     """Images of the split that judges, in its order.
 
     scores: NaN where an image could not be read. flags: rule -> to be inspected.
-    maps: anomaly map of each image, NaN where it could not be read.
+    maps: anomaly map of each image, NaN where it could not be read. truths: by index, of each
+    image that was read.
     """
 
     split: str
@@ -32,6 +59,7 @@ class Judged(NamedTuple):
     scores: Float64[np.ndarray, " n"]
     flags: dict[str, Bool[np.ndarray, " n"]]
     maps: Float[np.ndarray, "n h w"]
+    truths: Mapping[int, Truth]
 
 
 def run_evaluation(job: Job) -> dict[str, Any]:
@@ -65,9 +93,11 @@ def _judge(job: Job, detector: Detector) -> Judged:
     h, w, _ = detector.image_shape
     maps = np.full((len(indices), h, w), np.nan, np.float32)
     row_of = {int(index): row for row, index in enumerate(indices)}
+    truths: dict[int, Truth] = {}
 
-    def keep(found: Int[np.ndarray, "_"], measured: Measured) -> None:
+    def keep(found: Int[np.ndarray, "_"], measured: Measured, samples: list[Sample]) -> None:
         maps[[row_of[int(index)] for index in found]] = measured.anomaly_map
+        truths.update(zip(found.tolist(), map(Truth.of, samples), strict=True))
 
     with timed(job.workdir, "evaluate", count=lambda: len(indices)):
         table = measure_split(job, split, detector.measurer, detector.names, each=keep)
@@ -83,7 +113,7 @@ def _judge(job: Job, detector: Detector) -> Judged:
         write_table(job.workdir.statistics(split), table)
         scores = detector.score_statistics(table.values)
         flags = {rule: t.flags(scores) for rule, t in detector.parts.thresholds.items()}
-    return Judged(split, table, scores, flags, maps)
+    return Judged(split, table, scores, flags, maps, truths)
 
 
 def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
@@ -92,6 +122,10 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     both = len(set(labels[finite].tolist())) == 2
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
+    counts["unreadable_masks"] = sum(
+        truth.bits is None and job.source.records[index].has_mask
+        for index, truth in judged.truths.items()
+    )
     return {
         "name": job.config.name,
         "method": job.config.method,
@@ -146,23 +180,24 @@ def _reason(job: Job, rule: str) -> str:
 def pixel_figures(job: Job, judged: Judged) -> Mapping[str, float | None] | None:
     """AUROC, AUPRO (FPR <= 0.3) and AP of the maps, where masks exist, in the files' pixels.
 
-    Images without a pixel label, and unreadable ones, are left out. None if no abnormal pixel is
-    labelled. What a centre crop does not show counts as least abnormal. Of more than PIXELS in all
-    only every `stride`th row and column is judged.
+    Images without a pixel label, and unreadable ones, are left out, and `counts` tells how many.
+    None if no abnormal pixel is labelled. What a centre crop does not show counts as least
+    abnormal. Of more than PIXELS in all only every `stride`th row and column is judged.
     """
-    records = [job.source.records[i] for i in job.splits[judged.split]]
-    rows = [r for r, record in enumerate(records) if record.has_mask and judged.table.readable[r]]
-    if not any(records[r].label for r in rows):
+    indices = job.splits[judged.split].tolist()
+    truths = {r: judged.truths[i] for r, i in enumerate(indices) if i in judged.truths}
+    truths = {row: truth for row, truth in truths.items() if truth.bits is not None}
+    rows = list(truths)
+    if not judged.table.label[rows].any():
         return None
-    indices = job.splits[judged.split][rows]
     maps = judged.maps[rows]
     lowest = float(maps.min())
-    sizes = [_size(job.source, int(index)) for index in indices]
-    stride = math.ceil(math.sqrt(max(1.0, sum(h * w for h, w in sizes) / PIXELS)))
+    pixels = sum(truth.placement.width * truth.placement.height for truth in truths.values())
+    stride = math.ceil(math.sqrt(max(1.0, pixels / PIXELS)))
     masks, found = [], []
-    for index, anomaly in zip(indices.tolist(), maps, strict=True):
-        mask, full = _in_file(job.source, index, anomaly, lowest)
-        masks.append(mask[::stride, ::stride])
+    for truth, anomaly in zip(truths.values(), maps, strict=True):
+        full = to_file(anomaly, truth.placement, unseen=lowest)
+        masks.append(truth.mask()[::stride, ::stride])
         found.append(full[::stride, ::stride])
     labels, values = (np.concatenate([x.ravel() for x in part]) for part in (masks, found))
     return {
@@ -172,26 +207,3 @@ def pixel_figures(job: Job, judged: Judged) -> Mapping[str, float | None] | None
         "images": len(rows),
         "stride": stride,
     }
-
-
-def _size(source: Any, index: int) -> tuple[int, int]:
-    if not hasattr(source, "full_mask"):
-        return np.shape(source.mask(index))
-    placement = source.placement(index)
-    return placement.height, placement.width
-
-
-def _in_file(
-    source: Any, index: int, anomaly: Float[np.ndarray, "s s"], lowest: float
-) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """Mask and map in the pixels of the file, or of the square where there is no file."""
-    if not hasattr(source, "full_mask"):
-        return np.asarray(source.mask(index)), anomaly
-    mask, placement = source.full_mask(index), source.placement(index)
-    rows, columns = (
-        (np.arange(side) + 0.5) / side * own
-        for side, own in zip((placement.height, placement.width), mask.shape, strict=True)
-    )
-    # A mask may have been saved at another size than its image.
-    mask = mask[np.ix_(rows.astype(int), columns.astype(int))]
-    return mask, to_file(anomaly, placement, unseen=lowest)

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from ad_core.backbones.inception import load_inception
-from ad_core.data.batches import epoch_images, eval_batches, train_batches
+from ad_core.data.batches import Reading, epoch_images, eval_batches, train_batches
 from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.shape import image_shape
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.decision.calibration import Calibration, calibrate, check_decision, check_single
@@ -39,7 +40,7 @@ from ad_core.statistics import (
     usable_scales,
 )
 from ad_core.training.loop import train
-from ad_core.types import Reconstruction, Reconstructor, TrainState, inference_state
+from ad_core.types import Reconstruction, Reconstructor, Sample, TrainState, inference_state
 
 SAMPLES = 4  # images of each class whose reconstructions are shown while training
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
@@ -146,9 +147,8 @@ def _samples(job: Job) -> Float[np.ndarray, "n h w c"]:
     indices = job.splits[job.calibration_split]
     labels = np.array([job.source.records[i].label for i in indices])
     chosen = [i for label in (0, 1) for i in indices[labels == label][:SAMPLES]]
-    batches = eval_batches(job.source, np.array(chosen), batch_size=len(chosen), workers=1)
-    batch, _ = next(iter(batches))
-    return np.asarray(batch.image)
+    readings = eval_batches(job.source, np.array(chosen), batch_size=len(chosen), workers=1)
+    return np.asarray(next(iter(readings)).batch.image)
 
 
 def run_calibration(job: Job, reconstructor: Reconstructor, state: TrainState) -> Calibration:
@@ -162,7 +162,7 @@ def run_calibration(job: Job, reconstructor: Reconstructor, state: TrainState) -
     split = job.calibration_split
     normal_maps: list[np.ndarray] = []
 
-    def keep_normal_maps(indices: np.ndarray, measured: Measured) -> None:
+    def keep_normal_maps(indices: np.ndarray, measured: Measured, _: list[Sample]) -> None:
         labels = np.array([job.source.records[i].label for i in indices])
         if (labels == 0).any():
             normal_maps.append(measured.anomaly_map[labels == 0])
@@ -229,8 +229,8 @@ def choose_statistics(
 
 def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
     """Refuses, before anything is trained, what could not be computed after it; UserError."""
-    size, channels = config.data.image_size, config.data.channels
-    state = jax.eval_shape(lambda: reconstructor.init(jax.random.key(0), (size, size, channels)))
+    shape = image_shape(config.data)
+    state = jax.eval_shape(lambda: reconstructor.init(jax.random.key(0), shape))
     given = _given(config, reconstructor, inference_state(state))
     check_names(
         config.statistics.names,
@@ -240,13 +240,12 @@ def _check_statistics(config: ConfigDict, reconstructor: Reconstructor) -> None:
     )
     also = companion_names(load_companions(config))
     check_single(config.decision.classifier, (*config.statistics.names, *also))
-    usable_scales(WindowSettings(**config.statistics.windows), size, size)
+    usable_scales(WindowSettings(**config.statistics.windows), *shape[:2])
 
 
 def _given(config: ConfigDict, reconstructor: Reconstructor, state: TrainState) -> Reconstruction:
     """The reconstruction of one image, as shapes."""
-    size, channels = config.data.image_size, config.data.channels
-    image = jax.ShapeDtypeStruct((1, size, size, channels), np.float32)
+    image = jax.ShapeDtypeStruct((1, *image_shape(config.data)), np.float32)
     return jax.eval_shape(reconstructor.reconstruct, state, image, jax.random.key(0))
 
 
@@ -257,9 +256,10 @@ def _learn_context(job: Job, reconstructor: Reconstructor, state: TrainState) ->
     measurer = _measurer(job.config, reconstructor, state, names=(), context=None)
 
     def pairs() -> Iterator[tuple[np.ndarray, Reconstruction, np.ndarray]]:
-        for batch, _ in _batches(job, normals, measurer):
-            drawn = jax.device_get(measurer.reconstruct(batch.image, batch.content))
-            yield np.asarray(batch.image), drawn, np.asarray(batch.valid)
+        for batch, _, _ in _batches(job, normals, measurer):
+            image = np.asarray(batch.image)
+            drawn = jax.device_get(measurer.reconstruct(image, batch.content))
+            yield image, drawn, np.asarray(batch.valid)
 
     return learn_context(pairs())._replace(backbone=_backbone(job.config))
 
@@ -283,12 +283,12 @@ def _measurer(
         names=names,
         context=context,
         windows=WindowSettings(**config.statistics.windows),
-        sigma_px=config.localisation.sigma * config.data.image_size,
+        sigma_px=config.localisation.sigma * min(image_shape(config.data)[:2]),
         batch_size=config.score.batch_size,
     )
 
 
-def _batches(job: Job, indices: Int[np.ndarray, "_"], measurer: Measurer) -> Iterator[Any]:
+def _batches(job: Job, indices: Int[np.ndarray, "_"], measurer: Measurer) -> Iterator[Reading]:
     workers = job.config.score.workers
     for item in eval_batches(job.source, indices, batch_size=measurer.batch_size, workers=workers):
         job.stop.check()
@@ -301,25 +301,25 @@ def measure_split(
     measurer: Measurer,
     names: tuple[str, ...],
     *,
-    each: Callable[[np.ndarray, Measured], None],
+    each: Callable[[np.ndarray, Measured, list[Sample]], None],
 ) -> StatisticsTable:
     """The statistics of a split, in its order; images that cannot be read get an error instead.
 
     Args:
-        each: called with (indices, measured) of the readable images of each batch.
+        each: called with (indices, measured, samples) of the readable images of each batch.
     """
     indices = job.splits[split]
     values = np.full((len(indices), len(names)), np.nan, np.float32)
     row_of = {int(index): row for row, index in enumerate(indices)}
     errors: dict[int, str] = {}
     progress = Progress(len(indices), label=f"measure {split}")
-    for batch, unread, measured in measure_batches(measurer, _batches(job, indices, measurer)):
-        valid = np.asarray(batch.valid)
-        found = np.asarray(batch.index)[valid]
+    for reading, measured in measure_batches(measurer, _batches(job, indices, measurer)):
+        valid, unread = np.asarray(reading.batch.valid), reading.errors
+        found = np.asarray(reading.batch.index)[valid]
         kept = Measured(*(np.asarray(x)[valid] for x in measured))
         values[[row_of[int(index)] for index in found]] = kept.statistics
         errors |= {row_of[index]: message for index, message in unread.items()}
-        each(found, kept)
+        each(found, kept, [sample for sample in reading.samples if sample is not None])
         progress.update(len(found) + len(unread))
     progress.close()
     records = [job.source.records[i] for i in indices]

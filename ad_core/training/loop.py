@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from ad_core.data.shape import image_shape
 from ad_core.runtime.devices import check_divisible, infer, replicated
 from ad_core.runtime.progress import Progress
 from ad_core.runtime.stop import Stop
@@ -60,10 +61,9 @@ class _Settings(NamedTuple):
 
 def _settings(config: ConfigDict) -> _Settings:
     values = config.to_dict()
-    train, data = values["train"], values["data"]
-    size = data["image_size"]
+    train = values["train"]
     common = {name: train[name] for name in _Settings._fields if name in train}
-    return _Settings(seed=values["seed"], image_shape=(size, size, data["channels"]), **common)
+    return _Settings(seed=values["seed"], image_shape=image_shape(values["data"]), **common)
 
 
 class _Next(NamedTuple):

@@ -44,7 +44,7 @@ DRAW = jax.jit(make_model(make_settings(tiny()), 1).draw)
 def batch_of(image, valid=None):
     index = np.arange(len(image), dtype=np.int32)
     valid = np.ones(len(image), bool) if valid is None else valid
-    return Batch(image, index % 2, None, valid, index)
+    return Batch(image, index % 2, valid, index)
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def steps(golden, params):
     state = state._replace(params=params)
     image = np.stack([golden["normal"], golden["abnormal"]], axis=1).reshape(4, *SHAPE)
     index = np.arange(4, dtype=np.int32)
-    batch = Batch(image, index % 2, None, np.ones(4, bool), index)
+    batch = Batch(image, index % 2, np.ones(4, bool), index)
     step, passed = jax.jit(reconstructor.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))

@@ -85,7 +85,7 @@ def steps(golden, config, params):
     state = state._replace(params=params, extra={**state.extra, "ema": averaged})
     n = len(golden["image"])
     labels, valid = np.zeros(n, np.int32), np.ones(n, bool)
-    batch = Batch(golden["image"], labels, None, valid, np.arange(n, dtype=np.int32))
+    batch = Batch(golden["image"], labels, valid, np.arange(n, dtype=np.int32))
     step, passed = jax.jit(reconstructor.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))

@@ -48,7 +48,7 @@ def tiny(**reconstructor):
 def batch_of(image, valid=None):
     n = len(image)
     valid = np.ones(n, bool) if valid is None else valid
-    return Batch(image, np.zeros(n, np.int32), None, valid, np.arange(n, dtype=np.int32))
+    return Batch(image, np.zeros(n, np.int32), valid, np.arange(n, dtype=np.int32))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,6 @@
 from typing import Any
 
 def placeholder(field_type: type, required: bool = ...) -> Any: ...
+
+class FieldReference:
+    def __init__(self, default: Any, field_type: type | None = ...) -> None: ...

@@ -24,22 +24,24 @@ What each kind of file becomes:
 A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. Only PNG, gzip and
 compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
 
-`data.resize` brings an image to the network's square (data.formats.resizing): stretch, letterbox,
-or centre_crop, which looks at nothing outside the middle square: a defect there passes unseen.
+`data.resize` brings an image to the network's size (data.formats.resizing): stretch, letterbox, or
+centre_crop, which looks at nothing outside the middle part: a defect there passes unseen.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 
 from ad_core.data.formats import dicom, nifti, raster
-from ad_core.data.formats.resizing import RESIZES, mask_to_square, place, to_square, view_size
+from ad_core.data.formats.resizing import RESIZES, place, to_network, view_size
 from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
+from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
+from ad_core.types import Sample
 
 EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
 FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
@@ -58,6 +60,7 @@ def check_settings(data: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the key, the value and what it may be.
     """
+    sides(data["image_size"])
     page = str(data["page"])
     if page not in ("refuse", "all") and not page.isdecimal():
         raise UserError(f"`data.page` (={page!r}) must be refuse, all, or a number from 0.")
@@ -69,21 +72,10 @@ def check_settings(data: Mapping[str, Any]) -> None:
         stated_range(data["value_range"])
 
 
-class Picture(NamedTuple):
-    """A decoded image and the size it had, by which regions are mapped back.
-
-    image: at the configured size, in [-1, 1]. width, height: of the file, upright, in pixels.
-    """
-
-    image: Float[np.ndarray, "h w c"]
-    width: int
-    height: int
-
-
 def read_image(
     path: str | os.PathLike[str],
     *,
-    size: int,
+    size: ImageSize,
     channels: int,
     value_range: Sequence[float | int | str] | None = None,
     resize: str = "stretch",
@@ -93,15 +85,15 @@ def read_image(
     max_bytes: int,
     min_side: int,
     max_frames: int = 10_000,
-) -> Picture:
-    """The image of a file in one of FORMATS, brought to `size` x `size`.
+) -> Sample:
+    """The image of a file in one of FORMATS, brought to `size`, without a mask.
 
     Stored values low..high become -1..1; values outside that range are clipped. Resampling is
     antialiased bicubic in float, clipped again. Grey from colour is the Rec. 601 luma; colour
     from grey is replicated. For each kind of file see the table above.
 
     Args:
-        channels: 1 or 3.
+        size: the side of a square, or height and width. channels: 1 or 3.
         value_range: stored (low, high); None means what the file says, or its type. ("robust",), as
             long as no training images have fixed it, means the image's own lowest and highest.
         resize: one of `ad_core.data.formats.resizing.RESIZES`.
@@ -114,12 +106,15 @@ def read_image(
             rule, not finite, or without a range; the message names the path and the mend.
     """
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
-    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    _check_channels(channels)
+    stored = read_stored(path, Wanted(page, axis), limits)
+    low, high = _bounds(path, value_range, stored)
+    bands = _bands(stored, low, high, channels=channels)
     height, width = bands[0].shape
     placement = place(width, height, size=size, resize=resize)
-    small = [np.clip(to_square(band, placement), -1, 1) for band in bands]
+    small = [np.clip(to_network(band, placement), -1, 1) for band in bands]
     image = np.stack(small * (channels // len(small)), axis=-1)
-    return Picture(image=image, width=width, height=height)
+    return Sample(image, None, placement, _share_beyond(stored.values, low, high))
 
 
 def read_view(
@@ -140,7 +135,9 @@ def read_view(
     Other arguments and errors as `read_image`.
     """
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
-    bands = _bands(path, Wanted(page, axis), limits, channels=channels, value_range=value_range)
+    _check_channels(channels)
+    stored = read_stored(path, Wanted(page, axis), limits)
+    bands = _bands(stored, *_bounds(path, value_range, stored), channels=channels)
     size = view_size(*bands[0].shape[::-1], longest=longest)
     small = [
         np.asarray(Image.fromarray(band).resize(size, Image.Resampling.BICUBIC)) for band in bands
@@ -148,19 +145,15 @@ def read_view(
     return np.clip(np.stack(small * (channels // len(small)), axis=-1), -1, 1)
 
 
-def _bands(
-    path: str | os.PathLike[str],
-    wanted: Wanted,
-    limits: Limits,
-    *,
-    channels: int,
-    value_range: Sequence[float | int | str] | None,
-) -> list[Float[np.ndarray, "h w"]]:
-    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted."""
+def _check_channels(channels: int) -> None:
     if channels not in (1, 3):
         raise UserError(f"`channels` (={channels}) must be 1 or 3.")
-    stored = read_stored(path, wanted, limits)
-    low, high = _bounds(path, value_range, stored)
+
+
+def _bands(
+    stored: Stored, low: float, high: float, *, channels: int
+) -> list[Float[np.ndarray, "h w"]]:
+    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted."""
     bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
     if channels == 1 and len(bands) == 3:
         red, green, blue = (np.float32(part) for part in LUMA)
@@ -169,31 +162,6 @@ def _bands(
 
 
 def read_mask(
-    path: str | os.PathLike[str],
-    *,
-    size: int,
-    resize: str = "stretch",
-    page: int | str = "refuse",
-    axis: str = "z",
-    max_pixels: int = 100_000_000,
-    max_bytes: int = 500_000_000,
-    max_frames: int = 10_000,
-) -> Bool[np.ndarray, "h w"]:
-    """True where the file's pixels are not black, brought to `size` x `size`.
-
-    Nearest neighbour; where that would leave nothing of a mask, each cell that holds any
-    abnormal pixel is True instead.
-
-    Raises:
-        UserError: as `read_image`.
-    """
-    limits = Limits(max_pixels, max_bytes, 1, max_frames)
-    full = read_full_mask(path, Wanted(page, axis), limits)
-    height, width = full.shape
-    return mask_to_square(full, place(width, height, size=size, resize=resize))
-
-
-def read_full_mask(
     path: str | os.PathLike[str], wanted: Wanted, limits: Limits
 ) -> Bool[np.ndarray, "h w"]:
     """True where the file's pixels are not black, in its own pixels. UserError as `read_image`."""
@@ -286,3 +254,11 @@ def _scale(pixels: Shaped[np.ndarray, "h w"], low: float, high: float) -> Float[
     exact *= 2 / (high - low)
     exact -= 1
     return np.clip(exact, -1, 1, out=exact).astype(np.float32, copy=False)
+
+
+def _share_beyond(values: Shaped[np.ndarray, "h w *c"], low: float, high: float) -> float:
+    """The share of the values below `low` or above `high`, which become -1 and 1 as these do."""
+    if values.dtype.kind == "u" and low <= 0 and np.iinfo(values.dtype).max <= high:
+        return 0.0
+    beyond = (values < np.float64(low)) | (values > np.float64(high))
+    return float(np.count_nonzero(beyond) / values.size)

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ad_core.data.formats.image import ROBUST
+from ad_core.data.formats.stored import FileSet
 from ad_core.errors import UserError
 
 QUANTILES = (0.005, 0.995)
@@ -33,14 +34,14 @@ def robust_range(source: Any, indices: Sequence[int] | np.ndarray) -> tuple[floa
     distance beyond either. Of DICOM and NIfTI the values are those after rescaling.
 
     Args:
-        source: with a method `stored(index)`, as `FileSource`.
+        source: a `FileSet`; phantoms are none.
         indices: of the normal images of the training split, and of no others.
 
     Raises:
         UserError: no files behind the source, none of them readable as far as it is looked at, or
             all values alike.
     """
-    if not hasattr(source, "stored"):
+    if not isinstance(source, FileSet):
         raise UserError(
             "`data.value_range` (=robust) needs a source of files; give low,high or none."
         )

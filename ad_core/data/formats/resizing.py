@@ -1,60 +1,49 @@
-"""From an image of any size to the network's square and back: stretch, letterbox, centre crop."""
-
-from typing import NamedTuple
+"""From an image of any size to the network's and back: stretch, letterbox, centre crop."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 from PIL import Image
 
+from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
+from ad_core.types import Box, Placement
 
 RESIZES = ("stretch", "letterbox", "centre_crop")
-Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
 
 
-class Placement(NamedTuple):
-    """Which part of a file's image a square shows, and where in the square it lies.
-
-    width, height: of the file's image, in pixels. size: side of the square.
-    shown: the part, in the file's pixels. content: where it lies, in the square's. What of the
-    square lies beyond it is the mirror image of the content.
-    """
-
-    width: int
-    height: int
-    size: int
-    shown: Box
-    content: Box
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The file's pixels for one of the square, across and down."""
-        (l0, t0, r0, b0), (l1, t1, r1, b1) = self.shown, self.content
-        return (r0 - l0) / (r1 - l1), (b0 - t0) / (b1 - t1)
-
-
-def place(width: int, height: int, *, size: int, resize: str) -> Placement:
+def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement:
     """Where an image of width x height pixels comes to lie.
 
-    stretch: all of it fills the square; its sides may be scaled apart.
-    letterbox: all of it, both sides scaled alike (to whole pixels of the square), in the middle.
-    centre_crop: the largest square in its middle; what lies outside is not looked at.
+    stretch: all of it fills the network's image; its sides may be scaled apart.
+    letterbox: all of it, both sides scaled alike (to whole pixels), in the middle.
+    centre_crop: the largest part in its middle that has the shape of the network's image; what
+    lies outside is not looked at.
+
+    Args:
+        size: of the network's image, as `data.image_size`.
 
     Raises:
         UserError: another `resize`.
     """
-    whole, full = (0, 0, width, height), (0, 0, size, size)
+    high, wide = sides(size)
+    whole, full = (0, 0, width, height), (0, 0, wide, high)
     if resize == "stretch":
-        return Placement(width, height, size, whole, full)
+        return Placement(width, height, (high, wide), whole, full)
     if resize == "letterbox":
-        longer = max(width, height)
-        across, down = (max(1, round(side * size / longer)) for side in (width, height))
-        return Placement(width, height, size, whole, _centred(size, size, across, down))
+        inner = _centred(wide, high, *_fitted(width, height, wide, high))
+        return Placement(width, height, (high, wide), whole, inner)
     if resize == "centre_crop":
-        side = min(width, height)
-        return Placement(width, height, size, _centred(width, height, side, side), full)
+        inner = _centred(width, height, *_fitted(wide, high, width, height))
+        return Placement(width, height, (high, wide), inner, full)
     raise UserError(f"`data.resize` (={resize!r}) must be one of {', '.join(RESIZES)}.")
+
+
+def _fitted(width: int, height: int, across: int, down: int) -> tuple[int, int]:
+    """Width and height of the largest box shaped as width x height within across x down."""
+    if width * down >= height * across:
+        return across, max(1, round(height * across / width))
+    return max(1, round(width * down / height)), down
 
 
 def _centred(width: int, height: int, across: int, down: int) -> Box:
@@ -62,7 +51,7 @@ def _centred(width: int, height: int, across: int, down: int) -> Box:
     return left, top, left + across, top + down
 
 
-def to_square(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np.ndarray, "s s"]:
+def to_network(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np.ndarray, "h2 w2"]:
     """The part shown, antialiased bicubic in float, and its mirror image around it."""
     left, top, right, bottom = placement.content
     small = Image.fromarray(band).resize(
@@ -71,19 +60,57 @@ def to_square(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np.
     return _mirrored(np.asarray(small), placement)
 
 
-def mask_to_square(mask: Bool[np.ndarray, "h w"], placement: Placement) -> Bool[np.ndarray, "s s"]:
+def mask_to_network(
+    mask: Bool[np.ndarray, "h w"], placement: Placement
+) -> Bool[np.ndarray, "h2 w2"]:
     """The nearest pixels of the part shown; if none of them is True, every cell that holds one."""
     left, top, right, bottom = placement.shown
     part = mask[top:bottom, left:right]
     height, width = part.shape
-    across, down = _sides(placement.content)
-    rows = ((np.arange(down) + 0.5) / down * height).astype(int)
-    columns = ((np.arange(across) + 0.5) / across * width).astype(int)
-    small = part[np.ix_(rows, columns)]
+    across, down = _extent(placement.content)
+    small = nearest(part, height=down, width=across).copy()
     if not small.any():
         rows, columns = np.nonzero(part)
         small[rows * down // height, columns * across // width] = True
     return _mirrored(small, placement)
+
+
+def nearest(
+    mask: Bool[np.ndarray, "h w"], *, height: int, width: int
+) -> Bool[np.ndarray, "height width"]:
+    """The mask in other pixels: of each the one in which its centre lies. May be the same array."""
+    if mask.shape == (height, width):
+        return mask
+    rows, columns = (
+        ((np.arange(side) + 0.5) / side * own).astype(int)
+        for side, own in zip((height, width), mask.shape, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]
+
+
+def reduce_area(image: Float[np.ndarray, "h w"], size: ImageSize) -> Float[np.ndarray, "h2 w2"]:
+    """Mean over the area of each new pixel, also where sizes do not divide.
+
+    Args:
+        size: the side of a square, or height and width; none above that of `image`.
+    """
+    height, width = sides(size)
+    if image.shape == (height, width):
+        return image
+    return _mean_rows(_mean_rows(image, height).T, width).T
+
+
+def _mean_rows(image: Float[np.ndarray, "h w"], size: int) -> Float[np.ndarray, "size w"]:
+    side = image.shape[0]
+    if side % size == 0:
+        step = side // size
+        return image.reshape(size, step, -1).sum(axis=1) * np.float32(size / side)
+    total = np.zeros((side + 1, image.shape[1]))
+    np.cumsum(image, axis=0, dtype=np.float64, out=total[1:])
+    edge = np.arange(size + 1) * (side / size)
+    low = np.minimum(edge.astype(int), side - 1)
+    at_edge = total[low] + (edge - low)[:, None] * (total[low + 1] - total[low])
+    return (np.diff(at_edge, axis=0) * (size / side)).astype(np.float32)
 
 
 def view_size(width: int, height: int, *, longest: int) -> tuple[int, int]:
@@ -107,39 +134,40 @@ def reduced(placement: Placement, longest: int) -> Placement:
     return placement._replace(width=width, height=height, shown=shown)
 
 
-def _sides(box: Box) -> tuple[int, int]:
+def _extent(box: Box) -> tuple[int, int]:
     left, top, right, bottom = box
     return right - left, bottom - top
 
 
 def _mirrored(content: Shaped[np.ndarray, "h w"], placement: Placement) -> np.ndarray:
     left, top, right, bottom = placement.content
-    size = placement.size
-    beyond = ((top, size - bottom), (left, size - right))
+    height, width = placement.size
+    beyond = ((top, height - bottom), (left, width - right))
     return np.pad(content, beyond, mode="symmetric") if any(map(any, beyond)) else content
 
 
-def mirror(image: Float[Array, "b s s c"], content: Int[Array, "b 4"]) -> Float[Array, "b s s c"]:
+def mirror(image: Float[Array, "b h w c"], content: Int[Array, "b 4"]) -> Float[Array, "b h w c"]:
     """Each image with its mirror image around its content, a `Box`; to be compiled."""
+    _, height, width, _ = image.shape
 
-    def places(start: Array, stop: Array) -> Array:
+    def places(start: Array, stop: Array, side: int) -> Array:
         start, length = start[:, None], (stop - start)[:, None]
-        away = jnp.mod(jnp.arange(image.shape[1])[None] - start, 2 * length)
+        away = jnp.mod(jnp.arange(side)[None] - start, 2 * length)
         return start + jnp.minimum(away, 2 * length - 1 - away)
 
     left, top, right, bottom = content.T
-    image = jnp.take_along_axis(image, places(top, bottom)[:, :, None, None], axis=1)
-    return jnp.take_along_axis(image, places(left, right)[:, None, :, None], axis=2)
+    image = jnp.take_along_axis(image, places(top, bottom, height)[:, :, None, None], axis=1)
+    return jnp.take_along_axis(image, places(left, right, width)[:, None, :, None], axis=2)
 
 
 def to_file(
-    anomaly: Float[np.ndarray, "s s"], placement: Placement, *, unseen: float
+    anomaly: Float[np.ndarray, "h2 w2"], placement: Placement, *, unseen: float
 ) -> Float[np.ndarray, "h w"]:
-    """A map of the square in the file's pixels, bilinear; `unseen` beyond what it shows."""
+    """A map of a network's image in the file's pixels, bilinear; `unseen` beyond what it shows."""
     left, top, right, bottom = placement.content
     content = np.ascontiguousarray(anomaly[top:bottom, left:right], np.float32)
-    large = Image.fromarray(content).resize(_sides(placement.shown), Image.Resampling.BILINEAR)
-    if _sides(placement.shown) == (placement.width, placement.height):
+    large = Image.fromarray(content).resize(_extent(placement.shown), Image.Resampling.BILINEAR)
+    if _extent(placement.shown) == (placement.width, placement.height):
         return np.asarray(large)
     found = np.full((placement.height, placement.width), unseen, np.float32)
     left, top, right, bottom = placement.shown

@@ -5,10 +5,10 @@ import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from ad_core.errors import UserError
 
@@ -59,6 +59,27 @@ class Wanted(NamedTuple):
 
     page: int | str
     axis: str
+
+
+@runtime_checkable
+class FileSet(Protocol):
+    """What a source of files offers besides: a look at what each file holds."""
+
+    def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:
+        """The file of an image, and the options of `read_image` that name a page of it."""
+        ...
+
+    def stored(self, index: int) -> Stored:
+        """The values of the file, neither scaled nor resized. Raises UserError as `read`."""
+        ...
+
+    def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
+        """The whole image as the file has it, its longer side at most `longest` pixels."""
+        ...
+
+    def fix_range(self, value_range: tuple[float, float]) -> None:
+        """Makes `read` and `view` use this `data.value_range` from now on."""
+        ...
 
 
 def refuse(path: str | os.PathLike[str], problem: str, mend: str) -> NoReturn:

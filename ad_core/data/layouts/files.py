@@ -13,28 +13,26 @@ from ml_collections import ConfigDict
 
 from ad_core.data.formats.image import (
     SETTINGS,
-    Picture,
     check_settings,
-    read_full_mask,
     read_image,
     read_mask,
     read_stored,
     read_view,
 )
 from ad_core.data.formats.pages import split_page, spread
-from ad_core.data.formats.resizing import Placement, place
+from ad_core.data.formats.resizing import nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
 from ad_core.data.layouts.listing import Listing, is_inside
+from ad_core.data.shape import image_shape
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
+from ad_core.types import Placement, Sample
 
 
 class FileSource:
-    """Files to score, in the order given: no labels, no masks. Safe to use from threads.
+    """Files to score, in the order given: a `Source` and a `FileSet`, without labels or masks.
 
-    paths: relative to root; one may name a page, as `formats.pages` writes. image_shape: of every
-    image. sizes: index -> (width, height) in pixels of each file that has been read, by
-    which regions are mapped back.
+    paths: relative to root; one may name a page, as `formats.pages` writes.
     """
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[str], data: ConfigDict):
@@ -42,21 +40,18 @@ class FileSource:
         self.paths = tuple(paths)
         options = data.to_dict()
         check_settings(options)
-        self.image_shape = (options["image_size"], options["image_size"], options["channels"])
-        self.sizes: dict[int, tuple[int, int]] = {}
-        self.resize: str = options["resize"]
+        self.image_shape = image_shape(options)
+        self.letterboxed = options["resize"] == "letterbox"
         self._options = options
-        self._read = _reader(options)
+        self._read_file = _reader(options)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def picture(self, index: int) -> Picture:
-        """The image and the size of its file. Raises UserError as `read_image`."""
+    def read(self, index: int) -> Sample:
+        """The image, and what of its file it shows. Raises UserError as `read_image`."""
         path, page = self.locate(index)
-        picture = self._read(path, **page)
-        self.sizes[index] = (picture.width, picture.height)
-        return picture
+        return self._read_file(path, **page)
 
     def stored(self, index: int) -> Stored:
         """The values of the file, neither scaled nor resized. Raises UserError as `read_image`."""
@@ -64,14 +59,9 @@ class FileSource:
         return read_stored(path, *self._wanted(page))
 
     def fix_range(self, value_range: tuple[float, float]) -> None:
-        """From now on images are read with this `data.value_range`."""
+        """Makes `read` and `view` use this `data.value_range` from now on."""
         self._options = self._options | {"value_range": value_range}
-        self._read = _reader(self._options)
-
-    def placement(self, index: int) -> Placement:
-        """Where the image lies in the square, once it has been read."""
-        width, height = self.sizes[index]
-        return place(width, height, size=self.image_shape[0], resize=self._options["resize"])
+        self._read_file = _reader(self._options)
 
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image as the file has it, its longer side at most `longest` pixels."""
@@ -92,13 +82,9 @@ class FileSource:
         limits = Limits(*(rule[name] for name in Limits._fields))
         return Wanted(rule["page"], rule["axis"]), limits
 
-    def image(self, index: int) -> Float[np.ndarray, "h w c"]:
-        """The image at the configured size, in [-1, 1]. Raises UserError as `read_image`."""
-        return self.picture(index).image
-
 
 class LabelledFiles(FileSource):
-    """Files with labels, and masks where there are any: a DataSource.
+    """Files with labels, and masks where there are any: a `DataSource` and a `FileSet`.
 
     records: in the order given. ignored: relative paths of all that is there and not used, such as
     files that are no images by name, hidden ones, links that leave the root, masks without an
@@ -122,32 +108,35 @@ class LabelledFiles(FileSource):
         super().__init__(root, [record.path for record in self.records], data)
         self.ignored, self.loose = tuple(sorted(ignored)), tuple(sorted(loose))
         self._masks = masks
-        names = ("resize", "page", "axis", "max_pixels", "max_bytes", "max_frames")
-        chosen = {name: self._options[name] for name in names}
-        self._read_mask = partial(read_mask, size=self._options["image_size"], **chosen)
 
-    def mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
-        """True where abnormal; all False of a normal image; None of one without a mask."""
-        if self.records[index].label == 0:
-            return np.zeros(self.image_shape[:2], bool)
-        if not self.records[index].has_mask:
-            return None
-        paths, page = self.locate_masks(index)
-        return np.logical_or.reduce([self._read_mask(path, **page) for path in paths])
+    def read(self, index: int) -> Sample:
+        """The image with its mask, in the pixels of the image's file.
 
-    def full_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
-        """As `mask`, in the pixels of the file, which has been read.
-
-        Raises UserError if an image's masks differ in size.
+        A mask that was saved at another size is brought to these. Raises UserError as `read_image`.
         """
+        sample = super().read(index)
+        return sample._replace(mask=self._mask(index, sample.placement))
+
+    def _mask(self, index: int, placement: Placement) -> Bool[np.ndarray, "h w"] | None:
+        height, width = placement.height, placement.width
         if self.records[index].label == 0:
-            width, height = self.sizes[index]
             return np.zeros((height, width), bool)
-        if not self.records[index].has_mask:
+        try:
+            mask = self.read_mask(index)
+        except UserError:
+            return None
+        return None if mask is None else nearest(mask, height=height, width=width)
+
+    def read_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """True where abnormal, in the pixels of the mask's file; None of a normal image.
+
+        Raises UserError if a mask cannot be read, or an image's masks differ in size.
+        """
+        if self.records[index].label == 0 or not self.records[index].has_mask:
             return None
         paths, page = self.locate_masks(index)
         wanted, limits = self._wanted(page)
-        masks = [read_full_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
+        masks = [read_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             first, last = (os.fspath(path) for path in (paths[0], paths[-1]))
             raise UserError(f"{first}: differs in size from {last}; one image has both.")
@@ -227,6 +216,6 @@ def group_by_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
     return groups
 
 
-def _reader(options: dict[str, Any]) -> Callable[..., Picture]:
+def _reader(options: dict[str, Any]) -> Callable[..., Sample]:
     chosen = {name: options[name] for name in SETTINGS}
     return partial(read_image, size=options["image_size"], **chosen)

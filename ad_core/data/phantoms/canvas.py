@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 
+from ad_core.data.formats.resizing import reduce_area
+
 FINE = 256  # side of the canvas, in pixels; a multiple of it for larger images
 
 
@@ -73,13 +75,6 @@ def enlarge(field: Float[np.ndarray, "p q"], side: int) -> Float[np.ndarray, "si
     return _stretch(_stretch(field, side).T, side).T
 
 
-def reduce_area(image: Float[np.ndarray, "n n"], size: int) -> Float[np.ndarray, "size size"]:
-    """Mean over the area of each new pixel, also where sizes do not divide. `size` <= n."""
-    if image.shape[0] == size:
-        return image
-    return _mean_rows(_mean_rows(image, size).T, size).T
-
-
 def reduce_mask(mask: Bool[np.ndarray, "n n"], size: int) -> Bool[np.ndarray, "size size"]:
     """Pixels at least half covered; where there are none, the ones covered most."""
     if not mask.any():
@@ -109,16 +104,3 @@ def _stretch(field: np.ndarray, side: int) -> np.ndarray:
     low = position.astype(int)
     weight = (position - low).astype(np.float32)[:, None]
     return field[low] * (1 - weight) + field[(low + 1) % field.shape[0]] * weight
-
-
-def _mean_rows(image: np.ndarray, size: int) -> np.ndarray:
-    side = image.shape[0]
-    if side % size == 0:
-        step = side // size
-        return image.reshape(size, step, -1).sum(axis=1) * np.float32(size / side)
-    total = np.zeros((side + 1, image.shape[1]))
-    np.cumsum(image, axis=0, dtype=np.float64, out=total[1:])
-    edge = np.arange(size + 1) * (side / size)
-    low = np.minimum(edge.astype(int), side - 1)
-    at_edge = total[low] + (edge - low)[:, None] * (total[low + 1] - total[low])
-    return (np.diff(at_edge, axis=0) * (size / side)).astype(np.float32)

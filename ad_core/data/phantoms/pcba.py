@@ -7,6 +7,7 @@ and faults: `board_layout`.
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ad_core.data.formats.resizing import reduce_area
 from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.board_layout import (
     BODIES,
@@ -113,7 +114,7 @@ def _expose(wanted: Board, seed: tuple[int, ...], scan: int, size: int) -> np.nd
     light = light + 0.08 * canvas.wave(shot, x, (0.4, 0.8))[:, None]
     grain = np.float32(0.008) * shot.standard_normal((size, size, 3), dtype=np.float32)
     seen = easel.picture * light[:, :, None].astype(np.float32)
-    small = [canvas.reduce_area(np.ascontiguousarray(seen[:, :, c]), size) for c in range(3)]
+    small = [reduce_area(np.ascontiguousarray(seen[:, :, c]), size) for c in range(3)]
     levels = [canvas.to_levels(plane + grain[:, :, c]) for c, plane in enumerate(small)]
     return np.concatenate(levels, axis=-1)
 

@@ -7,6 +7,7 @@ results on them say nothing about patients. Anatomy and its source: `retina_anat
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ad_core.data.formats.resizing import reduce_area
 from ad_core.data.phantoms import canvas
 from ad_core.data.phantoms.canvas import stream
 from ad_core.data.phantoms.retina_anatomy import (
@@ -48,7 +49,7 @@ def draw(
         signal += lesion.cover * (lesion.level - signal)
         mask = lesion.mask
     picture = np.clip(_expose(signal, shot), 0, 1)
-    return canvas.to_levels(canvas.reduce_area(picture, size)), canvas.reduce_mask(mask, size)
+    return canvas.to_levels(reduce_area(picture, size)), canvas.reduce_mask(mask, size)
 
 
 def paint(retina: Retina, shot: np.random.Generator) -> Float[np.ndarray, "n n"]:

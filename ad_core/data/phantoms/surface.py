@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ad_core.data.formats.resizing import reduce_area
 from ad_core.data.phantoms import canvas
 
 # Streams of random numbers: what a cloth keeps over its shots, and what each shot has anew.
@@ -196,6 +197,6 @@ def _expose(
     shot = canvas.stream(EXPOSURE, seed, scan)
     seen = colour * (light * np.float32(shot.uniform(1.05, 1.3)))[:, :, None]
     grain = np.float32(0.012) * shot.standard_normal((size, size, 3), dtype=np.float32)
-    small = [canvas.reduce_area(np.ascontiguousarray(seen[:, :, c]), size) for c in range(3)]
+    small = [reduce_area(np.ascontiguousarray(seen[:, :, c]), size) for c in range(3)]
     levels = [canvas.to_levels(plane + grain[:, :, c]) for c, plane in enumerate(small)]
     return np.concatenate(levels, axis=-1)

@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data.formats.image import Picture
+from ad_core.data.formats.resizing import place
 from ad_core.data.phantoms import fpet_sinogram, pcba, retina_oct, surface
+from ad_core.data.shape import check_square, image_shape
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
+from ad_core.types import Sample
 
 MAX_SCANS = 3  # of one patient (or part)
 TRAIN_SHARE = 0.6  # of the patients of each class, for the protocol `folders`
@@ -54,7 +56,7 @@ class Scan(NamedTuple):
 class PhantomSource:
     """Phantoms as a `DataSource`; nothing is kept, every call draws anew."""
 
-    records: tuple[Record, ...]
+    letterboxed = False
 
     def __init__(
         self,
@@ -69,29 +71,25 @@ class PhantomSource:
     ):
         self._world = KINDS[kind]
         self._seed = seed
-        self._size = size
-        self._channels = channels
+        self.image_shape = (size, size, channels)
         self._options = options or {}
         self._scans = _scans(seed, 0, normal) + _scans(seed, 1, abnormal)
-        self.records = tuple(_records(kind, seed, self._scans))
+        self.records: tuple[Record, ...] = tuple(_records(kind, seed, self._scans))
 
-    def image(self, index: int) -> Float[np.ndarray, "h w c"]:
-        """The image of `records[index]`, float32 in [-1, 1], in the channels asked for."""
-        return _in_channels(self._draw(index, self.defect(index))[0], self._channels)
+    def read(self, index: int) -> Sample:
+        """The drawing with the pixels of its lesion: all of it is shown, and no value is beyond."""
+        size, _, channels = self.image_shape
+        image, mask = self._draw(index, self.defect(index))
+        placement = place(size, size, size=size, resize="stretch")
+        return Sample(_in_channels(image, channels), mask, placement, clipped=0.0)
 
-    def mask(self, index: int) -> Bool[np.ndarray, "h w"]:
-        """True where the lesion is; all False for a normal image."""
-        if not self.records[index].label:
-            return np.zeros((self._size, self._size), bool)
-        return self._draw(index, self.defect(index))[1]
-
-    def picture(self, index: int) -> Picture:
-        """The image with the size it was drawn for."""
-        return Picture(image=self.image(index), width=self._size, height=self._size)
+    def read_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
+        """True where the lesion is; None of a normal image."""
+        return self.read(index).mask if self.records[index].label else None
 
     def twin(self, index: int) -> Float[np.ndarray, "h w c"]:
-        """The same scan without its lesion: what an ideal reconstruction would be."""
-        return _in_channels(self._draw(index, None)[0], self._channels)
+        """The same scan without its lesion: what an ideal method would draw."""
+        return _in_channels(self._draw(index, None)[0], self.image_shape[2])
 
     def defect(self, index: int) -> str | None:
         """The world's name of what is wrong in an image; None for a normal one."""
@@ -105,7 +103,9 @@ class PhantomSource:
 
     def _draw(self, index: int, defect: str | None) -> tuple[np.ndarray, np.ndarray]:
         seed, scan = self.part(index)
-        return self._world.draw(seed, scan, size=self._size, defect=defect, **self._options)
+        return self._world.draw(
+            seed, scan, size=self.image_shape[0], defect=defect, **self._options
+        )
 
 
 def open_source(data: ConfigDict) -> PhantomSource:
@@ -126,17 +126,19 @@ def open_source(data: ConfigDict) -> PhantomSource:
         raise UserError("`data.phantom.normal` (=0) and `abnormal` (=0) leave no image; raise one.")
     if not phantom.dose > 0:
         raise UserError(f"`data.phantom.dose` (={phantom.dose}) must be above 0 counts.")
-    if data.image_size < 8:
-        raise UserError(f"`data.image_size` (={data.image_size}) must be 8 or more for phantoms.")
-    if data.channels not in (1, 3):
-        raise UserError(f"`data.channels` (={data.channels}) must be 1 or 3.")
+    check_square(data, "phantoms are drawn in no other shape")
+    size, _, channels = image_shape(data)
+    if size < 8:
+        raise UserError(f"`data.image_size` (={size}) must be 8 or more for phantoms.")
+    if channels not in (1, 3):
+        raise UserError(f"`data.channels` (={channels}) must be 1 or 3.")
     return PhantomSource(
         phantom.kind,
         seed=phantom.seed,
         normal=phantom.normal,
         abnormal=phantom.abnormal,
-        size=data.image_size,
-        channels=data.channels,
+        size=size,
+        channels=channels,
         options={name: phantom[name] for name in KINDS[phantom.kind].options},
     )
 

@@ -131,12 +131,12 @@ def _options(root: Any) -> ConfigDict:
 
 
 def _mask(source: LabelledFiles, index: int) -> Bool[np.ndarray, "h w"] | None:
-    """In the pixels of the file; None without one, or where the image cannot be read."""
+    """As its file has it; None without one, or where the image or the mask cannot be read."""
     try:
-        source.picture(index)
-        return source.full_mask(index)
+        sample, own = source.read(index), source.read_mask(index)
     except UserError:
         return None
+    return sample.mask if own is None else own
 
 
 def _png(mask: Bool[np.ndarray, "h w"]) -> bytes:

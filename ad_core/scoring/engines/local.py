@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Float64
 
-from ad_core.data.batches import eval_batches
+from ad_core.data.batches import Reading, eval_batches
 from ad_core.data.formats.pages import spread
 from ad_core.data.formats.resizing import reduced, to_file
 from ad_core.data.layouts.files import FileSource
@@ -31,7 +31,6 @@ from ad_core.runtime.workdir import write_json
 from ad_core.scoring.detector import INSPECT, Detector, decide, describe, load_detector
 from ad_core.scoring.localisation import regions
 from ad_core.scoring.measuring import Measured, measure_batches
-from ad_core.types import Batch
 
 SCHEMA = pa.schema(
     [
@@ -113,11 +112,11 @@ def score_files(
     with closing(Rows(output)) as rows, closing(Progress(len(source), label="score")) as progress:
 
         def founds() -> Iterator[list[Found]]:
-            for batch, errors, measured in _measured(detector, source, workers, watch, stop):
+            for reading, measured in _measured(detector, source, workers, watch, stop):
                 with watch("write"):
-                    found = _find(detector, source, batch, errors, measured)
+                    found = _find(detector, source, reading, measured)
                     if maps:
-                        _write_maps(output / "maps", detector, source, batch, measured)
+                        _write_maps(output / "maps", detector, source, reading, measured)
                 progress.update(len(found))
                 yield found
 
@@ -154,8 +153,8 @@ def open_input(given: Path, detector: Detector) -> FileSource:
 
 def _measured(
     detector: Detector, source: FileSource, workers: int, watch: Stopwatch, stop: Stop
-) -> Iterator[tuple[Batch, dict[int, str], Measured]]:
-    def batches() -> Iterator[tuple[Batch, dict[int, str]]]:
+) -> Iterator[tuple[Reading, Measured]]:
+    def readings() -> Iterator[Reading]:
         size, indices = detector.measurer.batch_size, np.arange(len(source))
         read = eval_batches(source, indices, batch_size=size, workers=workers)
         for item in watch.each("decode", read):
@@ -163,7 +162,7 @@ def _measured(
             yield item
 
     before = 0.0
-    for item in watch.each("device", measure_batches(detector.measurer, batches())):
+    for item in watch.each("device", measure_batches(detector.measurer, readings())):
         # Waiting for the device includes the decoding that happened meanwhile.
         watch.seconds["device"] -= watch.seconds["decode"] - before
         before = watch.seconds["decode"]
@@ -178,27 +177,29 @@ class Found(NamedTuple):
 
 
 def _find(
-    detector: Detector, source: FileSource, batch: Batch, errors: dict[int, str], measured: Measured
+    detector: Detector, source: FileSource, reading: Reading, measured: Measured
 ) -> list[Found]:
     """One for each image of the batch, read or not; none for padding."""
     localisation, scale = detector.parts.config.localisation, detector.parts.scale
     found = []
-    for place, index in enumerate(np.asarray(batch.index).tolist()):
+    for place, index in enumerate(np.asarray(reading.batch.index).tolist()):
         if index < 0:
             continue
         row = dict.fromkeys(SCHEMA.names, None) | {
             "path": printable(source.paths[index]),
             "threshold": detector.threshold.value,
         }
-        if index in errors:
-            row |= {"status": "error", "error": printable(errors[index]), "decision": INSPECT}
+        sample = reading.samples[place]
+        if sample is None:
+            error = printable(reading.errors[index])
+            row |= {"status": "error", "error": error, "decision": INSPECT}
             found.append(Found(row, None))
             continue
         areas = regions(
             measured.anomaly_map[place],
             level=scale.level,
             min_area=localisation.min_area,
-            placement=source.placement(index),
+            placement=sample.placement,
         )
         row |= {"status": "ok", "regions": json.dumps(areas)}
         found.append(Found(row, measured.statistics[place]))
@@ -248,7 +249,7 @@ def _reviews(band: AbstainBand | None, scores: Float64[np.ndarray, " n"]) -> lis
 
 
 def _write_maps(
-    folder: Path, detector: Detector, source: FileSource, batch: Batch, measured: Measured
+    folder: Path, detector: Detector, source: FileSource, reading: Reading, measured: Measured
 ) -> None:
     """The map over each image that was read, in the detector's one colour scale.
 
@@ -256,11 +257,13 @@ def _write_maps(
     look at is darkened.
     """
     scale = detector.parts.scale
-    for place in np.flatnonzero(np.asarray(batch.valid)):
-        index = int(batch.index[place])
+    for place, sample in enumerate(reading.samples):
+        if sample is None:
+            continue
+        index = int(reading.batch.index[place])
         path = folder / f"{source.paths[index]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        placement = reduced(source.placement(index), MAP_SIDE)
+        placement = reduced(sample.placement, MAP_SIDE)
         anomaly = to_file(measured.anomaly_map[place], placement, unseen=scale.low)
         picture = overlay(source.view(index, MAP_SIDE), anomaly, scale)
         left, top, right, bottom = placement.shown

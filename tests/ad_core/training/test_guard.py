@@ -32,7 +32,7 @@ def play(*rows):
     for row in rows:
         image = jnp.asarray(row, jnp.float32).reshape(3, 1, 1, 1)
         index = jnp.arange(3)
-        batch = Batch(image, index * 0, None, index >= 0, index)
+        batch = Batch(image, index * 0, index >= 0, index)
         state, metrics = step(state, batch, jax.random.key(0))
         counts.append((int(metrics["skipped"]), int(metrics["skipped_in_a_row"])))
     return state, counts

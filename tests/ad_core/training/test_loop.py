@@ -89,7 +89,7 @@ class Images:
         index = np.array([orders[p // IMAGES][p % IMAGES] for p in places], np.int32)
         self.given += BATCH
         ones = np.ones(BATCH, bool)
-        return Batch(self.images[index], np.zeros(BATCH, np.int32), None, ones, index)
+        return Batch(self.images[index], np.zeros(BATCH, np.int32), ones, index)
 
     def get_state(self):
         return {"given": self.given}
