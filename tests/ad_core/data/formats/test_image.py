@@ -82,9 +82,23 @@ def test_a_declared_range_is_stretched_and_clipped(tmp_path):
     stored = np.linspace(0, 6000, 64).reshape(8, 8).astype(np.uint16)
     path = tmp_path / "a.png"
     Image.fromarray(stored).save(path)
-    image = _read(path, value_range=(1000, 4095)).image[..., 0]
+    sample = _read(path, value_range=(1000, 4095))
     expected = np.interp(stored, [1000, 4095], [-1, 1])
-    np.testing.assert_allclose(image, expected, atol=1e-5)
+    np.testing.assert_allclose(sample.image[..., 0], expected, atol=1e-5)
+    assert sample.clipped == ((stored < 1000).sum() + (stored > 4095).sum()) / 64
+
+
+def test_the_ends_of_a_range_are_not_clipped_and_each_colour_counts(tmp_path):
+    stored = np.full((8, 8, 3), 100, np.uint8)
+    stored[0, :2] = (90, 110, 89)
+    stored[1, 0] = (111, 100, 100)
+    path = tmp_path / "a.png"
+    Image.fromarray(stored).save(path)
+    for channels in (1, 3):
+        assert _read(path, channels=channels, value_range=(90, 110)).clipped == 3 / 192
+    tifffile.imwrite(tmp_path / "a.tif", np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    assert _read(tmp_path / "a.tif", value_range=(0, 1)).clipped == 0
+    assert _read(tmp_path / "a.tif", value_range=(-1e300, 0.5)).clipped == 0.5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])
