@@ -104,9 +104,9 @@ def pipeline(folder, workers):
     began, cpu, first = time.perf_counter(), time.process_time(), None
     source = FileSource(folder, spread(folder, list_images(folder), data), data)
     indices = np.arange(len(source))
-    for _, errors in eval_batches(source, indices, batch_size=BATCH, workers=workers):
+    for reading in eval_batches(source, indices, batch_size=BATCH, workers=workers):
         first = first or time.perf_counter() - began
-        assert not errors, errors
+        assert not reading.errors, reading.errors
     return time.perf_counter() - began, time.process_time() - cpu, first
 
 

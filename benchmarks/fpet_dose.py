@@ -105,7 +105,7 @@ def observe(doses: Sequence[float]) -> dict[float, dict[str, float]]:
     ratios: dict[float, list[float]] = {dose: [] for dose in doses}
     for index in range(len(records)):  # all doses of an image in turn: its brain is drawn once
         for dose, source in sources.items():
-            image = source.image(index)
+            image = source.read(index).image
             mean = expected(*source.part(index), size=config.data.image_size, dose=dose)
             images[dose].append(image.ravel())
             ratios[dose].append(ratio(image, mean))

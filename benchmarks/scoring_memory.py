@@ -63,7 +63,7 @@ def train_detector(workdir):
 def write_images(folder, config, count):
     """`count` PNG files of the detector's size and number of channels, each a different one."""
     source = open_source(config.data)
-    drawn = [to_rgb(source.image(i)) for i in range(min(DIFFERENT, len(source.records)))]
+    drawn = [to_rgb(source.read(i).image) for i in range(min(DIFFERENT, len(source.records)))]
     rng = np.random.default_rng(0)
     for number in range(count):
         picture = drawn[number % len(drawn)].astype(np.int16)

@@ -1,6 +1,7 @@
 """Height, width and channels of the images that a network sees, as `config.data` states them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,11 +25,11 @@ def image_shape(data: ConfigDict | Mapping[str, Any]) -> tuple[int, int, int]:
     return height, width, int(data["channels"])
 
 
-def sides(size: ImageSize) -> Sides:
-    """Height and width in pixels that `data.image_size` states. Raises UserError if it does not."""
-    parts: Any = size.split(",") if isinstance(size, str) else size
+def sides(size: Any) -> Sides:
+    """Height and width in pixels that an `ImageSize` states. Raises UserError if it is none."""
     try:
-        stated = [int(part) for part in parts] if isinstance(parts, Sequence) else [int(parts)]
+        parts = map(int, size.split(",")) if isinstance(size, str) else size
+        stated = [index(side) for side in (parts if isinstance(parts, Iterable) else [parts])]
     except (TypeError, ValueError):
         stated = []
     if len(stated) not in (1, 2) or min(stated) < 1:
@@ -39,9 +40,9 @@ def sides(size: ImageSize) -> Sides:
     return stated[0], stated[-1]
 
 
-def told(size: ImageSize) -> str:
+def told(size: Any) -> str:
     """A size as a user writes it: 64, or 64,96."""
-    return str(size) if isinstance(size, int | str) else ",".join(map(str, size))
+    return ",".join(map(str, size)) if isinstance(size, tuple | list) else str(size)
 
 
 def check_divisible_sides(data: ConfigDict | Mapping[str, Any], factor: int, reason: str) -> None:

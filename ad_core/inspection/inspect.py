@@ -23,7 +23,7 @@ from ad_core.inspection.findings import (
     Subject,
     find_all,
 )
-from ad_core.runtime.registry import resolve
+from ad_core.runtime.methods import learns_from_abnormal
 from ad_core.runtime.workdir import write_json
 
 DISTANCE = 4  # bits of near-duplicates, where the configuration does not say
@@ -142,7 +142,7 @@ def _split(config: ConfigDict, records: Any) -> tuple[list[str], list[Finding]]:
             protocol=config.data.protocol,
             calibration=config.data.calibration,
             seed=config.seed,
-            train_abnormal=getattr(resolve(config.method), "TRAINS_ON_ABNORMAL", False),
+            train_abnormal=learns_from_abnormal(config),
         )
     except UserError as error:
         mends = () if config.data.protocol == "cyclegan_ad" else (CYCLEGAN_AD,)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ad_core.data.phantoms.canvas import reduce_area
+from ad_core.data.formats.resizing import reduce_area, view_size
 from ad_core.errors import UserError
 from ad_core.inspection.findings import WARNING, Finding, plural
 from ad_core.inspection.inspect import Inspection
@@ -166,9 +166,9 @@ def _thumb(inspection: Inspection, index: int) -> str:
 
 
 def _picture(pixels: np.ndarray, mask: np.ndarray) -> UInt8[np.ndarray, "_ _ 3"]:
-    side = min(SIDE, len(pixels))
-    small = np.stack([reduce_area(band, side) for band in np.moveaxis(pixels, -1, 0)], axis=-1)
+    size = view_size(*pixels.shape[:2], longest=SIDE)
+    small = np.stack([reduce_area(band, size) for band in np.moveaxis(pixels, -1, 0)], axis=-1)
     picture = to_rgb(small)
-    marked = reduce_area(mask.astype(np.float32), side) > 0
+    marked = reduce_area(mask.astype(np.float32), size) > 0
     picture[outline(marked)] = MASK
     return picture

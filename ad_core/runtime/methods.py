@@ -45,3 +45,9 @@ def _alone(config: ConfigDict, name: str, path: str, count: int) -> ConfigDict:
         own.reconstructor = ConfigDict(config.reconstructor[name].to_dict())
     own.lock()
     return own
+
+
+def learns_from_abnormal(config: ConfigDict) -> bool:
+    """Whether any method of a configuration trains on abnormal images too."""
+    configs = method_configs(config).values()
+    return any(resolve(own.method).make(own).trains_on_abnormal for own in configs)

@@ -12,7 +12,7 @@ from ad_core.data.batches import Reading, epoch_images, eval_batches
 from ad_core.data.formats.intensity import fix_range, is_robust
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
-from ad_core.runtime.methods import method_configs
+from ad_core.runtime.methods import learns_from_abnormal, method_configs
 from ad_core.runtime.registry import resolve
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir, claim
@@ -67,17 +67,17 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         UserError: no images, a split without normal images, a rule or a classifier that these
             images do not allow, images that fix no range, a workdir of another run.
     """
-    methods = [method for method, _ in make_methods(config).values()]
     source = open_source(config.data)
     splits = make_splits(
         source.records,
         protocol=config.data.protocol,
         calibration=config.data.calibration,
         seed=config.seed,
-        train_abnormal=any(method.trains_on_abnormal for method in methods),
+        train_abnormal=learns_from_abnormal(config),
     )
     labels = np.array([source.records[i].label for i in splits["train"]], int)
-    config = with_length(config, labels, pairs=methods[0].trains_on_abnormal)
+    first, _ = next(iter(make_methods(config).values()))
+    config = with_length(config, labels, pairs=first.trains_on_abnormal)
     if is_robust(config.data):
         config.data.value_range = fix_range(source, splits["train"][labels == 0])
     job = Job(config, source, splits, Workdir(Path(root)), stop)

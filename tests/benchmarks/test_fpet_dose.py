@@ -19,7 +19,7 @@ def test_the_limit_is_that_of_the_matched_filter_in_closed_form():
     scores, distances = [], []
     for i in range(len(source.records)):
         mean = expected(*source.part(i), size=data.image_size, dose=500.0)
-        scores.append(ratio(source.image(i), mean))
+        scores.append(ratio(source.read(i).image, mean))
         # Of Gaussian noise with variance = mean, the filter added / rest has the distance d.
         distances.append(np.sqrt((mean.added**2 / (mean.rest + 1e-12)).sum()))
     area = mannwhitneyu(scores[60:], scores[:60]).statistic / 3600

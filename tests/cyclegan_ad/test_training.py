@@ -14,6 +14,7 @@ from ad_core.runtime.stop import Stop, Stopped
 from ad_core.stages.job import prepare
 from ad_core.training.loop import train
 from cyclegan_ad import cyclegan
+from tests.samples import whole
 
 
 class Noise:
@@ -21,11 +22,14 @@ class Noise:
 
     records = tuple(Record(f"{i}.png", int(i > 4), "x", f"{i}", "", False) for i in range(8))
 
-    def image(self, index):
-        rng = np.random.default_rng(index)
-        return rng.uniform(-1, 1, (16, 16, 1)).astype(np.float32)
+    image_shape, letterboxed = (16, 16, 1), False
 
-    def mask(self, index):
+    def read(self, index):
+        rng = np.random.default_rng(index)
+        image = rng.uniform(-1, 1, self.image_shape).astype(np.float32)
+        return whole(image)
+
+    def read_mask(self, index):
         return None
 
 

@@ -81,7 +81,7 @@ def test_two_reconstructors_make_one_self_contained_detector(
     detector = load_detector(run / "detector", batch_size=8)
     source = open_source(detector.parts.config.data)
     paths = [record.path for record in source.records]
-    images = np.stack([source.image(paths.index(path)) for path in both.path[:5]])
+    images = np.stack([source.read(paths.index(path)).image for path in both.path[:5]])
     scores = detector.score(images)
     np.testing.assert_allclose(scores.statistics, both.values[:5], rtol=1e-4, atol=1e-5)
     assert np.isfinite(scores.score).all()

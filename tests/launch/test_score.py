@@ -219,7 +219,7 @@ def test_scores_are_the_detectors_whatever_the_batch(
     workdir, detector, sound, tmp_path, batch_size
 ):
     files = FileSource(sound, list_images(sound), detector.parts.config.data)
-    images = np.stack([files.image(i) for i in range(len(files))])
+    images = np.stack([files.read(i).image for i in range(len(files))])
     summary = score_files(workdir / "detector", sound, tmp_path / "out", batch_size=batch_size)
     assert summary["counts"]["error"] == 0
     scores = [row["score"] for row in rows_of(tmp_path / "out")]
@@ -239,7 +239,7 @@ def test_a_clean_folder_ends_with_status_0_and_needs_no_other_program(
 def test_mixed_sizes_compile_once(detector, sound):
     files = FileSource(sound, list_images(sound), detector.parts.config.data)
     for count in (1, 8, 11, 3):
-        detector.score(np.stack([files.image(i) for i in range(count)]))
+        detector.score(np.stack([files.read(i).image for i in range(count)]))
     assert detector.measurer.compilations() == 1
     assert len(detector.score(np.zeros((0, 32, 32, 1), np.float32)).score) == 0
 

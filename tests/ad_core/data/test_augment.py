@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ad_core.data.augment import augment, side_by_side, version
+from ad_core.data.augment import augment, check_augment, version, versions_of_each
 from ad_core.errors import UserError
 
 LETTER = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.float32)[..., None]
@@ -83,8 +83,21 @@ def test_nine_versions_are_the_recipes_in_its_order():
     mirrored = [_read(np.rot90(LETTER[:, ::-1], n)) for n in range(4)]
     assert names == [*turned, *mirrored, _read(LETTER[::-1])]
     assert {SYMMETRIES[name] for name in names} == set(SYMMETRIES.values())
-    assert [side_by_side(kind) for kind in ("none", "hflip", "nine_versions")] == [1, 1, 9]
+    assert [versions_of_each(kind) for kind in ("none", "hflip", "nine_versions")] == [1, 1, 9]
     # Single images draw them: upside down is twice as likely as the others.
     drawn = _drawn("nine_versions", count=1800)
     assert set(drawn) == set(SYMMETRIES)
     assert abs(drawn["789456123"] - 400) < 90
+
+
+def test_what_turns_an_image_needs_a_square():
+    for kind in ("none", "hflip", "flips_and_turns", "nine_versions"):
+        check_augment(kind, (8, 8, 1))
+    check_augment("hflip", (8, 12, 1))
+    for kind in ("flips_and_turns", "nine_versions"):
+        with pytest.raises(
+            UserError, match=rf"`data\.augment` \(='{kind}'\).*\(=8,12\) is no square"
+        ):
+            check_augment(kind, (8, 12, 1))
+    with pytest.raises(UserError, match="'flip'.*none, hflip"):
+        check_augment("flip", (8, 8, 1))

@@ -17,6 +17,7 @@ from ad_core.data.source import Record
 from ad_core.errors import UserError
 from ad_core.runtime.config import defaults
 from ad_core.training.loop import Batches
+from tests.samples import whole
 
 
 class Numbered:
@@ -31,16 +32,18 @@ class Numbered:
         self.threads = set()
         self._wait = wait
 
-    def image(self, index):
+    image_shape, letterboxed = (4, 4, 1), False
+
+    def read(self, index):
         # The later half comes sooner, so that threads overtake each other.
         time.sleep(self._wait * (index % 2))
         self.calls.append(index)
         self.threads.add(threading.get_ident())
         image = np.full((4, 4, 1), index / 100, np.float32)
         image[0, 0], image[0, 3], image[3, 0] = -1, -0.5, 0.5
-        return image
+        return whole(image)
 
-    def mask(self, index):
+    def read_mask(self, index):
         return None
 
 
@@ -80,7 +83,6 @@ def test_image_label_and_index_of_a_row_belong_together():
         assert set(batch.index.tolist()) <= {3, 4, 11, 18}
         np.testing.assert_allclose(batch.image[:, 2, 2, 0], batch.index / 100)
         np.testing.assert_array_equal(batch.label, batch.index % 2)
-        assert batch.mask is None
         assert (
             batch.image.dtype == np.float32 and batch.index.dtype == batch.label.dtype == np.int32
         )
@@ -207,8 +209,8 @@ def test_judging_keeps_the_order_and_pads_the_last_batch(batch_size, workers):
     source = Numbered(14, wait=0.002)
     results = list(eval_batches(source, indices, batch_size=batch_size, workers=workers))
     assert len(results) == -(-7 // batch_size)
-    assert all(batch.image.shape == (batch_size, 4, 4, 1) for batch, _ in results)
-    batches = [batch for batch, errors in results if not errors]
+    assert all(result.batch.image.shape == (batch_size, 4, 4, 1) for result in results)
+    batches = [result.batch for result in results if not result.errors]
     index = np.concatenate([batch.index for batch in batches])
     valid = np.concatenate([batch.valid for batch in batches])
     image = np.concatenate([batch.image for batch in batches])
@@ -221,7 +223,7 @@ def test_judging_keeps_the_order_and_pads_the_last_batch(batch_size, workers):
 
 def test_an_unreadable_image_is_an_invalid_row_with_its_message(folder):
     source = FileSource(folder.root, list_images(folder.root), folder)
-    (batch, errors), (last, last_errors) = eval_batches(
+    (batch, samples, errors), (last, last_samples, last_errors) = eval_batches(
         source, np.arange(5), batch_size=4, workers=2
     )
     assert batch.index.tolist() == [0, 1, 2, 3]
@@ -230,19 +232,20 @@ def test_an_unreadable_image_is_an_invalid_row_with_its_message(folder):
     assert not batch.image[[1, 3]].any() and batch.label.tolist() == [0] * 4
     np.testing.assert_allclose(batch.image[2], 80 / 127.5 - 1, atol=1e-6)
     assert last.valid.tolist() == [True, False, False, False] and not last_errors
-    assert source.sizes == {0: (20, 30), 2: (20, 30), 4: (20, 30)}
+    sizes = [s and (s.placement.width, s.placement.height) for s in (*samples, *last_samples)]
+    assert sizes == [(20, 30), None, (20, 30), None, (20, 30), None, None, None]
 
 
 def test_a_batch_of_unreadable_images_has_the_shape_of_the_others(folder):
     source = FileSource(folder.root, list_images(folder.root), folder)
-    ((batch, errors),) = eval_batches(source, np.array([3, 1]), batch_size=3, workers=2)
+    ((batch, samples, errors),) = eval_batches(source, np.array([3, 1]), batch_size=3, workers=2)
     assert batch.image.shape == (3, 16, 16, 1) and not batch.valid.any()
-    assert batch.index.tolist() == [3, 1, -1] and list(errors) == [3, 1]
+    assert batch.index.tolist() == [3, 1, -1] and list(errors) == [3, 1] and samples == (None,) * 3
 
 
 def test_an_error_of_our_own_is_not_taken_for_a_damaged_image():
     class Wrong(Numbered):
-        def image(self, index):
+        def read(self, index):
             raise KeyError(index)
 
     with pytest.raises(KeyError):
@@ -263,8 +266,10 @@ def test_judging_reads_one_batch_ahead_and_no_more():
 
 def test_memory_of_judging_does_not_grow_with_the_number_of_images():
     class Large(Numbered):
-        def image(self, index):
-            return np.zeros((64, 64, 1), np.float32)
+        image_shape = (64, 64, 1)
+
+        def read(self, index):
+            return whole(np.zeros((64, 64, 1), np.float32))
 
     peaks = []
     for count in (100, 1000):

@@ -17,6 +17,7 @@ from ad_core.data.near_duplicates import (
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
 from ad_core.runtime.config import defaults
+from tests.samples import whole
 
 
 def scene(seed, side=64):
@@ -112,10 +113,10 @@ class Pictures:
             Record(f"{i}.png", 0, "good", group, "", True) for i, group in enumerate(groups)
         )
 
-    def image(self, index):
+    def read(self, index):
         if self.images[index] is None:
             raise UserError(f"{index}.png: is damaged")
-        return self.images[index]
+        return whole(self.images[index])
 
 
 def test_near_duplicates_of_a_source_share_a_group_and_damaged_images_keep_theirs():
@@ -129,8 +130,8 @@ def test_near_duplicates_of_a_source_share_a_group_and_damaged_images_keep_their
 def test_hashes_do_not_depend_on_threads_and_errors_are_told():
     images = [scene(i) if i % 5 else None for i in range(70)]
     source = Pictures(images, ["g"] * 70)
-    one, errors = fingerprints(source.image, 70, workers=1)
-    many, again = fingerprints(source.image, 70, workers=4)
+    one, errors = fingerprints(lambda index: source.read(index).image, 70, workers=1)
+    many, again = fingerprints(lambda index: source.read(index).image, 70, workers=4)
     np.testing.assert_array_equal(one, many)
     assert errors == again == {i: f"{i}.png: is damaged" for i in range(0, 70, 5)}
 

@@ -7,6 +7,7 @@ import pytest
 from ad_core.data.batches import epoch_images, make_pairs, train_batches
 from ad_core.data.source import Record
 from ad_core.errors import UserError
+from tests.samples import whole
 
 
 class Labelled:
@@ -18,12 +19,14 @@ class Labelled:
             for i in range(normal + abnormal)
         )
 
-    def image(self, index):
+    image_shape, letterboxed = (4, 4, 1), False
+
+    def read(self, index):
         image = np.full((4, 4, 1), index / 100, np.float32)
         image[0, 0], image[0, 3], image[3, 0] = -1, -0.5, 0.5
-        return image
+        return whole(image)
 
-    def mask(self, index):
+    def read_mask(self, index):
         return None
 
 

@@ -58,6 +58,12 @@ def test_none_unsets_a_tuple():
     assert parse(f"--config={RECIPE}", "--config.statistics.names=mse").statistics.names == ("mse",)
 
 
+@pytest.mark.parametrize(("text", "value"), [("96", 96), ("64,96", (64, 96))])
+def test_the_size_of_the_images_is_one_number_or_two(text, value):
+    config = parse(f"--config={RECIPE}", f"--config.data.image_size={text}")
+    assert config.data.image_size == value
+
+
 def test_the_defaults_follow_an_overridden_size():
     config = parse(f"--config={RECIPE}", "--config.size=accelerator")
     assert config.data.image_size == 256

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ad_core.data.formats.resizing import Placement, place
+from ad_core.data.formats.resizing import place
 from ad_core.errors import UserError
 from ad_core.scoring.localisation import MapScale, anomaly_map, blur, fit_scale, regions
+from ad_core.types import Placement
 
 
 @pytest.mark.parametrize("sigma_px", [0.3, 1.0, 2.5, 7.0])
@@ -63,7 +64,7 @@ def _hand_drawn():
 def onto(width, height, across=0, down=0):
     """A map of across x down pixels (of the same size without) stretched onto an image."""
     content = (0, 0, across or width, down or height)
-    return Placement(width, height, content[3], (0, 0, width, height), content)
+    return Placement(width, height, (content[3], content[2]), (0, 0, width, height), content)
 
 
 def test_regions_of_a_letterboxed_map_lie_in_the_image_and_none_in_its_mirror():

@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.layouts.folder import open_source
 from ad_core.data.source import Record
 from ad_core.decision.calibration import calibrate, cross_fit
@@ -17,8 +18,9 @@ from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.measuring import Measured
 from ad_core.stages import evaluate
-from ad_core.stages.evaluate import make_results, pixel_figures
+from ad_core.stages.evaluate import Truth, make_results, pixel_figures
 from ad_core.stages.job import Job
+from tests.samples import whole
 
 NORMAL, ABNORMAL, SIDE = 24, 14, 4
 BROKEN = (3, 30)  # cannot be read
@@ -35,10 +37,10 @@ class Source:
             for i, label in enumerate(labels)
         )
 
-    def mask(self, index):
+    def read(self, index):
         mask = np.zeros((SIDE, SIDE), bool)
         mask[:, : SIDE // 2] = self.records[index].label
-        return mask
+        return whole(np.zeros((SIDE, SIDE, 1), np.float32), mask)
 
 
 class Calibrated(Detector):
@@ -69,11 +71,12 @@ def judged(tmp_path, monkeypatch):
 
     def measure_split(job, split, measurer, names, *, each):
         found = indices[~broken]
-        maps = np.stack([source.mask(i) for i in found]).astype(np.float32)
-        each(found, Measured(values[~broken], maps, maps[..., None]))
+        samples = [source.read(i) for i in found]
+        maps = np.stack([sample.mask for sample in samples]).astype(np.float32)
+        each(found, Measured(values[~broken], maps, maps[..., None]), samples)
         return table
 
-    monkeypatch.setattr(evaluation, "measure_split", measure_split)
+    monkeypatch.setattr(evaluate, "measure_split", measure_split)
     known = calibrate(table, config.decision, split="pool", seed=0)
     detector = Calibrated(known.thresholds)
     return job, table, evaluate._judge(job, detector), detector
@@ -116,10 +119,15 @@ def test_maps_that_are_the_masks_have_perfect_pixel_figures(judged):
 
 
 def test_without_labelled_abnormal_pixels_there_are_no_pixel_figures(judged):
-    job, _, found, _ = judged
-    records = tuple(record._replace(has_mask=not record.label) for record in job.source.records)
-    job.source.records = records
-    assert pixel_figures(job, found) is None
+    job, _, found, detector = judged
+    truths = {
+        index: truth._replace(bits=None) if job.source.records[index].label else truth
+        for index, truth in found.truths.items()
+    }
+    assert pixel_figures(job, found._replace(truths=truths)) is None
+    counts = make_results(job, detector, found._replace(truths=truths))["counts"]
+    assert counts["unreadable_masks"] == ABNORMAL - 1  # one of BROKEN is abnormal
+    assert make_results(job, detector, found)["counts"]["unreadable_masks"] == 0
 
 
 def test_pixel_figures_are_taken_in_the_files_pixels(judged, tmp_path):
@@ -139,17 +147,20 @@ def test_pixel_figures_are_taken_in_the_files_pixels(judged, tmp_path):
         data.update({"root": str(folder), "image_size": 8, "resize": resize})
         source = open_source(data)
         indices = np.array([i for i, r in enumerate(source.records) if r.label])
-        for index in indices:
-            source.image(int(index))
-        maps = np.stack([source.mask(int(i)) for i in indices]).astype(np.float32)
+        samples = [source.read(int(index)) for index in indices]
+        maps = np.stack([mask_to_network(s.mask, s.placement) for s in samples]).astype(np.float32)
         job, table, found, _ = judged
         part = select(table, np.arange(len(table.path)) < 2)._replace(error=("", ""))
         figures = pixel_figures(
             job._replace(source=source, splits={"pool": indices}),
-            found._replace(split="pool", table=part, maps=maps),
+            found._replace(
+                table=part,
+                maps=maps,
+                truths=dict(zip(indices.tolist(), map(Truth.of, samples), strict=True)),
+            ),
         )
         assert figures["images"] == 2 and figures["stride"] == 1
         assert 0.5 < figures["auroc"] < 1 and 0 < figures["ap"] < 1
-        masks = [source.full_mask(int(i)) for i in indices]
+        masks = [sample.mask for sample in samples]
         assert [mask.shape for mask in masks] == shapes
         assert [int(mask.sum()) for mask in masks] == [32, 32]

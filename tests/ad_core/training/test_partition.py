@@ -46,7 +46,7 @@ def measure(state, batch, key):
 def test_means_sums_and_gathers_are_those_of_the_whole_batch(mode, devices, key):
     parts = partition(measure, mode, devices=jax.devices()[:devices])
     batch = parts.place_batch(batch_of(16))
-    assert len(batch.image.sharding.device_set) == devices and batch.mask is None
+    assert len(batch.image.sharding.device_set) == devices and batch.content is None
     _, metrics = parts.step(parts.place_state(state_of()), batch, key)
     assert (float(metrics["mean"]), float(metrics["sum"])) == (7.5, 120.0)
     np.testing.assert_array_equal(metrics["gathered"], np.arange(16))

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from ad_core.data.formats.image import read_image, read_mask
+from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.errors import UserError
 
 LIMITS = {"max_pixels": 1_000_000, "max_bytes": 10_000_000, "min_side": 4}
@@ -81,9 +82,23 @@ def test_a_declared_range_is_stretched_and_clipped(tmp_path):
     stored = np.linspace(0, 6000, 64).reshape(8, 8).astype(np.uint16)
     path = tmp_path / "a.png"
     Image.fromarray(stored).save(path)
-    image = _read(path, value_range=(1000, 4095)).image[..., 0]
+    sample = _read(path, value_range=(1000, 4095))
     expected = np.interp(stored, [1000, 4095], [-1, 1])
-    np.testing.assert_allclose(image, expected, atol=1e-5)
+    np.testing.assert_allclose(sample.image[..., 0], expected, atol=1e-5)
+    assert sample.clipped == ((stored < 1000).sum() + (stored > 4095).sum()) / 64
+
+
+def test_the_ends_of_a_range_are_not_clipped_and_each_colour_counts(tmp_path):
+    stored = np.full((8, 8, 3), 100, np.uint8)
+    stored[0, :2] = (90, 110, 89)
+    stored[1, 0] = (111, 100, 100)
+    path = tmp_path / "a.png"
+    Image.fromarray(stored).save(path)
+    for channels in (1, 3):
+        assert _read(path, channels=channels, value_range=(90, 110)).clipped == 3 / 192
+    tifffile.imwrite(tmp_path / "a.tif", np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    assert _read(tmp_path / "a.tif", value_range=(0, 1)).clipped == 0
+    assert _read(tmp_path / "a.tif", value_range=(-1e300, 0.5)).clipped == 0.5
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int16])
@@ -208,7 +223,7 @@ def test_exif_orientation_turns_the_image_upright(tmp_path, orientation, suffix)
     path = tmp_path / f"a{suffix}"
     Image.fromarray(stored).save(path, exif=exif, quality=95)
     picture = _read(path, size=32)
-    assert (picture.width, picture.height) == ((16, 32) if swapped else (32, 16))
+    assert picture.placement[:2] == ((16, 32) if swapped else (32, 16))
     upright = np.round((picture.image[..., 0] + 1) * 127.5)
     assert abs(upright[0, 0] - stored[row, column]) <= 3
     beside = (-1 - row, column) if swapped else (row, -1 - column)
@@ -256,7 +271,7 @@ def test_an_image_above_pillows_own_limit_is_read_within_ours(tmp_path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     path = tmp_path / "a.png"
     _good(path)
-    assert _read(path).width == 16
+    assert _read(path).placement.width == 16
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".webp"])
@@ -362,34 +377,11 @@ def test_any_damaged_file_is_read_or_refused(tmp_path, suffix):
     assert "refused" in outcomes
 
 
-def test_a_mask_is_its_nearest_pixels(tmp_path):
-    stored = np.zeros((16, 16), np.uint8)
-    stored[4:12, 8:] = 1
-    path = tmp_path / "a.png"
-    Image.fromarray(stored).save(path)
-    expected = np.zeros((8, 8), bool)
-    expected[2:6, 4:] = True
-    np.testing.assert_array_equal(read_mask(path, size=8), expected)
-    np.testing.assert_array_equal(read_mask(path, size=16), stored > 0)
-    np.testing.assert_array_equal(read_mask(path, size=32), np.kron(stored, np.ones((2, 2))) > 0)
-
-
-@pytest.mark.parametrize("row, column", [(0, 0), (37, 61), (99, 79), (50, 3)])
-def test_a_mask_of_one_pixel_never_vanishes(tmp_path, row, column):
-    stored = np.zeros((100, 80), bool)
-    stored[row, column] = True
-    path = tmp_path / "a.png"
-    Image.fromarray(stored).save(path)
-    for size in (4, 8, 33):
-        mask = read_mask(path, size=size)
-        assert np.argwhere(mask).tolist() == [[row * size // 100, column * size // 80]]
-
-
 def test_an_opaque_black_mask_with_alpha_is_empty(tmp_path):
     stored = np.zeros((8, 8, 4), np.uint8)
     stored[..., 3] = 255
     Image.fromarray(stored).save(tmp_path / "a.png")
-    assert not read_mask(tmp_path / "a.png", size=4).any()
+    assert not read_mask(tmp_path / "a.png", Wanted("refuse", "z"), Limits(100, 1000, 1, 1)).any()
 
 
 def test_channels_other_than_1_and_3_are_refused(tmp_path):

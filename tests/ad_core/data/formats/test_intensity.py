@@ -59,11 +59,11 @@ def test_flat_images_and_sources_without_files_are_refused(tmp_path):
 def test_until_it_is_fixed_each_image_has_its_own(tmp_path):
     images = np.linspace(-3, 9, 64, dtype=np.float32).reshape(1, 8, 8)
     files = source(tmp_path, [images[0], np.full((8, 8), 2, np.float32)], value_range=("robust",))
-    np.testing.assert_allclose(files.image(0)[..., 0], (images[0] + 3) / 6 - 1, atol=1e-6)
-    assert (files.image(1) == -1).all()
+    np.testing.assert_allclose(files.read(0).image[..., 0], (images[0] + 3) / 6 - 1, atol=1e-6)
+    assert (files.read(1).image == -1).all()
     low, high = fix_range(files, [0])
     np.testing.assert_allclose((low, high), (-3 - 1.2, 9 + 1.2), atol=0.2)
-    np.testing.assert_allclose(files.image(1), np.interp(2, [low, high], [-1, 1]), atol=1e-6)
+    np.testing.assert_allclose(files.read(1).image, np.interp(2, [low, high], [-1, 1]), atol=1e-6)
 
 
 def test_the_word_and_the_numbers_survive_the_configuration():

@@ -12,7 +12,6 @@ import pytest
 
 from ad_core.data.formats.image import (
     count_images,
-    read_full_mask,
     read_image,
     read_mask,
     read_stored,
@@ -104,7 +103,7 @@ def test_big_endian_float_and_bytes(tmp_path):
 def test_a_slice_alone_needs_no_rule_and_a_volume_does(tmp_path):
     for shape in ((8, 8), (8, 8, 1), (8, 8, 1, 1)):
         nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)).to_filename(tmp_path / "a.nii")
-        assert read(tmp_path / "a.nii").width == 8
+        assert read(tmp_path / "a.nii").placement.width == 8
     nibabel.Nifti1Image(VOLUME, np.eye(4)).to_filename(tmp_path / "b.nii")
     with pytest.raises(UserError, match=r"several slices \(8\).*data\.page"):
         read(tmp_path / "b.nii")
@@ -118,9 +117,8 @@ def test_a_mask_volume_is_cut_as_its_image(tmp_path):
     nibabel.Nifti1Image((VOLUME % 5 == 0).astype(np.uint8), np.eye(4)).to_filename(
         tmp_path / "m.nii.gz"
     )
-    full = read_full_mask(tmp_path / "m.nii.gz", Wanted("4", "z"), Limits(10**6, 10**7, 1, 99))
+    full = read_mask(tmp_path / "m.nii.gz", Wanted("4", "z"), Limits(10**6, 10**7, 1, 99))
     np.testing.assert_array_equal(full, looked_at("z", 4) % 5 == 0)
-    assert read_mask(tmp_path / "m.nii.gz", size=8, page=4).shape == (8, 8)
 
 
 def _bad_affine(path):
@@ -179,7 +177,7 @@ def test_compressed_volumes_unfold_up_to_the_limit_and_no_further(tmp_path):
     volume = nibabel.Nifti1Image(np.zeros((64, 64, 64), np.int16), np.eye(4))
     volume.to_filename(tmp_path / "a.nii.gz")
     assert (tmp_path / "a.nii.gz").stat().st_size < 3_000
-    assert read(tmp_path / "a.nii.gz", page=0).width == 64
+    assert read(tmp_path / "a.nii.gz", page=0).placement.width == 64
     with pytest.raises(UserError, match=r"a\.nii\.gz: unfolds to more than `data\.max_bytes`"):
         read(tmp_path / "a.nii.gz", page=0, max_bytes=500_000)
     nibabel.Nifti1Image(VOLUME, np.eye(4)).to_filename(tmp_path / "b.nii.gz")

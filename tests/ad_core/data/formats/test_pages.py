@@ -84,7 +84,7 @@ def test_a_page_may_have_a_size_of_its_own(tmp_path):
         file.write(frames(1, (8, 8))[0])
         file.write(frames(1, (20, 30))[0])
     picture = read_image(tmp_path / "a.tif", size=8, channels=1, page=1, **LIMITS)
-    assert (picture.width, picture.height) == (30, 20)
+    assert (picture.placement.width, picture.placement.height) == (30, 20)
     with pytest.raises(UserError, match=r"data\.max_pixels"):
         read_image(tmp_path / "a.tif", size=8, channels=1, page=1, **LIMITS | {"max_pixels": 100})
 
@@ -147,12 +147,13 @@ def test_a_source_reads_each_page(root):
     ):
         stored = source.stored(index).values
         np.testing.assert_array_equal(stored, expected)
-        assert source.picture(index).image.shape == (8, 8, 1)
-        assert source.sizes[index] == stored.shape[::-1]
+        sample = source.read(index)
+        assert sample.image.shape == (8, 8, 1)
+        assert (sample.placement.height, sample.placement.width) == stored.shape
     with pytest.raises(UserError, match="leads out"):
-        source.picture(3)
+        source.read(3)
     with pytest.raises(UserError, match="no page of number 3"):
-        source.picture(4)
+        source.read(4)
 
 
 def test_content_that_lies_in_no_file_is_read_alike(root, monkeypatch):
@@ -195,13 +196,12 @@ def test_slices_of_a_volume_are_one_group_with_a_mask_each(tmp_path):
     }  # fmt: skip
     assert source.ignored == ()
     for index in range(7, 14):
-        source.picture(index)
-        full = source.full_mask(index)
-        assert full.shape == (6, 8)
-        assert np.argwhere(full).tolist() == ([[2, 5]] if index == 7 + 4 else [])
-        assert source.mask(index).any() == (index == 7 + 4)
-    source.picture(0)
-    assert not source.full_mask(0).any() and source.full_mask(0).shape == (6, 8)
+        mask = source.read(index).mask
+        assert mask.shape == (6, 8)
+        assert np.argwhere(mask).tolist() == ([[2, 5]] if index == 7 + 4 else [])
+        np.testing.assert_array_equal(source.read_mask(index), mask)
+    mask = source.read(0).mask
+    assert not mask.any() and mask.shape == (6, 8) and source.read_mask(0) is None
 
 
 @pytest.mark.parametrize(

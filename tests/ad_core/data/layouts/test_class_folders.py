@@ -95,11 +95,9 @@ def test_several_masks_of_an_image_are_united(tmp_path):
         "benign/benign (3).png",
         "normal/normal (1).png",
     ]
-    np.testing.assert_array_equal(source.mask(0), expected)
-    source.picture(0)
-    np.testing.assert_array_equal(source.full_mask(0), expected)
-    assert source.mask(1) is None
-    assert not source.mask(2).any()
+    np.testing.assert_array_equal(source.read(0).mask, expected)
+    assert source.read(1).mask is None
+    assert not source.read(2).mask.any()
     assert source.loose == source.ignored == ("benign/benign (2)_mask.png",)
 
 

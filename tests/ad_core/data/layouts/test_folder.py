@@ -62,29 +62,40 @@ def test_records_follow_the_folders_in_sorted_order(root):
 
 def test_masks_are_paired_by_stem_with_and_without_suffix(root):
     source = open_source(_data(root))
-    upper_half = np.repeat(np.arange(8) < 4, 8).reshape(8, 8)
+    upper_half = np.repeat(np.arange(10) < 5, 12).reshape(10, 12)
     for index, record in enumerate(source.records):
-        mask = source.mask(index)
+        mask, own = source.read(index).mask, source.read_mask(index)
         if record.label == 0:
-            assert mask is not None and not mask.any() and mask.shape == (8, 8)
+            assert own is None and not mask.any() and mask.shape == (10, 12)
         elif record.has_mask:
             np.testing.assert_array_equal(mask, upper_half)
+            np.testing.assert_array_equal(own, upper_half)
         else:
-            assert mask is None
+            assert mask is None and own is None
 
 
-def test_a_picture_has_the_set_size_and_remembers_the_files(root):
+def test_a_mask_that_cannot_be_read_leaves_its_image_readable_and_says_why(root):
+    (root / "ground_truth/crack/a_mask.png").write_bytes(b"no mask")
     source = open_source(_data(root))
-    picture = source.picture(0)
-    assert picture.image.shape == source.image_shape == (8, 8, 1)
-    assert (picture.width, picture.height) == source.sizes[0] == (12, 10)
-    np.testing.assert_allclose(source.image(0), 100 / 127.5 - 1, atol=1e-6)
+    sample = source.read(0)
+    assert sample.mask is None and sample.image.shape == (8, 8, 1)
+    with pytest.raises(UserError, match=r"a_mask\.png: is none of"):
+        source.read_mask(0)
+
+
+def test_a_mask_of_another_size_is_brought_to_the_images_pixels(root):
+    mask = np.zeros((20, 24), np.uint8)
+    mask[4:7, 10:14] = 255
+    Image.fromarray(mask).save(root / "ground_truth/crack/a_mask.png")
+    source = open_source(_data(root))
+    np.testing.assert_array_equal(source.read_mask(0), mask > 0)
+    np.testing.assert_array_equal(source.read(0).mask, mask[1::2, 1::2] > 0)
 
 
 def test_the_value_range_of_the_config_is_used(root):
     data = _data(root)
     data.value_range = (0, 100)
-    np.testing.assert_allclose(open_source(data).image(0), 1)
+    np.testing.assert_allclose(open_source(data).read(0).image, 1)
 
 
 def test_all_that_is_not_used_is_named(root, tmp_path):
@@ -117,7 +128,7 @@ def test_damaged_images_stand_in_the_records(root):
     source = open_source(_data(root))
     index = [record.path for record in source.records].index("train/good/zero.PNG")
     with pytest.raises(UserError, match=r"zero\.PNG: is empty"):
-        source.image(index)
+        source.read(index)
 
 
 def test_groups_come_from_a_table(root):
@@ -198,11 +209,11 @@ def test_a_linked_file_out_of_the_root_is_listed_and_refused_when_read(tmp_path)
     assert paths == ["a.png", "inner.png", "loop.png", "outer.png"]
     source = FileSource(tmp_path / "in", paths, _data(""))
     assert len(source) == 4
-    assert source.picture(1).width == 12 and source.sizes == {1: (12, 10)}
+    assert source.read(1).placement[:2] == (12, 10) and source.read(1).mask is None
     with pytest.raises(UserError, match=r"outer\.png.*leads out"):
-        source.picture(3)
+        source.read(3)
     with pytest.raises(UserError, match=r"loop\.png"):
-        source.picture(2)
+        source.read(2)
 
 
 def test_a_linked_folder_out_of_the_root_is_refused_at_once(tmp_path):

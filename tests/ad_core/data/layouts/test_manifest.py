@@ -49,8 +49,9 @@ def expect_all(source):
         Record("c.png", 1, "defect", "c.png", "train", False),
         Record("d.png", 0, "good", "d.png", "", True),
     )
-    assert source.mask(1).all() and source.mask(2) is None and not source.mask(3).any()
-    np.testing.assert_allclose(source.image(1), 100 / 127.5 - 1, atol=1e-6)
+    masks = [source.read(index).mask for index in range(4)]
+    assert masks[1].all() and masks[2] is None and not masks[3].any()
+    np.testing.assert_allclose(source.read(1).image, 100 / 127.5 - 1, atol=1e-6)
 
 
 def test_a_csv_of_labelled_images_is_a_source(root):
@@ -81,7 +82,7 @@ def test_path_and_label_suffice(root):
         ("good", "gone.png", ""),
     ]
     with pytest.raises(UserError, match="gone.png"):
-        source.image(1)
+        source.read(1)
 
 
 def test_a_pattern_groups_the_rows_without_a_group(root):

@@ -77,10 +77,10 @@ def test_a_set_with_other_names_is_read_by_the_kinds_of_its_features(data_dir):
     }
     known = {scene(number).tobytes() for number in range(16)}
     for index, record in enumerate(source.records):
-        pixels = np.uint8(np.round((source.image(index)[..., 0] + 1) * 127.5))
+        pixels = np.uint8(np.round((source.read(index).image[..., 0] + 1) * 127.5))
         assert pixels.tobytes() in known
         if record.label:
-            np.testing.assert_array_equal(source.mask(index), scene(99) != 0)
+            np.testing.assert_array_equal(source.read(index).mask, scene(99) != 0)
 
 
 def test_the_path_of_its_folder_and_the_environment_find_it_too(data_dir, monkeypatch):
@@ -90,7 +90,7 @@ def test_the_path_of_its_folder_and_the_environment_find_it_too(data_dir, monkey
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     assert find("plates", "") == folder
     images = open_images("tfds:plates", data_of(""))
-    assert len(images) == 16 and images.picture(3).width == 32 and images.sizes == {3: (32, 32)}
+    assert len(images) == 16 and images.read(3).placement[:2] == (32, 32)
 
 
 def test_the_newest_version_is_taken(data_dir, tmp_path):

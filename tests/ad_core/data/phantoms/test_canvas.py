@@ -4,19 +4,6 @@ import pytest
 from ad_core.data.phantoms import canvas
 
 
-def test_reduction_to_a_size_that_does_not_divide_is_the_mean_of_the_area():
-    image = np.random.default_rng(0).random((256, 256)).astype(np.float32)
-    fine = np.kron(image, np.ones((3, 3)))  # 768 pixels hold 96 blocks of 8
-    blocks = fine.reshape(96, 8, 96, 8).mean(axis=(1, 3))
-    np.testing.assert_allclose(canvas.reduce_area(image, 96), blocks, atol=1e-5)
-
-
-def test_reduction_by_a_whole_factor_is_the_mean_of_blocks():
-    image = np.arange(64, dtype=np.float32).reshape(8, 8)
-    expected = image.reshape(4, 2, 4, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(canvas.reduce_area(image, 4), expected, rtol=1e-6)
-
-
 def test_a_mask_keeps_half_covered_pixels_and_never_vanishes():
     mask = np.zeros((8, 8), bool)
     mask[0:2, 0:2] = True  # covers the first of 4 x 4 blocks by a quarter

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ad_core.data.phantoms import canvas
+from ad_core.data.formats.resizing import reduce_area
 from ad_core.data.phantoms.fpet_brain import RISE, STIMULATION, activity, anatomy
 from ad_core.data.phantoms.fpet_sinogram import FRAMES, REFERENCE, draw, expected
 from ad_core.data.phantoms.radon import project
@@ -121,7 +121,7 @@ def test_frames_of_a_subject_share_the_brain_and_not_the_noise():
 def test_more_resolution_is_the_same_measurement():
     coarse = expected((0, 0, 1), 0, size=64, dose=1e5).rest
     fine = expected((0, 0, 1), 0, size=128, dose=1e5).rest
-    paired = canvas.reduce_area(fine.astype(np.float32), 64) * 4
+    paired = reduce_area(fine.astype(np.float32), 64) * 4
     assert np.abs(paired - coarse).mean() < 0.05 * coarse.mean()
 
 

@@ -80,8 +80,8 @@ def test_masks_of_busi_are_united(tmp_path):
     places = {record.path: index for index, record in enumerate(source.records)}
     expected = np.zeros((32, 32), bool)
     expected[4:10, 4:12] = expected[20:26, 2:6] = expected[0:4, 26:30] = True
-    np.testing.assert_array_equal(source.mask(places["benign/benign (100).png"]), expected)
-    assert not source.mask(places["normal/normal (1).png"]).any()
+    np.testing.assert_array_equal(source.read(places["benign/benign (100).png"]).mask, expected)
+    assert not source.read(places["normal/normal (1).png"]).mask.any()
     assert len(source.records) == 29 and source.ignored == ()
 
 
@@ -112,12 +112,12 @@ def test_the_packed_set_is_the_copy(packed):
     source = open_source(data)
     assert source.records == direct.records
     for index in range(0, len(source.records), 3):
-        np.testing.assert_array_equal(source.image(index), direct.image(index))
-        assert source.sizes[index] == direct.sizes[index]
-        ours, theirs = source.mask(index), direct.mask(index)
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            np.testing.assert_array_equal(ours, theirs)
+        ours, theirs = source.read(index), direct.read(index)
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        assert ours[2:] == theirs[2:]
+        assert (ours.mask is None) == (theirs.mask is None)
+        if ours.mask is not None:
+            np.testing.assert_array_equal(ours.mask, theirs.mask)
     assert "tensorflow" not in sys.modules
 
 
@@ -214,6 +214,6 @@ def test_an_unreadable_image_is_packed_and_stays_a_row(tmp_path):
     data.source = f"tfds:{folder}"
     source = open_source(data)
     index = [r.path for r in source.records].index("malignant/malignant (2).png")
-    assert not source.records[index].has_mask and source.mask(index) is None
+    assert not source.records[index].has_mask and source.read_mask(index) is None
     with pytest.raises(UserError, match=r"malignant \(2\)\.png: cannot be decoded"):
-        source.image(index)
+        source.read(index)
