@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import differences, from_json, to_json
+from ad_core.runtime.sealed import find_folder, write_json
 
 
 class Workdir(NamedTuple):
@@ -49,7 +50,7 @@ class Workdir(NamedTuple):
     def in_use(self) -> bool:
         """Whether anything here was made with the configuration: a mistake in it makes nothing."""
         made = (*self.checkpoints.glob("[0-9]*"), *(self.root / "statistics").glob("*.parquet"))
-        return bool(made) or self.detector.exists()
+        return bool(made) or find_folder(self.detector).exists()
 
     def statistics(self, split: str) -> Path:
         """The table of one split."""
@@ -89,11 +90,3 @@ def _refuse_another(workdir: Workdir, config: ConfigDict, free: tuple[str, ...])
             f"`--workdir` (={workdir.root}) was made with another configuration: {listed}. "
             "Use another workdir, or the configuration it was made with."
         )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Strict JSON (NaN is refused), put in place in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)

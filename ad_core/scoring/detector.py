@@ -1,8 +1,6 @@
 """The detector: from images to `normal` or `inspect`, as a user runs it."""
 
-import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +27,14 @@ from ad_core.decision import (
 from ad_core.errors import UserError
 from ad_core.runtime.config import from_json, to_json
 from ad_core.runtime.registry import resolve
-from ad_core.runtime.workdir import write_json
+from ad_core.runtime.sealed import (
+    MANIFEST,
+    Damaged,
+    find_folder,
+    verify_folder,
+    write_folder,
+    write_json,
+)
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Measured, Measurer, join, make_measurer
 from ad_core.statistics import Context, WindowSettings
@@ -37,7 +42,6 @@ from ad_core.types import TrainState
 
 FORMAT = 2  # of the detector's files; from 2 on with companions
 BACKBONE = "backbone.npz"  # only where the statistics need one
-MANIFEST = "MANIFEST.json"
 ALSO = "also"  # folder of the companions
 FILES = ("detector.json", "parameters.npz", "normals.npz", "classifier.skops", "threshold.json")
 NORMAL, INSPECT = "normal", "inspect"
@@ -201,10 +205,11 @@ def decide(score: Float64[np.ndarray, " n"], threshold: Threshold) -> np.ndarray
 
 
 def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str]) -> None:
-    """Writes a self-contained directory without pickle, put in place as a whole."""
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    """Writes a self-contained directory without pickle, whole or not at all."""
+    write_folder(directory, lambda partial: _write_parts(partial, parts, versions))
+
+
+def _write_parts(partial: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     flat = flax.traverse_util.flatten_dict(parts.state.params, sep="/")
     backbone = parts.context.backbone
     learnt = parts.context._replace(backbone=None)
@@ -239,24 +244,10 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
     )
     for number, other in enumerate(parts.also):
         save_detector(partial / ALSO / str(number), other, versions=versions)
-    files = [path for path in sorted(partial.iterdir()) if path.is_file()]
-    files += sorted(partial.glob(f"{ALSO}/*/{MANIFEST}"))  # each vouches for its own folder
-    hashes = {path.relative_to(partial).as_posix(): _sha256(path) for path in files}
-    write_json(partial / MANIFEST, hashes)
-    _replace(partial, directory)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     np.savez(path, allow_pickle=False, **{name: np.asarray(x) for name, x in arrays.items()})
-
-
-def _replace(new: Path, directory: Path) -> None:
-    old = directory.with_name(directory.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    new.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_detector(directory: str | Path, *, batch_size: int = 32) -> Detector:
@@ -271,7 +262,8 @@ def load_detector(directory: str | Path, *, batch_size: int = 32) -> Detector:
 
 def load_parts(directory: Path) -> Parts:
     """The parts of a saved detector; errors as `load_detector`."""
-    _check_manifest(directory)
+    directory = find_folder(directory)
+    _check_files(directory)
     described = json.loads((directory / "detector.json").read_text())
     if described["format"] > FORMAT:
         raise UserError(
@@ -303,32 +295,20 @@ def load_parts(directory: Path) -> Parts:
     )
 
 
-def _check_manifest(directory: Path) -> None:
-    manifest = directory / MANIFEST
-    if not manifest.is_file():
+def _check_files(directory: Path) -> None:
+    if not (directory / MANIFEST).is_file():
         raise UserError(
             f"`--detector` (={directory}): no detector there (MANIFEST.json is missing); "
             "give the `detector` folder of a workdir."
         )
+    needed = (*FILES, BACKBONE) if (directory / BACKBONE).exists() else FILES
     try:
-        digests = json.loads(manifest.read_text())
-        needed = (*FILES, BACKBONE) if (directory / BACKBONE).exists() else FILES
-        needed = (*needed, *(name for name in digests if name.startswith(f"{ALSO}/")))
-        unlisted = [name for name in needed if name not in digests]
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{manifest} is damaged ({error}); calibrate again.") from error
-    if unlisted:
-        raise UserError(f"{manifest} lacks {', '.join(unlisted)}; calibrate again.")
-    for name in needed:
-        path = directory / name
-        if not path.is_file() or _sha256(path) != digests[name]:
-            state = "is missing" if not path.is_file() else "was changed or damaged"
-            raise UserError(f"Detector file {path} {state}; calibrate again or restore a copy.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        verify_folder(directory, needed=needed)
+    except Damaged as error:
+        raise UserError(
+            f"Detector file {directory / error.file} {error.fault}; "
+            "calibrate again or restore a copy."
+        ) from error
 
 
 def describe(parts: Parts) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from ad_core.decision.calibration import Calibration, calibrate, check_decision,
 from ad_core.decision.table import StatisticsTable, make_table, read_table, write_table
 from ad_core.runtime.progress import Progress
 from ad_core.runtime.registry import resolve
+from ad_core.runtime.sealed import write_json
 from ad_core.runtime.stop import Stop
-from ad_core.runtime.workdir import Workdir, claim, write_json
+from ad_core.runtime.workdir import Workdir, claim
 from ad_core.scoring.companions import companion_names, load_companions
 from ad_core.scoring.detector import Parts, load_parts, measurer_of, save_detector
 from ad_core.scoring.localisation import MapScale, fit_scale

@@ -26,8 +26,8 @@ from ad_core.decision import AbstainBand
 from ad_core.errors import UserError
 from ad_core.reporting.pictures import overlay, write_png
 from ad_core.runtime.progress import Progress
+from ad_core.runtime.sealed import write_json
 from ad_core.runtime.stop import Stop, Stopped
-from ad_core.runtime.workdir import write_json
 from ad_core.scoring.detector import INSPECT, Detector, decide, describe, load_detector
 from ad_core.scoring.localisation import regions
 from ad_core.scoring.measuring import Measured, measure_batches
