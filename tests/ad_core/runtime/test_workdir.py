@@ -1,15 +1,14 @@
 import json
 
 import pytest
-from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete
 from ad_core.runtime.workdir import claim
+from tests.small_config import small_config
 
 
 def config_of(**changes):
-    config = complete(ConfigDict({"size": "cpu"}))
+    config = small_config()
     config.update_from_flattened_dict(changes)
     return config
 
