@@ -23,7 +23,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
-from ad_core.runtime.config import complete, load_recipe  # noqa: E402
+from ad_core.runtime.config import complete  # noqa: E402
+from ad_core.runtime.recipes import load_recipe  # noqa: E402
 from benchmarks.beside_torch import FLAGS, InJax, compare, limit_cores, make_images  # noqa: E402
 from cyclegan_ad import cyclegan  # noqa: E402
 

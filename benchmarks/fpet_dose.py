@@ -33,7 +33,8 @@ from ad_core.data.phantoms.worlds import open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.metrics import auroc
 from ad_core.reporting.svg import Axes, frame, line, path, sheet, text
-from ad_core.runtime.config import complete, load_recipe
+from ad_core.runtime.config import complete
+from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = f"{ROOT}/configs/fpet_sinogram.py:cpu"

@@ -40,6 +40,7 @@ def make_config():
     return complete(
         ConfigDict(
             {
+                "method": "vqgan_ad.vqgan",
                 "size": FLAGS.size,
                 "data": {"channels": FLAGS.channels},
                 "train": {"batch_size": FLAGS.batch, "dtype": FLAGS.dtype},

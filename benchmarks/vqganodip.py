@@ -21,13 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 import numpy as np  # noqa: E402
-from ml_collections import ConfigDict  # noqa: E402
 
 from ad_core.decision import out_of_fold_scores  # noqa: E402
 from ad_core.decision.calibration import cross_fit, make_by  # noqa: E402
 from ad_core.decision.table import read_table, select  # noqa: E402
 from ad_core.metrics import confusion, oracle  # noqa: E402
-from ad_core.runtime.config import complete  # noqa: E402
+from ad_core.runtime.config import defaults  # noqa: E402
 
 CLASSIFIERS = "extra_trees,random_forest,logistic_regression,ada_boost,svm,k_nn,full_sensitivity"
 
@@ -66,7 +65,8 @@ def main():
     print("| classifier | accuracy | ZFN accuracy | held out: missed | held out: false alarms |")
     print("|" + " --- |" * 5)
     for name in given.classifiers.split(","):
-        decision = complete(ConfigDict({"decision": {"classifier": name}})).decision
+        decision = defaults("cpu").decision
+        decision.classifier = name
         rows = [judged(pool, decision, seed) for pool in pools for seed in range(given.seeds)]
         cells = [f"{100 * np.mean(c):.1f} ± {100 * np.std(c):.1f}" for c in zip(*rows, strict=True)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

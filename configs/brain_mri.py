@@ -7,29 +7,20 @@ Data: the unpacked archive (no/, yes/) as data/brain_mri or at --config.data.roo
     About 46 images are near-copies of another one: --config.data.near_duplicates=4 keeps them
     together.
 Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
-Variants: accelerator (default), cpu.
+Variants: cpu, accelerator; without one the device decides.
 Measured: size cpu, oracle figures in %, more in README.md:
     cyclegan_ad AUC 85.4 ± 3.3 (3 seeds);
     folders AUC 78.3 ± 2.4 (3 seeds).
 """
 
-from ml_collections import ConfigDict
-
-SIZES = ("accelerator", "cpu")
-
-
-def get_config(variant: str = "") -> ConfigDict:
-    size = variant or "accelerator"
-    if size not in SIZES:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
-    config = ConfigDict()
-    config.name = "brain_mri"
-    config.size = size
-    config.data = {
+RECIPE = {
+    "name": "brain_mri",
+    "method": "vqgan_ad.vqgan",
+    "data": {
         "source": "ad_core.data.sets.brain_mri",
         "root": "data/brain_mri",
         "channels": 1,
         "protocol": "cyclegan_ad",
         "augment": "flips_and_turns",
-    }
-    return config
+    },
+}

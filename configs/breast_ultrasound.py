@@ -9,29 +9,20 @@ Data: Dataset_BUSI_with_GT (benign/, malignant/, normal/, masks beside the image
     Some carry text and calipers, and some are near-copies of another one, even with another
     label: --config.data.near_duplicates=4 keeps them together.
 Command: python launch/train.py --config=configs/breast_ultrasound.py --workdir=runs/breast
-Variants: accelerator (default), cpu.
+Variants: cpu, accelerator; without one the device decides.
 Measured: size cpu, oracle figures in %, more in README.md:
     cyclegan_ad AUC 85.8 ± 4.7 (3 seeds);
     folders AUC 77.5 ± 1.0 (2 seeds).
 """
 
-from ml_collections import ConfigDict
-
-SIZES = ("accelerator", "cpu")
-
-
-def get_config(variant: str = "") -> ConfigDict:
-    size = variant or "accelerator"
-    if size not in SIZES:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
-    config = ConfigDict()
-    config.name = "breast_ultrasound"
-    config.size = size
-    config.data = {
+RECIPE = {
+    "name": "breast_ultrasound",
+    "method": "vqgan_ad.vqgan",
+    "data": {
         "source": "ad_core.data.sets.breast_ultrasound",
         "root": "data/breast_ultrasound",
         "channels": 1,
         "protocol": "cyclegan_ad",
         "augment": "flips_and_turns",
-    }
-    return config
+    },
+}

@@ -5,27 +5,18 @@ Licence: yours.
 Data: at --config.data.root=, as train/good, train/<defect>, test/good, test/<defect>, masks
     (white: abnormal) as ground_truth/<defect>/<stem>_mask.png, ground_truth_train/ likewise.
 Command: python launch/train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/own
-Variants: accelerator (default), cpu.
+Variants: cpu, accelerator; without one the device decides.
 Measured: no set of its own; README.md has four sets that are read in this layout.
 """
 
-from ml_collections import ConfigDict
-
-SIZES = ("accelerator", "cpu")
-
-
-def get_config(variant: str = "") -> ConfigDict:
-    size = variant or "accelerator"
-    if size not in SIZES:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
-    config = ConfigDict()
-    config.name = "folder"
-    config.size = size
-    config.data = {
+RECIPE = {
+    "name": "folder",
+    "method": "vqgan_ad.vqgan",
+    "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "",  # --config.data.root=
         "channels": 3,  # 1 for grey images
         "protocol": "folders",
         "augment": "none",  # hflip or flips_and_turns where the pose is free
-    }
-    return config
+    },
+}

@@ -6,28 +6,19 @@ Data: in data/pcb or --config.data.root=, as train/good, train/defect, test/good
     the boxes, filled, as masks in ground_truth/ and ground_truth_train/.
     Normal boards differ much from one another: a stress test for one-class methods.
 Command: python launch/train.py --config=configs/pcb.py --workdir=runs/pcb
-Variants: accelerator (default), cpu.
+Variants: cpu, accelerator; without one the device decides.
 Measured: size cpu, protocol folders, seed 0: oracle AUC 51.0 %, which is chance; rule zfn: 0 of
     108 abnormal images pass, 107 of 108 normal ones are inspected.
 """
 
-from ml_collections import ConfigDict
-
-SIZES = ("accelerator", "cpu")
-
-
-def get_config(variant: str = "") -> ConfigDict:
-    size = variant or "accelerator"
-    if size not in SIZES:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SIZES)}.")
-    config = ConfigDict()
-    config.name = "pcb"
-    config.size = size
-    config.data = {
+RECIPE = {
+    "name": "pcb",
+    "method": "vqgan_ad.vqgan",
+    "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/pcb",
         "channels": 1,
         "protocol": "folders",
         "augment": "none",
-    }
-    return config
+    },
+}

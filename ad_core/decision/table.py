@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from ad_core.data.source import Record, printable
 from ad_core.errors import UserError
+from ad_core.runtime.sealed import write_file
 
 
 class StatisticsTable(NamedTuple):
@@ -52,8 +53,7 @@ def make_table(
 
 
 def write_table(path: Path, table: StatisticsTable) -> None:
-    """Parquet, put in place in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes Parquet, whole or not at all; errors as `sealed.write_file`."""
     columns = {
         "path": pa.array(table.path, pa.string()),
         "label": pa.array(table.label),
@@ -63,9 +63,7 @@ def write_table(path: Path, table: StatisticsTable) -> None:
     }
     for k, name in enumerate(table.names):
         columns[name] = pa.array(np.ascontiguousarray(table.values[:, k]))
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(columns), partial)
-    partial.replace(path)
+    write_file(path, lambda partial: pq.write_table(pa.table(columns), partial))
 
 
 def read_table(path: Path) -> StatisticsTable:

@@ -24,7 +24,7 @@ from ad_core.inspection.findings import (
     find_all,
 )
 from ad_core.runtime.methods import learns_from_abnormal
-from ad_core.runtime.workdir import write_json
+from ad_core.runtime.sealed import write_json
 
 DISTANCE = 4  # bits of near-duplicates, where the configuration does not say
 STATUS = {UNUSABLE: 2, WARNING: 3, NOTE: 0}

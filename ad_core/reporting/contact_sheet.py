@@ -12,6 +12,7 @@ from ad_core.inspection.findings import WARNING, Finding, plural
 from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.page import document, image, paragraph, section, table
 from ad_core.reporting.svg import show
+from ad_core.runtime.sealed import write_text
 from ad_core.scoring.pictures import outline, to_rgb
 
 EACH = 24  # images shown of a class
@@ -37,11 +38,8 @@ font-size:13px}
 
 
 def write_contact_sheet(path: Path, inspection: Inspection) -> None:
-    """Write the page, put in place as a whole; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render(inspection), "utf-8")
-    partial.replace(path)
+    """Writes the page, whole or not at all; its folder is made."""
+    write_text(path, render(inspection))
 
 
 def render(inspection: Inspection) -> str:

@@ -6,17 +6,14 @@ from ad_core.reporting import decision, evidence
 from ad_core.reporting.contents import Report
 from ad_core.reporting.page import Example, document, section
 from ad_core.reporting.svg import show
+from ad_core.runtime.sealed import write_text
 
 __all__ = ["Example", "Report", "render", "write_report"]
 
 
 def write_report(path: str | Path, report: Report) -> None:
-    """Write the page, put in place as a whole; its folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render(report), "utf-8")
-    partial.replace(path)
+    """Writes the page, whole or not at all; its folder is made."""
+    write_text(Path(path), render(report))
 
 
 def render(report: Report) -> str:

@@ -14,6 +14,7 @@ from ad_core.decision.thresholds.operation import cost_of_operation
 from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.errors import UserError
 from ad_core.metrics import confusion
+from ad_core.runtime.sealed import write_json
 
 
 def held_out(
@@ -174,11 +175,8 @@ def plain(value: Any) -> Any:
 
 
 def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
-    """Strict JSON (no NaN, no infinity: null), put in place as a whole."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(plain(results), indent=2, allow_nan=False) + "\n", "utf-8")
-    partial.replace(path)
+    """Writes strict JSON (no NaN, no infinity: null), whole or not at all."""
+    write_json(Path(path), plain(results))
 
 
 def read_results(path: str | Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import METHOD, SIZES, complete, flat, load_recipe, require_key
+from ad_core.runtime.config import complete, flat, require_key
+from ad_core.runtime.recipes import load_recipe
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _MISSING = (
@@ -93,16 +94,14 @@ def _base(name: str | None, rest: Sequence[str]) -> ConfigDict | None:
         name = f"{workdir}/config.json"
     if name is None:
         return None
-    recipe = load_recipe(name).to_dict()
     # Method and size decide which other keys there are and what they default to.
-    size = _take(rest, "config.size")[0] or recipe.get("size", SIZES[0])
-    if name.endswith(".json") and size != recipe["size"]:
+    size, method = (_take(rest, f"config.{key}")[0] for key in ("size", "method"))
+    recipe = load_recipe(name, size=size or "").to_dict()
+    if name.endswith(".json") and size not in (None, recipe["size"]):
         raise UserError(f"`--config.size` (={size}) comes too late for {name}; name a recipe.")
-    own_method = recipe.get("method", METHOD)
-    method = _take(rest, "config.method")[0] or own_method
-    if method != own_method:
-        recipe.pop("reconstructor", None)  # it states the settings of another method
-    return complete(ConfigDict({**recipe, "size": size, "method": method}))
+    if method and method != recipe.get("method"):
+        recipe |= {"method": method, "reconstructor": {}}  # the settings were of another method
+    return complete(ConfigDict({**recipe, "size": size or recipe["size"]}))
 
 
 def _take(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:

@@ -6,10 +6,8 @@ so that a resolved config.json holds every value and every value can be overridd
 """
 
 import difflib
-import importlib.util
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -17,9 +15,9 @@ from ml_collections.config_dict import FieldReference, placeholder
 
 from ad_core.errors import UserError
 from ad_core.runtime.methods import default_settings
+from ad_core.runtime.registry import known_modules
 
 SIZES = ("cpu", "accelerator")
-METHOD = "vqgan_ad.vqgan"
 
 
 def defaults(size: str) -> ConfigDict:
@@ -31,7 +29,7 @@ def defaults(size: str) -> ConfigDict:
     config.name = "unnamed"
     config.size = size
     config.seed = 0
-    config.method = METHOD
+    config.method = ""  # module path of the method; the recipe states it
     config.data = _data(small)
     config.train = _train(small)
     config.statistics = _statistics()
@@ -164,10 +162,13 @@ def complete(recipe: ConfigDict) -> ConfigDict:
     """`recipe` over the defaults of ad_core and of its method; locked. Idempotent.
 
     Raises:
-        UserError: the recipe sets a key that nothing knows, or a value of another type.
+        UserError: the recipe names no method, sets a key that nothing knows, or a value of
+            another type.
     """
+    if not recipe.get("method"):
+        raise UserError(f"`config.method` is missing; known: {', '.join(known_modules('make'))}.")
     config = defaults(str(recipe.get("size", SIZES[0])))
-    config.method = str(recipe.get("method", config.method))
+    config.method = str(recipe.method)
     config.reconstructor = default_settings(config.method, config.size)
     config.lock()
     known = flat(config)
@@ -242,28 +243,3 @@ def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple[Any, Any]]:
     keys = sorted(left.keys() | right.keys())
     pairs = {key: (left.get(key), right.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def load_recipe(name: str) -> ConfigDict:
-    """The recipe of "configs/NAME.py[:variant]", or the config of a WORKDIR/config.json.
-
-    A recipe is Python: load only what you trust.
-
-    Raises:
-        UserError: no such file, or a variant that the recipe refuses.
-    """
-    path, _, variant = name.partition(":")
-    if not Path(path).is_file():
-        found = ", ".join(sorted(p.as_posix() for p in Path("configs").glob("[!_]*.py")))
-        raise UserError(f"`--config` (={path}): no such file; here: {found or 'none'}.")
-    if Path(path).suffix == ".json":
-        return from_json(Path(path).read_text())
-    spec = importlib.util.spec_from_file_location(f"recipe_{Path(path).stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"`--config` (={path}) must end in .py or .json.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return module.get_config(variant)
-    except (ValueError, SyntaxError, ImportError, AttributeError, TypeError) as error:
-        raise UserError(f"`--config` (={name}): {error}") from error

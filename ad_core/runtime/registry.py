@@ -1,32 +1,52 @@
-"""Plug-ins by module path: a new reconstructor or data source is one new file."""
+"""Plug-ins by module path: a new method or data source is one new file."""
 
 import importlib
 import pkgutil
+import sys
+from pathlib import Path
 from types import ModuleType
 
 from ad_core.errors import UserError
 
 SOURCES = ("ad_core.data.layouts", "ad_core.data.sets", "ad_core.data.phantoms")
-FAMILIES = ("vqgan_ad", "cyclegan_ad", "diffusion_ad", "baselines_ad")
+FAMILY = "_ad"  # ends the name of a package of methods
 
 
-def known(package: str, attribute: str) -> list[str]:
-    """Module paths in `package` that define `attribute`; empty if there is no such package."""
+def known_modules(attribute: str) -> list[str]:
+    """Module paths that `resolve` takes for `attribute`: what can be found, for a message.
+
+    Methods lie in the packages NAME_ad beside ad_core and on Python's path.
+    """
+    packages = _families() if attribute == "make" else SOURCES
+    return [name for package in packages for name in _defining(package, attribute)]
+
+
+def _families() -> list[str]:
+    places = [str(Path(__file__).parents[2]), *sys.path]
+    found = {item.name for item in pkgutil.iter_modules(places) if item.ispkg}
+    return sorted(name for name in found if name.endswith(FAMILY))
+
+
+def _defining(package: str, attribute: str) -> list[str]:
+    items = pkgutil.iter_modules(getattr(_import(package), "__path__", []))
+    names = [f"{package}.{item.name}" for item in items]
+    return [name for name in names if hasattr(_import(name), attribute)]
+
+
+def _import(name: str) -> ModuleType | None:
+    """The module, None where it cannot be imported, and so not be used either."""
     try:
-        root = importlib.import_module(package)
-    except ModuleNotFoundError:
-        return []
-    names = [f"{package}.{item.name}" for item in pkgutil.iter_modules(root.__path__)]
-    return [name for name in names if hasattr(importlib.import_module(name), attribute)]
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 def resolve(name: str, attribute: str = "make") -> ModuleType:
     """The module called `name`, which must define `attribute`.
 
     Args:
-        name: a module path such as "vqgan_ad.vqgan" or "ad_core.data.layouts.folder".
-        attribute: "make" for a method (its `make(config)` gives a Reconstructor or Detector),
-            "open_source" for a data source.
+        name: a module path such as "FAMILY_ad.METHOD" or "ad_core.data.layouts.folder".
+        attribute: "make" for a method, "open_source" for a data source.
 
     Raises:
         UserError: no such module, or it lacks the attribute; the message lists what exists.
@@ -39,7 +59,6 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
             raise
         module = None
     if module is None or not hasattr(module, attribute):
-        packages = FAMILIES if attribute == "make" else SOURCES
-        choices = [path for package in packages for path in known(package, attribute)]
-        raise UserError(f"Unknown module {name!r}; known: {', '.join(choices)}.")
+        choices = ", ".join(known_modules(attribute))
+        raise UserError(f"Unknown module {name!r}; known: {choices}.")
     return module

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import differences, from_json, to_json
+from ad_core.runtime.sealed import find_folder, write_json
 
 
 class Workdir(NamedTuple):
@@ -51,7 +52,7 @@ class Workdir(NamedTuple):
         folders = (self.checkpoints, *(self.root / "methods").glob("*/checkpoints"))
         made = [step for folder in folders for step in folder.glob("[0-9]*")]
         made += (self.root / "statistics").glob("*.parquet")
-        return bool(made) or self.detector.exists()
+        return bool(made) or find_folder(self.detector).exists()
 
     def training(self, method: str, *, several: bool) -> Path:
         """Where the training of a method leaves its checkpoints and metrics."""
@@ -95,11 +96,3 @@ def _refuse_another(workdir: Workdir, config: ConfigDict, free: tuple[str, ...])
             f"`--workdir` (={workdir.root}) was made with another configuration: {listed}. "
             "Use another workdir, or the configuration it was made with."
         )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Strict JSON (NaN is refused), put in place in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)

@@ -1,12 +1,9 @@
 """Checkpoints that are whole or not there, and that are verified before they are used.
 
-Orbax writes each step under another name; a manifest with the SHA-256 of every file is put
-beside it, and the whole is renamed to its step. A checkpoint is read only when all its files
-agree with the manifest; otherwise it is reported and the one before it is tried.
+Orbax writes each step into a sealed folder. A checkpoint is read only when all its files agree
+with the manifest; otherwise it is reported and the one before it is tried.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -21,20 +18,26 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ad_core.errors import UserError
+from ad_core.runtime.sealed import (
+    OLD,
+    PARTIAL,
+    Damaged,
+    remove_folder,
+    verify_folder,
+    write_folder,
+)
 from ad_core.training.partition import is_key
 from ad_core.types import TrainState
 
 log = logging.getLogger(__name__)
-MANIFEST = "MANIFEST.json"
-UNFINISHED = ".unfinished"
 Position = Mapping[str, Any]
 
 # Orbax logs what it also raises, with tracebacks; the exceptions are enough.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 
-class _Damaged(Exception):
-    """Why a checkpoint cannot be used."""
+class _OfAnotherModel(Exception):
+    """How a checkpoint differs from the model that asks for it."""
 
 
 def _flat(state: TrainState) -> dict[str, Any]:
@@ -51,33 +54,6 @@ def _describe(x: Any) -> str:
 def _host(x: Any) -> np.ndarray:
     """A copy of `x` in memory of its own, out of reach of the donation of `x`."""
     return np.array(jax.random.key_data(x) if is_key(x) else x)
-
-
-def _digests(path: Path) -> dict[str, str]:
-    """SHA-256 of every file in `path` but the manifest, by relative name."""
-    digests = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.name != MANIFEST:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            digests[file.relative_to(path).as_posix()] = digest
-    return digests
-
-
-def _verify(path: Path) -> None:
-    """Raises _Damaged, naming the file, unless `path` holds what was written."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        digests = _digests(path)
-    except (OSError, ValueError) as error:
-        raise _Damaged(f"its {MANIFEST} or another file cannot be read ({error})") from error
-    if not isinstance(manifest, dict):
-        raise _Damaged(f"its {MANIFEST} is damaged")
-    for name in sorted({*manifest, *digests}):
-        if name not in digests:
-            raise _Damaged(f"its file {name!r} is missing")
-        if manifest.get(name) != digests[name]:
-            raise _Damaged(f"its file {name!r} is damaged")
 
 
 def _difference(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
@@ -139,8 +115,10 @@ class Checkpoints:
         try:
             _write(self._checkpointer, self._directory / str(step), arrays, record)
             for old in self.steps()[: -self._keep]:
-                self._set_aside(old, ".old")
+                remove_folder(self._directory / str(old))
             self._clean()
+        except UserError:
+            raise
         except (OSError, ValueError) as error:
             raise UserError(
                 f"Checkpoint {self._directory / str(step)} could not be written ({error}); "
@@ -163,12 +141,12 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 restored = _read(self._checkpointer, self._directory / str(step), template)
-            except _Damaged as error:
+            except (Damaged, _OfAnotherModel) as error:
                 reasons[step] = str(error)
                 log.warning("Checkpoint %s is passed over: %s.", self._directory / str(step), error)
                 continue
             for damaged in reasons:
-                self._set_aside(damaged, ".damaged")
+                self._set_aside(damaged)
             return restored
         if not reasons:
             return None
@@ -192,9 +170,9 @@ class Checkpoints:
             self._thread.shutdown()
             self._checkpointer.close()
 
-    def _set_aside(self, step: int, ending: str) -> None:
-        """Renames a checkpoint, so that it is never half there under its own name."""
-        target = self._directory / f"{step}{ending}"
+    def _set_aside(self, step: int) -> None:
+        """Renames a checkpoint, so that its step is free."""
+        target = self._directory / f"{step}.damaged"
         if target.exists():
             shutil.rmtree(target)
         (self._directory / str(step)).rename(target)
@@ -202,7 +180,7 @@ class Checkpoints:
     def _clean(self) -> None:
         """Removes what unfinished saves and deletions left."""
         for path in self._directory.iterdir():
-            if path.suffix == ".old" or UNFINISHED in path.name:
+            if path.suffix == OLD or PARTIAL in path.name:
                 shutil.rmtree(path)
 
 
@@ -215,15 +193,13 @@ def _write(
     # Orbax refuses arrays without elements; `_read_arrays` makes those from their shape.
     items = {name: x for name, x in arrays.items() if x.size}
     args = ocp.args.Composite(state=ocp.args.PyTreeSave(items), record=ocp.args.JsonSave(record))
-    unfinished = path.with_name(path.name + UNFINISHED)
-    checkpointer.save(unfinished, args=args)
-    (unfinished / MANIFEST).write_text(json.dumps(_digests(unfinished), indent=1))
-    unfinished.rename(path)
+    # Orbax writes beside the folder that it is given, and forced puts its own in place of it.
+    write_folder(path, lambda partial: checkpointer.save(partial, args=args, force=True))
 
 
 def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState | None) -> Restored:
-    """The checkpoint in `path`. Raises _Damaged with the reason if it is not whole or not ours."""
-    _verify(path)
+    """The checkpoint in `path`. Raises Damaged or _OfAnotherModel if it is not whole or ours."""
+    verify_folder(path)
     args = ocp.args.Composite(record=ocp.args.JsonRestore())
     record = checkpointer.restore(path, args=args).record
     if template is None:
@@ -231,7 +207,7 @@ def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState | Non
     wanted = _flat(template)
     difference = _difference(record["leaves"], {name: _describe(x) for name, x in wanted.items()})
     if difference is not None:
-        raise _Damaged(difference)
+        raise _OfAnotherModel(difference)
     arrays = _read_arrays(checkpointer, path, wanted)
     leaves = [_as_template(arrays[name], x) for name, x in wanted.items()]
     state = jax.tree.unflatten(jax.tree.structure(template), leaves)

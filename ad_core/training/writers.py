@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 from tensorboardX import SummaryWriter
+
+from ad_core.runtime.sealed import write_text
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -50,9 +51,7 @@ class Writers:
         self._workdir = workdir
         path = workdir / "metrics.jsonl"
         kept = [row for row in read_metrics(path) if row["step"] <= resume_at]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, path)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._tensorboard = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=resume_at + 1, flush_secs=30

@@ -6,14 +6,15 @@ from scipy.stats import mannwhitneyu, norm
 
 from ad_core.data.phantoms.fpet_sinogram import expected
 from ad_core.data.phantoms.worlds import open_source
-from ad_core.runtime.config import complete, load_recipe
+from ad_core.runtime.config import complete
+from ad_core.runtime.recipes import load_recipe
 from benchmarks.fpet_dose import DOSES, SERIES, figure, ratio, standard_error, table
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_limit_is_that_of_the_matched_filter_in_closed_form():
-    data = complete(load_recipe(f"{ROOT}/configs/fpet_sinogram.py")).data
+    data = complete(load_recipe(f"{ROOT}/configs/fpet_sinogram.py:cpu")).data
     data.phantom.dose, data.phantom.normal, data.phantom.abnormal = 500.0, 60, 60
     source = open_source(data)
     scores, distances = [], []

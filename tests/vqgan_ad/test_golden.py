@@ -55,7 +55,9 @@ def config():
         "disc_optimiser": adam,
     }
     data = {"image_size": 16, "channels": 3}
-    return complete(ConfigDict({"data": data, "reconstructor": reconstructor}))
+    return complete(
+        ConfigDict({"method": "vqgan_ad.vqgan", "data": data, "reconstructor": reconstructor})
+    )
 
 
 @pytest.fixture(scope="module")

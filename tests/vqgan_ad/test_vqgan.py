@@ -38,6 +38,7 @@ def tiny(**method):
         **method,
     }
     recipe = {
+        "method": "vqgan_ad.vqgan",
         "data": {"image_size": 16},
         "train": {"epoch_steps": 2, "batch_size": 8},
         "reconstructor": settings,

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
 from ad_core.data.source import Record
@@ -9,13 +8,13 @@ from ad_core.decision.calibration import calibrate, check_decision, check_single
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
 from ad_core.decision.table import make_table, select
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete
+from tests.small_config import small_config
 
 NAMES = ("shift", "noise", "copy")
 
 
 def decision_of(**changes):
-    config = complete(ConfigDict({"size": "cpu"})).decision
+    config = small_config().decision
     with config.unlocked():
         config.update(changes)
     return config

@@ -6,7 +6,8 @@ from PIL import Image
 
 from ad_core.errors import UserError
 from ad_core.inspection.inspect import inspect
-from ad_core.runtime.config import complete, load_recipe
+from ad_core.runtime.config import complete
+from ad_core.runtime.recipes import load_recipe
 from tests import known_trees
 from tests.known_trees import SIDE, draw, mask, scene
 

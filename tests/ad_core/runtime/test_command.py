@@ -7,7 +7,8 @@ from absl import flags
 
 from ad_core.errors import UserError
 from ad_core.runtime.command import parse_flags, run
-from ad_core.runtime.config import complete, load_recipe, to_json
+from ad_core.runtime.config import complete, to_json
+from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).parents[3]
 RECIPE = f"{ROOT}/configs/retina_oct.py:phantom"
@@ -71,6 +72,13 @@ def test_the_defaults_follow_an_overridden_size():
     assert config.reconstructor.width > parse(f"--config={RECIPE}").reconstructor.width
 
 
+def test_an_overridden_size_takes_the_place_of_the_devices_and_of_a_variants():
+    assert parse(f"--config={RECIPE}").train.steps == 600
+    assert parse(f"--config={RECIPE}", "--config.size=accelerator").train.steps == 20_000
+    config = parse(f"--config={RECIPE},cpu", "--config.size=accelerator")
+    assert (config.size, config.data.image_size) == ("accelerator", 256)
+
+
 def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
     (tmp_path / "other_ad.py").write_text(
         "from ml_collections import ConfigDict\n"
@@ -78,8 +86,7 @@ def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
         "def make(config): ...\n"
     )
     (tmp_path / "own.py").write_text(
-        "from ml_collections import ConfigDict\n"
-        "def get_config(v): return ConfigDict({'seed': 5, 'reconstructor': {'codes': 8}})\n"
+        "RECIPE = {'method': 'vqgan_ad.vqgan', 'seed': 5, 'reconstructor': {'codes': 8}}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     own = f"--config={tmp_path}/own.py"
@@ -114,6 +121,8 @@ def test_a_workdir_gives_its_own_config(tmp_path):
         ([f"--config={RECIPE}", "--config.reconstructor.adaptive=x"], "must be of type bool"),
         ([f"--config={RECIPE}", "--config.reconstructor.beta=x"], "must be of type float"),
         ([f"--config={RECIPE}", "--config.seed"], "config.seed"),
+        ([f"--config={RECIPE},gpu"], "unknown variant 'gpu'; known: phantom, cpu, accelerator"),
+        ([f"--config={RECIPE}", "--config.method=none_ad"], "'none_ad'; known: .*vqgan_ad.vqgan"),
         ([f"--config={RECIPE}", "--config.size=big"], r"config.size` \(='big'\) must be one of"),
         ([f"--config={RECIPE}", "--workdri=x"], "Unknown command line flag 'workdri'.*workdir"),
         ([f"--config={RECIPE}", "x"], "'x' belongs to no flag"),

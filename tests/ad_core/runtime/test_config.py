@@ -8,14 +8,13 @@ from ad_core.runtime.config import (
     differences,
     flat,
     from_json,
-    load_recipe,
     to_json,
 )
 from ad_core.statistics import WindowSettings
 
 
 def recipe(**values):
-    return ConfigDict(values)
+    return ConfigDict({"method": "vqgan_ad.vqgan", **values})
 
 
 def test_complete_holds_the_recipe_over_every_default():
@@ -44,6 +43,8 @@ def test_complete_changes_nothing_the_second_time():
         ({"train": {"steps": 2.5}}, r"`config.train.steps` \(=2.5\) must be of type int"),
         ({"size": "huge"}, r"`config.size` \(='huge'\) must be one of cpu, accelerator"),
         ({"method": "vqgan_ad.nothing"}, r"Unknown module 'vqgan_ad.nothing'; known: .*vqgan_ad"),
+        ({"method": ""}, r"`config.method` is missing; known: .*cyclegan_ad.cyclegan.*vqgan_ad"),
+        ({"method": None}, r"`config.method` is missing"),
     ],
 )
 def test_a_wrong_recipe_is_one_message_with_key_value_and_mend(values, message):
@@ -79,57 +80,11 @@ def test_differences_are_the_keys_and_both_values():
 
 
 def test_flat_names_every_leaf_by_its_dotted_key():
-    assert flat(recipe(a=1, b={"c": (2,), "d": {"e": None}})) == {
+    assert flat(ConfigDict({"a": 1, "b": {"c": (2,), "d": {"e": None}}})) == {
         "a": 1,
         "b.c": (2,),
         "b.d.e": None,
     }
-
-
-def test_load_recipe_gives_the_variant_to_get_config(tmp_path):
-    path = tmp_path / "one.py"
-    path.write_text(
-        "from ml_collections import ConfigDict\n"
-        "def get_config(variant=''):\n"
-        "    return ConfigDict({'name': variant + '!'})\n"
-    )
-    assert load_recipe(str(path)).name == "!"
-    assert load_recipe(f"{path}:a,b").name == "a,b!"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("def get_config(v): raise ValueError('unknown variant')", "unknown variant"),
-        ("x = 1", "get_config"),
-        ("def", "invalid syntax"),
-        ("import nothing_of_the_kind", "nothing_of_the_kind"),
-    ],
-)
-def test_a_recipe_that_does_not_load_is_named(tmp_path, text, message):
-    path = tmp_path / "bad.py"
-    path.write_text(text)
-    with pytest.raises(UserError, match=f"bad.py.*{message}"):
-        load_recipe(str(path))
-
-
-def test_a_missing_recipe_lists_those_that_exist(tmp_path, monkeypatch):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "here.py").touch()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        UserError, match=r"\(=configs/gone.py\): no such file; here: configs/here.py"
-    ):
-        load_recipe("configs/gone.py:cpu")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match="must end in .py or .json"):
-        load_recipe("notes.txt")
-
-
-def test_a_resolved_config_is_a_recipe_too(tmp_path):
-    config = complete(recipe(seed=3))
-    (tmp_path / "config.json").write_text(to_json(config))
-    assert load_recipe(f"{tmp_path}/config.json").to_dict() == config.to_dict()
 
 
 def test_windows_of_the_config_are_those_of_the_statistics():

@@ -1,4 +1,6 @@
 import io
+import threading
+import time
 
 from ad_core.runtime.progress import Progress, duration
 
@@ -48,13 +50,28 @@ def test_the_rate_is_that_of_late():
     assert progress.rate() == 7.0
 
 
-def test_a_terminal_has_one_line_that_covers_the_one_before():
-    stream = Terminal()
-    progress = play(stream)
+def test_a_terminal_has_a_bar_on_one_line():
+    stream, threads = Terminal(), threading.active_count()
+    progress = play(stream, done=10)
+    assert threading.active_count() == threads
     progress.close()
-    lines = stream.getvalue().split("\r")
-    assert len(lines) == 6 and lines[-1].endswith("\n") and "\n" not in "".join(lines[:-1])
-    assert len(lines[-1].rstrip("\n")) >= len(lines[-2].rstrip())
+    shown = stream.getvalue().split("\r")
+    assert shown[1].startswith("train:  10%|") and "| 10/100 [" in shown[1]
+    assert shown[-1].startswith("train:  90%|") and "| 90/100 [" in shown[-1]
+    assert shown[-1].endswith("\n") and "\n" not in "".join(shown[:-1])
+    assert " images/s" in shown[-1]
+
+
+def test_a_bar_shows_the_text_and_covers_a_longer_one_before():
+    stream = Terminal()
+    progress = Progress(100, label="train", stream=stream)
+    for text in ("loss 0.123456789", "loss 1"):
+        time.sleep(0.25)  # it is drawn five times a second at most
+        progress.update(1, text)
+    progress.close("stopped")
+    long, short, last = stream.getvalue().split("\r")[-3:]
+    assert "loss 0.123456789]" in long and "loss 1]" in short and "stopped]" in last
+    assert len(short) >= len(long)
 
 
 def test_durations_read_well():

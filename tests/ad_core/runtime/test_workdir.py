@@ -1,15 +1,14 @@
 import json
 
 import pytest
-from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete
-from ad_core.runtime.workdir import claim, write_json
+from ad_core.runtime.workdir import claim
+from tests.small_config import small_config
 
 
 def config_of(**changes):
-    config = complete(ConfigDict({"size": "cpu"}))
+    config = small_config()
     config.update_from_flattened_dict(changes)
     return config
 
@@ -55,11 +54,3 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"`--workdir` \(=.*file.*\) cannot be written"):
         claim(tmp_path / "file" / "run", config_of())
-
-
-def test_json_is_strict_and_never_half_written(tmp_path):
-    write_json(tmp_path / "a.json", {"x": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"x": float("nan")})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

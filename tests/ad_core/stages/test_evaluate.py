@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 from ad_core.data.formats.resizing import mask_to_network
@@ -12,7 +11,7 @@ from ad_core.data.layouts.folder import open_source
 from ad_core.data.source import Record
 from ad_core.decision.calibration import calibrate, cross_fit
 from ad_core.decision.table import make_table, select, write_table
-from ad_core.runtime.config import complete, defaults
+from ad_core.runtime.config import defaults
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
@@ -21,6 +20,7 @@ from ad_core.stages import evaluate
 from ad_core.stages.evaluate import Truth, make_results, pixel_figures
 from ad_core.stages.job import Job
 from tests.samples import whole
+from tests.small_config import small_config
 
 NORMAL, ABNORMAL, SIDE = 24, 14, 4
 BROKEN = (3, 30)  # cannot be read
@@ -58,7 +58,7 @@ def judged(tmp_path, monkeypatch):
     source, indices = Source(), np.arange(NORMAL + ABNORMAL)[::-1]
     data = {"protocol": "vqganodip", "image_size": SIDE}
     decision = {"folds": 3, "classifier": "logistic_regression"}
-    config = complete(ConfigDict({"size": "cpu", "data": data, "decision": decision}))
+    config = small_config(data=data, decision=decision)
     job = Job(config, source, {"train": indices[:0], "pool": indices}, Workdir(tmp_path), Stop())
     records = [source.records[i] for i in indices]
     labels = np.array([record.label for record in records])

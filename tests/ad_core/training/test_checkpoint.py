@@ -158,7 +158,7 @@ def test_damage_to_any_file_is_reported_and_the_one_before_used(folder, tmp_path
 def test_the_damaged_file_is_named(folder, caplog):
     (file,) = (folder / "20" / "record").glob("meta*")
     file.write_bytes(file.read_bytes().replace(b"20", b"21"))
-    check_falls_back(folder, caplog, naming="its file 'record/metadata' is damaged")
+    check_falls_back(folder, caplog, naming="its file 'record/metadata' was changed or damaged")
 
 
 def test_a_file_too_many_is_damage(folder, caplog):
@@ -199,8 +199,8 @@ def test_a_checkpoint_of_another_model_names_the_difference(folder):
 
 
 def test_what_unfinished_saves_left_is_removed(folder):
-    shutil.copytree(folder / "20", folder / "30.unfinished.orbax-checkpoint-tmp")
-    shutil.copytree(folder / "20", folder / "40.unfinished")
+    shutil.copytree(folder / "20", folder / "30.partial.orbax-checkpoint-tmp")
+    shutil.copytree(folder / "20", folder / "40.partial")
     shutil.copytree(folder / "20", folder / "5.old")
     assert restored(folder).step == 20
     assert sorted(os.listdir(folder)) == ["10", "20"]

@@ -5,7 +5,8 @@ import tifffile
 from ad_core.data.formats.intensity import MARGIN, fix_range, is_robust, robust_range
 from ad_core.data.layouts.files import FileSource
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete, defaults, from_json, to_json
+from ad_core.runtime.config import defaults, from_json, to_json
+from tests.small_config import small_config
 
 
 def source(root, images, **values):
@@ -67,7 +68,7 @@ def test_until_it_is_fixed_each_image_has_its_own(tmp_path):
 
 
 def test_the_word_and_the_numbers_survive_the_configuration():
-    config = complete(defaults("cpu"))
+    config = small_config()
     assert not is_robust(config.data)
     config.data.value_range = ("robust",)
     assert is_robust(from_json(to_json(config)).data)
