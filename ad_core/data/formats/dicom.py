@@ -82,7 +82,7 @@ def _header(path: str | os.PathLike[str], data: bytes) -> Any:
     content = io.BytesIO(data)
     content.seek(PREAMBLE + 4)
     meta = filereader.read_dataset(content, False, True, stop_when=lambda tag, *_: tag.group != 2)
-    syntax = _text(meta, "TransferSyntaxUID")
+    syntax = _element_text(meta, "TransferSyntaxUID")
     if syntax in _DEFLATED:  # it could unfold to any size
         refuse(path, "is deflated", "save it in another transfer syntax")
     implicit, little_endian = syntax in ("", _IMPLICIT), syntax != _BIG_ENDIAN
@@ -93,7 +93,7 @@ def _header(path: str | os.PathLike[str], data: bytes) -> Any:
     return header
 
 
-def _text(item: Any, name: str) -> str:
+def _element_text(item: Any, name: str) -> str:
     """What stands in an element of text, "" without one.
 
     pydicom's own conversion of whole numbers and identifiers warns of odd ones and quotes them.
@@ -105,7 +105,7 @@ def _text(item: Any, name: str) -> str:
 
 
 def _frames(header: Any) -> int:
-    frames = float(_text(header, "NumberOfFrames") or 1)
+    frames = float(_element_text(header, "NumberOfFrames") or 1)
     if not frames.is_integer():
         raise ValueError("not a whole number of frames")
     return int(frames)
@@ -134,7 +134,7 @@ def _state_again(header: Any) -> None:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
 
-    syntax = _text(header.file_meta, "TransferSyntaxUID")
+    syntax = _element_text(header.file_meta, "TransferSyntaxUID")
     if not _IDENTIFIER.fullmatch(syntax) or len(syntax) > 64:
         raise NotImplementedError
     header.file_meta = FileMetaDataset()
