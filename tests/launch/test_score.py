@@ -273,7 +273,8 @@ def test_a_statistic_that_is_not_finite_is_inspected(detector):
 def important(detector):
     from ad_core.decision import important_statistics
 
-    return important_statistics(detector.parts.classifier, detector.names)
+    parts = detector.parts
+    return important_statistics(parts.classifier, parts.names, parts.reference)
 
 
 def test_a_manifest_is_scored_in_its_order(workdir, sound, tmp_path):
