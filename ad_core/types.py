@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 Metrics = Mapping[str, Float[Array, ""]]
-Shaped = Array | np.ndarray | jax.ShapeDtypeStruct
+# A view may hold shapes in place of arrays; code that reads one is written for arrays.
+if TYPE_CHECKING:
+    Shaped = Array
+else:
+    Shaped = Array | np.ndarray | jax.ShapeDtypeStruct
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
 
 
