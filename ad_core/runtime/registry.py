@@ -7,6 +7,7 @@ from types import ModuleType
 from ad_core.errors import UserError
 
 SOURCES = ("ad_core.data.layouts", "ad_core.data.sets", "ad_core.data.phantoms")
+BACKBONES = ("ad_core.backbones",)
 FAMILIES = ("vqgan_ad", "cyclegan_ad", "diffusion_ad", "baselines_ad")
 
 
@@ -26,7 +27,7 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
     Args:
         name: a module path such as "vqgan_ad.vqgan" or "ad_core.data.layouts.folder".
         attribute: "make" for a method (its `make(config)` gives a Reconstructor or Detector),
-            "open_source" for a data source.
+            "open_source" for a data source, "load" for a backbone.
 
     Raises:
         UserError: no such module, or it lacks the attribute; the message lists what exists.
@@ -39,7 +40,7 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
             raise
         module = None
     if module is None or not hasattr(module, attribute):
-        packages = FAMILIES if attribute == "make" else SOURCES
+        packages = {"make": FAMILIES, "load": BACKBONES}.get(attribute, SOURCES)
         choices = [path for package in packages for path in known(package, attribute)]
         raise UserError(f"Unknown module {name!r}; known: {', '.join(choices)}.")
     return module

@@ -12,11 +12,12 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float, Float64, Int
 from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
-from ad_core.backbones.inception import load_inception, save_inception
+from ad_core.backbones import load_backbone, pooled, read_saved, save_backbone
 from ad_core.decision import (
     AbstainBand,
     Explainer,
@@ -36,9 +37,11 @@ from ad_core.statistics import Context, WindowSettings
 from ad_core.types import TrainState
 
 FORMAT = 2  # of the detector's files; from 2 on with companions
-BACKBONE = "backbone.npz"  # only where the statistics need one
+BACKBONES = "backbones"  # folder of those that the detector needs
+OLD_BACKBONE = "backbone.npz"  # of the one in detectors written before there was that folder
 MANIFEST = "MANIFEST.json"
 ALSO = "also"  # folder of the companions
+OF_FOLDERS = (f"{ALSO}/", f"{BACKBONES}/")
 FILES = ("detector.json", "parameters.npz", "normals.npz", "classifier.skops", "threshold.json")
 NORMAL, INSPECT = "normal", "inspect"
 
@@ -210,7 +213,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
     learnt = parts.context._replace(backbone=None)
     learnt = {k: v for k, v in learnt._asdict().items() if v is not None}
     if backbone is not None:
-        save_inception(backbone, partial / BACKBONE)
+        save_backbone(backbone.args[0], partial / BACKBONES)
     _save_arrays(partial / "parameters.npz", flat)
     _save_arrays(partial / "normals.npz", {"reference": parts.reference, **learnt})
     save_classifier(parts.classifier, partial / "classifier.skops")
@@ -231,6 +234,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
             "channels": parts.config.data.channels,
             "statistics": list(parts.names),
             "also": len(parts.also),
+            "backbone": None if backbone is None else backbone.args[0].name,
             "scale": parts.scale.to_dict(),
             "selection": parts.selection,
             "config": json.loads(to_json(parts.config)),
@@ -240,6 +244,7 @@ def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str])
     for number, other in enumerate(parts.also):
         save_detector(partial / ALSO / str(number), other, versions=versions)
     files = [path for path in sorted(partial.iterdir()) if path.is_file()]
+    files += sorted(partial.glob(f"{BACKBONES}/*"))
     files += sorted(partial.glob(f"{ALSO}/*/{MANIFEST}"))  # each vouches for its own folder
     hashes = {path.relative_to(partial).as_posix(): _sha256(path) for path in files}
     write_json(partial / MANIFEST, hashes)
@@ -283,15 +288,13 @@ def load_parts(directory: Path) -> Parts:
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         normals = dict(arrays)
     reference = normals.pop("reference")
-    path = directory / BACKBONE
-    backbone = load_inception(str(path)) if path.is_file() else None
     decided = json.loads((directory / "threshold.json").read_text())
     thresholds = {r: Threshold.from_dict(t) for r, t in decided["thresholds"].items()}
     return Parts(
         config=from_json(json.dumps(described["config"])),
         names=tuple(described["statistics"]),
         state=TrainState(jnp.zeros((), jnp.int32), params, (), {}),
-        context=Context(**normals, backbone=backbone),
+        context=Context(**normals, backbone=_read_backbone(directory, described.get("backbone"))),
         classifier=load_classifier(directory / "classifier.skops"),
         thresholds=thresholds,
         rule=decided["rule"],
@@ -303,6 +306,13 @@ def load_parts(directory: Path) -> Parts:
     )
 
 
+def _read_backbone(directory: Path, name: str | None) -> Partial | None:
+    """The one that the statistics take, None where they need none."""
+    if (directory / OLD_BACKBONE).is_file():
+        return pooled(load_backbone(f"inception:{directory / OLD_BACKBONE}"))
+    return None if name is None else pooled(read_saved(directory / BACKBONES)[name])
+
+
 def _check_manifest(directory: Path) -> None:
     manifest = directory / MANIFEST
     if not manifest.is_file():
@@ -312,8 +322,9 @@ def _check_manifest(directory: Path) -> None:
         )
     try:
         digests = json.loads(manifest.read_text())
-        needed = (*FILES, BACKBONE) if (directory / BACKBONE).exists() else FILES
-        needed = (*needed, *(name for name in digests if name.startswith(f"{ALSO}/")))
+        carried = [*directory.glob(OLD_BACKBONE), *sorted(directory.glob(f"{BACKBONES}/*"))]
+        needed = (*FILES, *(path.relative_to(directory).as_posix() for path in carried))
+        needed = (*needed, *(name for name in digests if name.startswith(OF_FOLDERS)))
         unlisted = [name for name in needed if name not in digests]
     except (ValueError, TypeError) as error:
         raise UserError(f"{manifest} is damaged ({error}); calibrate again.") from error

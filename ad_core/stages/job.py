@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from ad_core.backbones.inception import load_inception
+from ad_core.backbones import load_backbone, pooled
 from ad_core.data.batches import epoch_images, eval_batches, train_batches
 from ad_core.data.formats.intensity import fix_range, is_robust
 from ad_core.data.source import DataSource, open_source
@@ -265,8 +265,8 @@ def _learn_context(job: Job, reconstructor: Reconstructor, state: TrainState) ->
 
 
 def _backbone(config: ConfigDict) -> Partial | None:
-    path = config.statistics.backbone
-    return load_inception(path) if path else None
+    spec = config.statistics.backbone
+    return pooled(load_backbone(spec, family="inception")) if spec else None
 
 
 def _measurer(
