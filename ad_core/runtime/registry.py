@@ -9,6 +9,7 @@ from types import ModuleType
 from ad_core.errors import UserError
 
 SOURCES = ("ad_core.data.layouts", "ad_core.data.sets", "ad_core.data.phantoms")
+BACKBONES = ("ad_core.backbones",)
 FAMILY = "_ad"  # ends the name of a package of methods
 
 
@@ -17,7 +18,8 @@ def known_modules(attribute: str) -> list[str]:
 
     Methods lie in the packages NAME_ad beside ad_core and on Python's path.
     """
-    packages = _families() if attribute == "make" else SOURCES
+    known = {"make": _families, "load": lambda: BACKBONES}
+    packages = known.get(attribute, lambda: SOURCES)()
     return [name for package in packages for name in _defining(package, attribute)]
 
 
@@ -46,7 +48,7 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
 
     Args:
         name: a module path such as "FAMILY_ad.METHOD" or "ad_core.data.layouts.folder".
-        attribute: "make" for a method, "open_source" for a data source.
+        attribute: "make" for a method, "open_source" for a data source, "load" for a backbone.
 
     Raises:
         UserError: no such module, or it lacks the attribute; the message lists what exists.
