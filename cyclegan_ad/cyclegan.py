@@ -31,11 +31,9 @@ MAPS = (
     "residual",
 )
 CURVES = (
-    ("loss",),
-    ("cycle_normal", "cycle_abnormal"),
-    ("identity_normal", "identity_abnormal"),
-    ("adversarial_normal", "disc_normal"),
-    ("adversarial_abnormal", "disc_abnormal"),
+    "loss",
+    *(f"{term}_{domain}" for term in ("cycle", "identity", "adversarial") for domain in DOMAINS),
+    *(f"disc_{domain}" for domain in DOMAINS),
 )
 COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
 

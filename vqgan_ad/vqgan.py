@@ -23,10 +23,12 @@ __all__ = ["defaults", "make"]
 
 LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
 CURVES = (
-    ("loss", "reconstruction"),
-    ("quantisation",),
-    ("adversarial", "discriminator"),
-    ("codebook_use",),
+    "loss",
+    "reconstruction",
+    "quantisation",
+    "adversarial",
+    "discriminator",
+    "codebook_use",
 )
 
 
