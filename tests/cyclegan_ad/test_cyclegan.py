@@ -189,7 +189,7 @@ def test_every_option_learns_to_repair_a_planted_mark(key):
     assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert step._cache_size() == 1
     assert float(metrics["change_abnormal"]) > 1.1 * float(metrics["change_normal"])
-    assert method.watch({name: float(x) for name, x in metrics.items()}) == ""
+    assert method.learn.watch({name: float(x) for name, x in metrics.items()}) == ""
     image = marked(rng)
     keys = jax.random.split(key, len(image))
     drawn = compiled(method.view)(inference_state(state), jnp.asarray(image), keys)

@@ -108,7 +108,6 @@ def test_one_pass_agrees_with_pytorch(golden, config, params):
     np.testing.assert_allclose(logits, golden["logits"], atol=2e-5)
 
 
-@pytest.mark.slow
 def test_gradients_of_both_players_agree_with_pytorch(golden, steps):
     state, _ = steps[0]
     # Adam's average of gradients starts at zero, so that after one step it is (1 - b1) g.
@@ -124,7 +123,6 @@ def test_gradients_of_both_players_agree_with_pytorch(golden, steps):
         np.testing.assert_allclose(gradient, expected, atol=1e-4 * largest, err_msg=name)
 
 
-@pytest.mark.slow
 def test_losses_of_three_steps_agree_with_pytorch(golden, steps):
     names = str(golden["metric_names"]).split()
     found = np.array([[float(metrics[name]) for name in names] for _, metrics in steps])
