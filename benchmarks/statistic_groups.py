@@ -1,4 +1,4 @@
-"""Which statistics carry the decision: each group alone, from tables that the main job wrote.
+"""Groups of statistics, each deciding alone, from tables that the main job wrote.
 
     python benchmarks/statistic_groups.py --workdirs=runs/real [--classifier=extra_trees]
 

@@ -112,7 +112,7 @@ def _view(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> Vi
 
 
 def watch(metrics: Mapping[str, float]) -> str:
-    """What is wrong with the generator towards normal, going by the monitor's metrics; or ""."""
+    """Fault of the generator towards normal, by the monitor's metrics; "" without one."""
     normal, abnormal = metrics["change_normal"], metrics["change_abnormal"]
     if metrics["diversity"] < COLLAPSED:
         return (

@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What the generators make of pairs."""
+    """Images that the generators make of pairs."""
 
     fake_normal: Float[Array, "p h w c"]
     fake_abnormal: Float[Array, "p h w c"]

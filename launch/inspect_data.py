@@ -1,4 +1,4 @@
-"""What lies in a data set, what is wrong with it, and the configuration that suits.
+"""Shows the content of a data set, its faults, and the configuration that suits.
 
     python launch/inspect_data.py --config=configs/folder.py --config.data.root=DIR
 

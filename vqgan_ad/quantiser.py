@@ -58,7 +58,7 @@ def quantise(
 
 
 def count_codes(codes: Int[Array, "*n"], k: int) -> Float[Array, " k"]:
-    """How often each code was chosen, over all devices."""
+    """Count of each code's choices, over all devices."""
     return sum_over_devices(jnp.zeros(k).at[codes.reshape(-1)].add(1.0))
 
 

@@ -115,12 +115,12 @@ class Backbone:
 
     @property
     def licence(self) -> str:
-        """Of the weights."""
+        """Licence of the weights."""
         return self.network.licence
 
     @property
     def origin(self) -> str:
-        """Where the weights come from."""
+        """Origin of the weights."""
         return self.network.origin
 
     @property
@@ -152,7 +152,7 @@ def digest(params: Mapping[str, Any]) -> str:
 
 
 def pooled(backbone: Backbone) -> Partial:
-    """What gives the features [b, d] of images, as `Context.backbone` takes it."""
+    """Function that gives the features [b, d] of images, for `Context.backbone`."""
     return Partial(pool, backbone)
 
 

@@ -39,7 +39,7 @@ def distance_map(
 def _distances(
     network: Network, params: Params, x: Array, y: Array
 ) -> list[tuple[int, Float[Array, "b _ _"]]]:
-    """For each level its stride and |f(x) - f(y)|^2."""
+    """Stride and |f(x) - f(y)|^2 of each level."""
     f, g = network.stages(params, x), network.stages(params, y)
     return [
         (stride, jnp.sum(jnp.square(_unit(f[name]) - _unit(g[name])), axis=-1))

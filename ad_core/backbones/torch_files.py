@@ -24,7 +24,7 @@ _VERSION = 1001
 
 
 class _Kind(NamedTuple):
-    """What stands for a class of storages: the dtype of its values."""
+    """Stand-in for a class of storages: the dtype of its values."""
 
     dtype: str
 

@@ -1,4 +1,4 @@
-"""What lies behind every set of images: records, and a way to read each one."""
+"""Interface of every set of images: records, and a way to read each one."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 

@@ -55,7 +55,7 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
 
 
 class Selection(NamedTuple):
-    """What was chosen by which figure, each a mean over the images held out of a fold.
+    """Choice of a classifier, and the figures behind it: means over the images held out of a fold.
 
     inside: candidate -> its figure in the partition that chose. outside: of nested
     cross-validation, where each fold is judged by the candidate that the others chose. chosen:

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, each thing by name, and the configuration that mends it."""
+"""Findings: the faults of a data set by name, and the configuration that mends them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is looked at. split: of each image, "" for none; distance: bits of near-duplicates."""
+    """Subject of the checks. split: of each image, "" for none; distance: bits of near-duplicates."""
 
     source: DataSource
     records: Sequence[Record]

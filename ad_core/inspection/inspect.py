@@ -1,4 +1,4 @@
-"""What lies in a data set and what is wrong with it: counts, findings, pictures to look at."""
+"""Inspection of a data set: counts, findings, pictures to look at."""
 
 from collections import Counter
 from pathlib import Path
@@ -32,7 +32,7 @@ Cell = tuple[int, int]
 
 
 class Inspection(NamedTuple):
-    """Of the data that a configuration describes. findings: foremost first."""
+    """Inspection of the data that a configuration describes. findings: foremost first."""
 
     name: str
     subject: Subject

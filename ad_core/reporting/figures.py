@@ -245,7 +245,7 @@ def _rug(axes: Axes, values: np.ndarray, y: Number, sign: int, colour: str) -> s
 
 
 def _counts(axes: Axes, labels: np.ndarray) -> str:
-    """Which side is which, and how many images it shows."""
+    """Labels of the two sides, each with its number of images."""
     normal, abnormal = int((labels == 0).sum()), int((labels == 1).sum())
     return text(
         axes.left, 20, f"\u2191 {normal} normal", anchor="start", colour=NORMAL, more=_BOLD

@@ -59,5 +59,5 @@ class Gallery:
         del kept[SHOWN:]
 
     def shown(self, kind: str) -> list[Shown]:
-        """Those of a kind (a key of HIGHEST), the most telling first."""
+        """Examples of a kind (a key of HIGHEST), the most telling first."""
         return self._kept[kind]

@@ -145,7 +145,7 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
 
 
 def _help(argv: Sequence[str]) -> str:
-    """What the script does, its flags, and each key of the config that was named."""
+    """Help of a script: its purpose, its flags, and each key of the config that was named."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
     name, rest = _take(argv, "config")
     config = _base(name, rest)

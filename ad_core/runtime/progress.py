@@ -1,4 +1,4 @@
-"""How far long work has come: rate and time left."""
+"""Progress of long work: rate and time left."""
 
 import io
 import sys

@@ -21,7 +21,7 @@ NORMAL, INSPECT = "normal", "inspect"
 
 
 class Scores(NamedTuple):
-    """Of n images.
+    """Scores of n images.
 
     score: rises with abnormality; NaN where it could not be computed.
     decision: "normal" only where the score is finite and below the threshold, else "inspect".
@@ -153,7 +153,7 @@ class Detector:
         return np.where(self.threshold.flags(score) | ~np.isfinite(score), INSPECT, NORMAL)
 
     def explain(self, statistics: Float[np.ndarray, "n k"], *, top: int = 3) -> list[list[Reason]]:
-        """For each image the statistics that pushed its score most, foremost first."""
+        """The statistics that pushed each image's score most, foremost first."""
         return self._explainer.reasons(statistics, top=top)
 
     @cached_property
@@ -161,7 +161,7 @@ class Detector:
         return Explainer(self.parts.classifier, self.names, self.parts.reference)
 
     def describe(self) -> dict[str, Any]:
-        """What a summary says: method, name, deciding rule, threshold, guarantee."""
+        """Facts for a summary: method, name, deciding rule, threshold, rule of review, guarantee."""
         return {
             "name": self.parts.config.name,
             "method": self.parts.config.method,

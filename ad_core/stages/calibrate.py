@@ -90,7 +90,7 @@ def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
 
 
 def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
-    """What the statistics know of normals, from the normal images that trained."""
+    """Context of the statistics, learnt from the normal images that trained."""
     config = job.config
     measurer = make_measurer(
         learnt.method,

@@ -21,7 +21,7 @@ from ad_core.types import Method
 
 
 class Job(NamedTuple):
-    """What `prepare` found: see there."""
+    """Job to run, as `prepare` found it: see there."""
 
     config: ConfigDict
     source: DataSource

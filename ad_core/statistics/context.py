@@ -1,4 +1,4 @@
-"""What statistics know of normals: learnt once from training normals, in constant memory."""
+"""Knowledge of normals for statistics, learnt once from training normals in constant memory."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

@@ -46,7 +46,7 @@ class Batches(Protocol):
 
 
 class _Settings(NamedTuple):
-    """What the loop reads of a configuration."""
+    """Settings that the loop reads of a configuration."""
 
     seed: int
     image_shape: tuple[int, int, int]

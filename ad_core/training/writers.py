@@ -1,4 +1,4 @@
-"""What a training leaves to look at: metrics.jsonl, tensorboard/, samples/."""
+"""Writers of what a training leaves to look at: metrics.jsonl, tensorboard/, samples/."""
 
 import json
 import math

@@ -16,7 +16,7 @@ IMAGES, VALUES = 512, 4096  # looked at: images, and values of each, drawn by a 
 
 
 def is_robust(data: ConfigDict) -> bool:
-    """Whether `data.value_range` is yet to be fixed by the training images."""
+    """Tells whether the training images are yet to fix `data.value_range`."""
     return data.value_range is not None and tuple(data.value_range) == ROBUST
 
 

@@ -1,4 +1,4 @@
-"""From an image of any size to the network's and back: stretch, letterbox, centre crop."""
+"""Resizing from an image of any size to the network's and back: stretch, letterbox, crop."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ RESIZES = ("stretch", "letterbox", "centre_crop")
 
 
 def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement:
-    """Where an image of width x height pixels comes to lie.
+    """Placement of an image of width x height pixels in the network's image.
 
     stretch: all of it fills the network's image; its sides may be scaled apart.
     letterbox: all of it, both sides scaled alike (to whole pixels), in the middle.

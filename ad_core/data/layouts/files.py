@@ -191,9 +191,9 @@ def label_files(
 
 
 def group_by_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
-    """By path, what the (parentheses) of a regular expression find in it: its group.
+    """Group of each path: what the (parentheses) of a regular expression find in it.
 
-    Empty for an empty pattern.
+    An empty pattern gives no group.
 
     Raises:
         UserError: no regular expression, one without parentheses, or a path without a match.

@@ -36,9 +36,9 @@ class Brain(NamedTuple):
 def activity(
     brain: Brain, minute: float, *, stimulated: bool
 ) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"]]:
-    """What rest alone gives after `minute` minutes of infusion, and what stimulation added.
+    """Activity after `minute` minutes of infusion: the part of rest, the part of stimulation.
 
-    A subject who is not `stimulated` rests throughout. What was taken up stays.
+    A subject who is not `stimulated` rests throughout. Activity that was taken up stays.
     """
     start, end = STIMULATION
     looked = np.clip(minute - start, 0, end - start) if stimulated else 0.0

@@ -46,7 +46,7 @@ KINDS = {
 
 
 class Scan(NamedTuple):
-    """Which drawing a record is: `patient` counts within its class, `scan` within the patient."""
+    """Drawing of a record: `patient` counts within its class, `scan` within the patient."""
 
     label: int
     patient: int

@@ -18,7 +18,7 @@ ABNORMAL = "abnormal"  # in counts: all defects together
 
 
 class KnownSet(NamedTuple):
-    """What is stated of a set.
+    """Facts of a published set.
 
     name: of the TFDS data set. title, source, licence: of whom and under which terms.
     fetch: how to come by a copy. tree: what lies in it. recipe: the configuration to use.
@@ -41,7 +41,7 @@ class KnownSet(NamedTuple):
 
     @property
     def command(self) -> str:
-        """What to type once there is a copy."""
+        """Command to type once there is a copy."""
         return f"python launch/train.py --config={self.recipe} --config.data.root=DIR --workdir=RUN"
 
 

@@ -1,4 +1,4 @@
-"""What an operator pays: false alarms and misses among the parts of a line."""
+"""Cost for an operator: false alarms and misses among the parts of a line."""
 
 from typing import NamedTuple
 

@@ -21,7 +21,7 @@ Sorted = Float[np.ndarray, "_"]
 
 @dataclass(frozen=True)
 class Options:
-    """What rules may read; each rule reads only what it needs."""
+    """Settings of the rules; each rule reads only what it needs."""
 
     target_fpr: float | int
     normal_quantile: float | int
@@ -241,7 +241,7 @@ def _amid_gap(scores: Float[np.ndarray, "n"], lowest_flagged: float) -> float:
 
 
 class Rule(NamedTuple):
-    """What draws the line, and the calibration images that it cannot do without."""
+    """Function that draws the line, and the kinds of calibration images that it needs."""
 
     fit: Callable[[Sorted, Sorted, Options], tuple[float, Guarantee]]
     needs_normal: bool

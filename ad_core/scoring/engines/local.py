@@ -111,7 +111,7 @@ def score_files(
 def _measured(
     detector: Detector, source: FileSource, workers: int, watch: Stopwatch, stop: Stop
 ) -> Iterator[Block]:
-    """What was measured of each batch, padding left out."""
+    """Yields the measurements of each batch, padding left out."""
     measurer = detector.measurer
 
     def readings() -> Iterator[Reading]:
