@@ -100,7 +100,7 @@ jax.tree_util.register_pytree_node(
 
 
 class TrainState(NamedTuple):
-    """Everything that a bit-exact resume needs besides the data position.
+    """State of a training: all that a bit-exact resume needs besides the data position.
 
     extra["ema"], where a method keeps one, has the structure of a part of `params`:
     `inference_state` puts it in their place.

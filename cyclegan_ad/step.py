@@ -187,7 +187,7 @@ def _judge_terms(
 
 
 def _watched(settings: Settings, pairs: Pairs, drawn: Drawn) -> dict[str, Array]:
-    """How much the generator towards normal changes, and how much its images differ."""
+    """Amount that the generator towards normal changes, and by which its images differ."""
     if not settings.monitor:
         return {}
     spread = [
@@ -206,7 +206,7 @@ def _mean(values: Float[Array, "p *s"], weight: Float[Array, " p"]) -> Float[Arr
 
 
 def _norms(gradient: Params, judge_gradient: Params) -> dict[str, Array]:
-    """Of each optimiser's gradient: what the guard looks at."""
+    """Norms of each optimiser's gradient, for the guard."""
     norms = {
         f"{name.replace('judge', 'disc')}_gradient_norm": optax.tree.norm(judge_gradient[name])
         for name in JUDGES

@@ -27,7 +27,7 @@ WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lowe
 
 
 def main(_: None) -> int:
-    """Status 0, or 3 where an image could not be read."""
+    """Scores the input; the status is 0, or 3 where an image could not be read."""
     detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
     compilation_cache()
     with stop_on_signals() as stop:

@@ -110,7 +110,7 @@ class Backbone:
 
     @property
     def name(self) -> str:
-        """Under which it is loaded and saved."""
+        """Name under which the backbone is loaded and saved."""
         return self.network.name
 
     @property
@@ -130,7 +130,7 @@ class Backbone:
 
     @property
     def stages(self) -> Callable[..., dict[str, Array]]:
-        """`Network.stages`."""
+        """Function `Network.stages` of the network."""
         return self.network.stages
 
 

@@ -23,7 +23,7 @@ def distance(
 def distance_map(
     network: Network, params: Params, x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]
 ) -> Float[Array, "b h w"]:
-    """`distance` where it lies: each level's distances spread over the pixels they stand for.
+    """Map of `distance`: each level's distances spread over the pixels they stand for.
 
     Its mean over the pixels is `distance`, if the sides are multiples of the largest stride.
     """

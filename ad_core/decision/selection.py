@@ -130,7 +130,7 @@ def check_criterion(criterion: str) -> None:
 
 
 def _figure(criterion: str, labels: Int[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
-    """NaN where a fold lacks a class."""
+    """Figure of the scores of a fold; NaN where it lacks a class."""
     return oracle(labels, scores)[criterion] if len(np.unique(labels)) == 2 else np.nan
 
 

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """Subject of the checks. split: of each image, "" for none; distance: bits of near-duplicates."""
+    """Subject of checks. split: of each image, "" for none; distance: bits of near-duplicates."""
 
     source: DataSource
     records: Sequence[Record]
@@ -44,14 +44,14 @@ class Subject(NamedTuple):
 
 
 def find_all(subject: Subject) -> list[Finding]:
-    """Everything that is worth a word, foremost first."""
+    """All findings on a subject, foremost first."""
     checks = (_unreadable, _duplicates, _alike, _groups, _masks, _published, _kinds, _ignored)
     found = [finding for check in checks for finding in check(subject)]
     return sorted(found, key=lambda finding: (UNUSABLE, WARNING, NOTE).index(finding.level))
 
 
 def plural(count: int, noun: str) -> str:
-    """Such as "1 image" or "3 images"."""
+    """Count and noun, such as "1 image" or "3 images"."""
     return f"{count} {noun}" + "s" * (count != 1)
 
 

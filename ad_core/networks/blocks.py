@@ -88,7 +88,7 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """Unchanged number of channels."""
+        """The map at half the height and width, with as many channels."""
         pad = ((0, 1), (0, 1))
         return nn.Conv(x.shape[-1], (3, 3), strides=2, padding=pad, dtype=self.dtype)(x)
 
@@ -100,7 +100,7 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """Unchanged number of channels."""
+        """The map at twice the height and width, with as many channels."""
         return nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype)(double(x))
 
 
@@ -112,7 +112,7 @@ def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def instance_norm(x: Float[Array, "b h w c"], *, epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
-    """Each channel of each image with mean 0 and variance 1, in the dtype of x; nothing learnt."""
+    """Gives each channel of each image mean 0 and variance 1, in the dtype of x; learns nothing."""
     wide = x.astype(jnp.float32)
     # Centred before squaring: E[x^2] - E[x]^2 would cancel in float32.
     centred = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)

@@ -124,7 +124,7 @@ def _steps(axes: Axes, fpr: np.ndarray, tpr: np.ndarray, tpr_from: Number) -> st
 
 
 def _misses(axes: Axes, tpr_ticks: Sequence[Number], n_abnormal: int) -> str:
-    """At the right end of each grid line, how many images it stands for, where that is whole."""
+    """Number of images that each grid line stands for, at its right end, where that is whole."""
     parts = []
     for tpr in tpr_ticks:
         missed = (1 - tpr) * n_abnormal

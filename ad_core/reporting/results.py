@@ -1,4 +1,4 @@
-"""results.json: the figures of a detector, by the names that DESIGN gives them."""
+"""Figures of a detector, by their names in results.json."""
 
 import math
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ class Workdir(NamedTuple):
 
     @property
     def checkpoints(self) -> Path:
-        """One folder a step."""
+        """Checkpoints of a training, one folder a step."""
         return self.root / "checkpoints"
 
     @property

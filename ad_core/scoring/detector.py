@@ -38,7 +38,7 @@ class Scores(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """All that a detector consists of.
+    """Parts of a detector.
 
     config: complete. methods: what has learnt, the first of them foremost.
     thresholds: by rule. rule: the one that decides.
@@ -76,7 +76,7 @@ class Detector:
 
     @property
     def threshold(self) -> Threshold:
-        """The one that decides."""
+        """Threshold that decides."""
         return self.parts.thresholds[self.parts.rule]
 
     @property
@@ -161,7 +161,7 @@ class Detector:
         return Explainer(self.parts.classifier, self.names, self.parts.reference)
 
     def describe(self) -> dict[str, Any]:
-        """Facts for a summary: method, name, deciding rule, threshold, rule of review, guarantee."""
+        """Facts for a summary: name, method, deciding rule, threshold, review rule, guarantee."""
         return {
             "name": self.parts.config.name,
             "method": self.parts.config.method,

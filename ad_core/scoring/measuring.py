@@ -112,8 +112,9 @@ def make_measurer(
 
 
 def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
-    """All statistics, side by side; the map is that of measurer `shown`, and so is the normal
-    version, or where it draws none that of the first that draws one.
+    """Measurer of all statistics, side by side; the map is that of measurer `shown`.
+
+    The normal version is that of `shown` too, or of the first that draws one if `shown` draws none.
     """
     if len(measurers) == 1:
         return measurers[0]

@@ -46,7 +46,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
 
 
 def recalibrate(job: Job) -> Calibration:
-    """Classifier and thresholds again, from the statistics and networks that the workdir holds.
+    """Renews classifier and thresholds, from the statistics and networks that the workdir holds.
 
     Raises:
         UserError: the workdir was not calibrated before.

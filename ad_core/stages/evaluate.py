@@ -223,7 +223,7 @@ def _review(job: Job, judged: Judged) -> dict[str, Any] | None:
 
 
 def _reason(job: Job, rule: str) -> str:
-    """Why calibration gave no threshold for `rule`."""
+    """Reason why calibration gave no threshold for `rule`."""
     table = read_table(job.workdir.statistics(job.calibration_split))
     labels = table.label[table.readable]
     _, refused = fit_thresholds(

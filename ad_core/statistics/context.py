@@ -18,7 +18,7 @@ _LARGEST = 2.0  # of |x - x̂| for images in [-1, 1]
 
 
 class Context(NamedTuple):
-    """Learnt from normals; None where nothing was learnt. A pytree, safe to pass through jit.
+    """Knowledge of normals; None where nothing was learnt. A pytree, safe to pass through jit.
 
     normal_mask: where normals differ from their own reconstructions, 0 (never) to 1 (most).
     code_log_prob: log probability of each code among normals; a code beyond it counts as the

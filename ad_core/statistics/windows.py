@@ -220,7 +220,7 @@ def weighted_other(
 
 
 def pool(values: Float[Array, "b k"], kept: Bool[Array, "b k"], how: str) -> Float[Array, "b"]:
-    """Over the kept windows: "max", "min", "mean", or "worst" (the window of highest residual)."""
+    """Pools the kept windows: "max", "min", "mean", or "worst" (the window of highest residual)."""
     if how == "worst":
         return values[:, 0]
     if how == "mean":

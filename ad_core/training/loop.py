@@ -124,7 +124,7 @@ class _Record:
         check_skipped(row, step=step, max_skipped=self._train.max_skipped)
 
     def _warn(self, step: int, values: Mapping[str, float]) -> None:
-        """Says what `watch` finds, once until it finds nothing again."""
+        """Logs a finding of `watch` once; the next one only after `watch` has found nothing."""
         trouble = self._watch(values) if self._watch else ""
         if trouble and not self._warned:
             log.warning("Step %d: %s.", step, trouble)

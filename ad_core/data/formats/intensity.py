@@ -65,7 +65,7 @@ def _values(stored: np.ndarray) -> np.ndarray:
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """At most `most` whole numbers below `count`, drawn without replacement, always the same."""
+    """Whole numbers below `count`, at most `most`, drawn without replacement, always the same."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(count).choice(count, most, replace=False))

@@ -55,7 +55,7 @@ class Limits(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Choice of an image in a file: `page` is a number or the word of a rule; `axis` of a volume."""
+    """Choice of an image in a file: `page` a number or the word of a rule; `axis` of a volume."""
 
     page: int | str
     axis: str
@@ -135,7 +135,7 @@ def page_number(wanted: Wanted) -> int | None:
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, keep: bool = False) -> bytes:
-    """The content of a file; refuses what is none, is empty or too large.
+    """The content of a file; refuses a path that is no file, an empty file and one too large.
 
     keep: for a volume, which is read slice by slice. The last two are kept, and given again as long
         as time of change and size are the same.

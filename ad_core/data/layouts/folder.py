@@ -61,7 +61,7 @@ def list_layout(root: Path) -> Listing:
 
 
 def check_layout(root: Path, listing: Listing) -> None:
-    """There must be normal images to train on; all else is for the split protocol to ask."""
+    """Refuses a layout without normal images to train on; the protocol checks all else."""
     if ("train", NORMAL) in listing.images.values():
         return
     inner = [path.parent.parent for path in sorted(root.glob(f"*/train/{NORMAL}"))]

@@ -60,7 +60,7 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def likely_normal(names: Collection[str]) -> str:
-    """The class to put into a command that one is to type: one called normal, or so; else NAME."""
+    """The class to suggest as normal in a command: one called normal or the like, else NAME."""
     return next((name for name in sorted(names) if name.lower() in _NORMAL), "NAME")
 
 
@@ -106,7 +106,7 @@ def walk(
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """Every file below `root` with an image's extension, relative, sorted.
+    """Files below `root` with an image's extension, relative, sorted.
 
     None is opened but those without an extension, or with one of digits alone: scanners write DICOM
     files under such names, and these are listed too.

@@ -24,8 +24,9 @@ SUBJECT, WHOLE, FRAME, CLOCK, NOISE, RESPONSE = 1, 2, 3, 4, 5, 6
 
 
 class Brain(NamedTuple):
-    """slope: activity gained per minute at rest, grey matter about 1.
+    """Uptake of a brain, pixel by pixel.
 
+    slope: activity gained per minute at rest, grey matter about 1.
     rise: the share by which stimulation raises it; 0 but in visual cortex.
     """
 

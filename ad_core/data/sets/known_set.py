@@ -83,7 +83,7 @@ def open_known(
 def _check_tree(
     known: KnownSet, root: Path, listing: Listing, listed: Callable[[Path], Listing]
 ) -> None:
-    """Every class must be there, and no other one."""
+    """Refuses a copy that lacks a class or holds another one."""
     found = Counter(name for _, name in listing.images.values())
     wanted = set(known.counts) - {ABNORMAL} or {*known.normal, *found}
     if set(found) == wanted and any(name not in known.normal for name in found):

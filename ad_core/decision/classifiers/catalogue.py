@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 
 def _stacking(choices: Choices) -> Any:
-    """Each stacked classifier cleans for itself, so that no inner fold tells another anything."""
+    """Stacking; each classifier cleans for itself, so that no inner fold tells another anything."""
     barred = ["stacking", *(name for name, of in CLASSIFIERS.items() if not of.needs_abnormals)]
     if not choices.stacked or set(barred) & set(choices.stacked):
         raise UserError(

@@ -40,7 +40,7 @@ def images_needed(bound: float, confidence: float) -> int:
 
 
 class Terms(NamedTuple):
-    """Under which a promise is made.
+    """Terms of a promise.
 
     out_of_fold: the scores come from classifiers that had not seen the image. candidates: how many
     classifiers the same images chose from.
@@ -126,7 +126,7 @@ def false_alarm_guarantee(
 
 
 def no_guarantee(reason: str, n_abnormal: int, terms: Terms) -> Guarantee:
-    """A rule that promises nothing says why, and what would."""
+    """Statement of a rule that promises nothing: why, and what would give a promise."""
     statement = f"{reason}; {_others(n_abnormal, terms.confidence)}."
     return _guarantee(statement, None, terms.confidence, n_abnormal)
 
