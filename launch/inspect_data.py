@@ -16,7 +16,7 @@ from ad_core.runtime.command import run
 from ad_core.stages.messages import announce_inspection
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Where inspection/index.html and findings.json go (default: runs/NAME)."
+    "workdir", "", "Folder for inspection/index.html and findings.json (default: runs/NAME)."
 )
 
 

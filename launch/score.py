@@ -20,9 +20,9 @@ DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a wor
 INPUT = flags.DEFINE_string(
     "input", None, "A folder of images, a table with a column `path`, or tfds:NAME."
 )
-OUTPUT = flags.DEFINE_string("output", None, "Where scores.csv and the rest are written.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for scores.csv and the rest.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a device call.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per device call.", lower_bound=1)
 WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
 
 

@@ -67,8 +67,8 @@ class TrainBatches:
         for name, own in self.get_state().items():
             if name != "drawn" and state[name] != own:
                 raise UserError(
-                    f"The checkpoint was trained with {name} = {state[name]} and now {name} = "
-                    f"{own}; give back the same training images and seed, or a new workdir."
+                    f"The checkpoint was trained with {name} = {state[name]}, and this run "
+                    f"has {name} = {own}; use the same training images and seed, or a new workdir."
                 )
         self._images.set_state({"next_index": state["drawn"]})
 

@@ -137,7 +137,10 @@ def _figure(criterion: str, labels: Int[np.ndarray, "n"], scores: Shaped[np.ndar
 def _mean(figures: list[float]) -> float:
     known = [figure for figure in figures if np.isfinite(figure)]
     if not known:
-        raise UserError("No fold holds images of both classes: too few to choose a classifier.")
+        raise UserError(
+            "No fold holds images of both classes, so that no classifier can be chosen; add images "
+            "or name a classifier."
+        )
     return float(np.mean(known))
 
 

@@ -95,7 +95,7 @@ def _alike(s: Subject) -> Iterator[Finding]:
             NOTE,
             "alike",
             f"{longest} of {len(place)} images are one chain of hashes within "
-            f"{plural(s.distance, 'bit')}: parts in one pose, say. Such hashes tell no copies",
+            f"{plural(s.distance, 'bit')}, like parts in one pose. Such hashes tell no copies",
         )
         return
     kept, room = [], 1_000_000
@@ -210,7 +210,7 @@ def _published(s: Subject) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "counts",
-            f"not as many images as were published (in brackets): {', '.join(told)}",
+            f"numbers of images differ from the published ones (in brackets): {', '.join(told)}",
         )
 
 
@@ -259,5 +259,5 @@ def _ignored(s: Subject) -> Iterator[Finding]:
     loose = set(s.source.loose)
     ignored = [path for path in s.source.ignored if path not in loose]
     if ignored:
-        text = f"beside the images and not used: {len(ignored)} files or folders"
+        text = f"{len(ignored)} files or folders beside the images are not used"
         yield Finding(NOTE, "ignored", text, tuple((path,) for path in ignored[:KEPT]))

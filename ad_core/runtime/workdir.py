@@ -82,7 +82,9 @@ def claim(root: str | Path, config: ConfigDict, *, free: tuple[str, ...] = ()) -
             _refuse_another(workdir, config, free)
         write_json(workdir.config, json.loads(to_json(config)))
     except OSError as error:
-        raise UserError(f"`--workdir` (={root}) cannot be written: {error.strerror}.") from error
+        raise UserError(
+            f"`--workdir` (={root}) cannot be written: {error.strerror}; choose another folder."
+        ) from error
     return workdir
 
 

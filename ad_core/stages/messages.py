@@ -30,8 +30,8 @@ def announce(job: Job) -> None:
     print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
     if config.size == "accelerator" and devices[0].platform == "cpu":
         print(
-            "warning: this configuration is sized for an accelerator and none was found; on a "
-            "CPU it takes days. Add `cpu` to the variant: --config=configs/NAME.py:cpu."
+            "warning: this configuration is sized for an accelerator and none was found; it "
+            "takes days on a CPU. Add `cpu` to the variant: --config=configs/NAME.py:cpu."
         )
 
 
@@ -51,7 +51,8 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
             print(f"a person looks at scores from {deciding.value:.4f} to {upper:.4f} ({review})")
         else:
             print(
-                f"nothing is left to a person: {review} flags from no higher than {deciding.rule}"
+                f"no image is left to a person: the threshold of {review} lies no higher than "
+                f"that of {deciding.rule}"
             )
     print(f"detector: {job.workdir.detector}")
 
@@ -110,5 +111,5 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
     if counts["person"]:
-        print(f"of those to inspect, {counts['person']} are doubtful and wait for a person")
+        print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")

@@ -100,7 +100,7 @@ def learn_context(
             if CODES_MAP in view.maps:
                 tally.add_codes(np.asarray(view.maps[CODES_MAP], np.float32)[keep])
     if not tally.images:
-        raise UserError("No normal training image to learn the statistics' context from.")
+        raise UserError("The statistics' context needs normal training images; add some.")
     drawn = tally.histogram.any()
     return Context(
         normal_mask=jnp.asarray(tally.mask(), jnp.float32) if drawn else None,

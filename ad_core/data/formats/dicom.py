@@ -160,7 +160,7 @@ def _grey(
         refuse(path, "has a modality LUT in place of slope and intercept", "convert it")
     slope, intercept = _slope(change)
     if not (np.isfinite([slope, intercept]).all() and slope):
-        refuse(path, "has a rescale slope or intercept that is none", DAMAGED)
+        refuse(path, "has an invalid rescale slope or intercept", DAMAGED)
     window = _window(_item(header, frame, "FrameVOILUTSequence"))
     if window is None and "PixelData" in header:
         window = _holdable(header, slope, intercept)

@@ -178,7 +178,7 @@ def _turned(path: str | os.PathLike[str], volume: Any) -> np.ndarray:
 
     found = nibabel.io_orientation(volume.affine)
     if not np.isfinite(found).all():
-        refuse(path, "has an orientation (affine) that is none", DAMAGED)
+        refuse(path, "has an invalid orientation (affine)", DAMAGED)
     order = np.argsort(found[:, 0])
     return np.stack([order, found[order, 1]], axis=1).astype(int)
 

@@ -139,7 +139,10 @@ class LabelledFiles(FileSource):
         masks = [read_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             first, last = (os.fspath(path) for path in (paths[0], paths[-1]))
-            raise UserError(f"{first}: differs in size from {last}; one image has both.")
+            raise UserError(
+                f"{first}: differs in size from {last}, a mask of the same image; give both one "
+                "size."
+            )
         return np.logical_or.reduce(masks)
 
     def locate_masks(self, index: int) -> tuple[Sequence[os.PathLike[str]], dict[str, Any]]:

@@ -86,7 +86,9 @@ def score_files(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"`--output` (={output}) cannot be made: {error.strerror}.") from error
+        raise UserError(
+            f"`--output` (={output}) cannot be made: {error.strerror}; choose another folder."
+        ) from error
     stop = Stop() if stop is None else stop  # an unset Stop is false
     kinds = ("ok", "error", "normal", "inspect", "person")
     watch, counts = Stopwatch(), Counter[str](dict.fromkeys(kinds, 0))
