@@ -144,7 +144,7 @@ class Method(NamedTuple):
     trains_on_abnormal: it learns from pairs of a normal and an abnormal image.
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
-    curves: groups of training metrics that are worth showing, each group in one picture.
+    curves: training metrics that are worth showing.
     """
 
     learn: Steps | OnePass
@@ -152,7 +152,7 @@ class Method(NamedTuple):
     trains_on_abnormal: bool = False
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
-    curves: tuple[tuple[str, ...], ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 def inference_state(state: TrainState) -> TrainState:
