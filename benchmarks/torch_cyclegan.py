@@ -291,7 +291,7 @@ def write_golden(path):
 
 
 def rates(epochs):
-    """What PyTorch's scheduler makes of the recipe's factor, epoch by epoch."""
+    """Learning rates that PyTorch's scheduler makes of the recipe's factor, epoch by epoch."""
     optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=TINY["lr"])
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda e: rate_factor(e, epochs))
     found = []

@@ -185,7 +185,7 @@ def _discriminator_terms(
 
 
 def _watched(settings: CycleganSettings, pairs: Pairs, drawn: Drawn) -> dict[str, Array]:
-    """How much the generator towards normal changes, and how much its images differ."""
+    """Amounts by which the generator towards normal changes images, and by which these differ."""
     if not settings.monitor:
         return {}
     spread = [

@@ -32,7 +32,7 @@ Params = dict[str, Any]
 
 
 class Game(NamedTuple):
-    """What the discriminator gives to a step.
+    """Contribution of the discriminator to a step.
 
     pull: gradient of the generator's adversarial loss with respect to the drawn image.
     gradient: the discriminator's own gradient.

@@ -110,17 +110,17 @@ class Backbone:
 
     @property
     def name(self) -> str:
-        """Under which it is loaded and saved."""
+        """Name under which the backbone is loaded and saved."""
         return self.network.name
 
     @property
     def licence(self) -> str:
-        """Of the weights."""
+        """Licence of the weights."""
         return self.network.licence
 
     @property
     def origin(self) -> str:
-        """Where the weights come from."""
+        """Origin of the weights."""
         return self.network.origin
 
     @property
@@ -130,7 +130,7 @@ class Backbone:
 
     @property
     def stages(self) -> Callable[..., dict[str, Array]]:
-        """`Network.stages`."""
+        """Function `Network.stages` of the network."""
         return self.network.stages
 
 
@@ -152,7 +152,7 @@ def digest(params: Mapping[str, Any]) -> str:
 
 
 def pooled(backbone: Backbone) -> Partial:
-    """What gives the features [b, d] of images, as `Context.backbone` takes it."""
+    """Function that gives the features [b, d] of images, for `Context.backbone`."""
     return Partial(pool, backbone)
 
 

@@ -80,7 +80,7 @@ def _examples(
 
 
 def _trainings(workdir: Workdir, methods: Collection[str]) -> dict[str, Path]:
-    """Where each method's training left its files, by what a caption calls it."""
+    """Folder of each method's training, by the method's name in captions."""
     several = len(methods) > 1
     return {
         f"{method}: " if several else "": workdir.training(method, several=several)

@@ -15,7 +15,7 @@ from ad_core.errors import UserError
 
 
 class OptimiserSettings(NamedTuple):
-    """What `config.reconstructor.optimiser` and its like hold."""
+    """Settings of an optimiser, as `config.reconstructor.optimiser` and its like hold them."""
 
     lr: float
     name: str = "adam"  # adam | adamw | sgd
