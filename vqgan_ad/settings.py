@@ -38,7 +38,7 @@ def defaults(size: str) -> ConfigDict:
             "quantisation": 1.0,
             "beta": 1.0,  # on the commitment term; VQGAN's paper has 0.25
             "perceptual_weight": 1.0,
-            "perceptual_weights": "",  # .npz of a VGG-16; "" leaves the term out
+            "perceptual_weights": "",  # a backbone or the .npz of a VGG-16; "": no such term
             "adversarial": "log",  # log | non_saturating | hinge | least_squares
             "disc_weight": 0.2,
             "adaptive": True,  # lambda at the decoder's last convolution

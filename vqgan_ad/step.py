@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ad_core.backbones import Network, network_of
 from ad_core.backbones.perceptual import distance
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.training.partition import mean_over_devices
@@ -128,9 +129,15 @@ def _reconstruction_loss(
     loss = jnp.sum(weight * _per_image(RECONSTRUCTION[settings.reconstruction](x, image)))
     terms = {"reconstruction": loss}
     if perceptual is not None:
-        terms["perceptual"] = jnp.sum(weight * distance(perceptual, x, image))
+        network = perceptual_network(settings)
+        terms["perceptual"] = jnp.sum(weight * distance(network, perceptual, x, image))
         loss = loss + settings.perceptual_weight * terms["perceptual"]
     return loss, terms
+
+
+def perceptual_network(settings: Settings) -> Network:
+    """The network whose weights a state holds as `perceptual`."""
+    return network_of(settings.perceptual_weights, family="vgg16")
 
 
 def _play(

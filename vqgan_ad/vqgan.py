@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from ad_core.backbones.perceptual import distance, distance_map, load_weights
+from ad_core.backbones import load_backbone
+from ad_core.backbones.perceptual import distance, distance_map
 from ad_core.losses import RECONSTRUCTION
 from ad_core.training.optimisers import make_optimiser
 from ad_core.types import Method, Steps, TrainState, View
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, make_model
 from vqgan_ad.settings import Settings, defaults, make_settings
-from vqgan_ad.step import Optimisers, make_train_step
+from vqgan_ad.step import Optimisers, make_train_step, perceptual_network
 
 __all__ = ["defaults", "make"]
 
@@ -70,7 +71,7 @@ def _init(
     params = model.init(key, shape)
     if settings.perceptual_weights:
         # Frozen, and kept with the rest: a detector needs no other file.
-        params["perceptual"] = load_weights(settings.perceptual_weights)
+        params["perceptual"] = load_backbone(settings.perceptual_weights, family="vgg16").params
     extra = {
         "ema": {"generator": jax.tree.map(jnp.copy, params["generator"])},
         "code_count": jnp.zeros(settings.codes),
@@ -106,7 +107,8 @@ def _view(
         smooth = jnp.clip(model.decode(generator, latent), -1.0, 1.0)
         maps["unquantised"] = jnp.mean(jnp.abs(drawn - smooth), axis=-1)
     if "perceptual" in state.params:
-        maps["perceptual"] = distance_map(state.params["perceptual"], image, drawn)
+        network, weights = perceptual_network(settings), state.params["perceptual"]
+        maps["perceptual"] = distance_map(network, weights, image, drawn)
     error = RECONSTRUCTION[settings.reconstruction](image, drawn)
     losses = {
         "reconstruction": error,
@@ -117,5 +119,6 @@ def _view(
     }
     flat = {name: jnp.mean(x.reshape(x.shape[0], -1), axis=1) for name, x in losses.items()}
     if "perceptual" in state.params:
-        flat["perceptual"] = distance(state.params["perceptual"], image, drawn)
+        network, weights = perceptual_network(settings), state.params["perceptual"]
+        flat["perceptual"] = distance(network, weights, image, drawn)
     return View(drawn, maps, flat)

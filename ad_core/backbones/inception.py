@@ -4,20 +4,20 @@ Szegedy et al. 2016, "Rethinking the Inception Architecture", as torchvision bui
 that each batch norm is folded into its convolution when the weights are loaded.
 """
 
+import functools
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from ad_core.errors import UserError
+from ad_core.backbones.backbone import Backbone, Level, Network, Params, with_weights
+from ad_core.backbones.folding import fold
+from ad_core.backbones.given_files import GivenFile
 
+NAMES = ("inception",)
 SIDE = 299  # pixels of the images that it was trained on
-BATCH_NORM_EPSILON = 1e-3
-Weights = dict[str, tuple[Float[Array, "o i kh kw"], Float[Array, " o"]]]
 Chain = tuple[str | tuple[str, ...], ...]
 
 # Convolutions one after the other; a tuple within a chain forks it and joins the channels.
@@ -49,28 +49,6 @@ _MIXED: dict[str, tuple[Chain, ...]] = {
 _HALVE = (_B, _D)  # the last convolution of each chain has stride 2, beside a pooling of stride 2
 
 
-def load_inception(path: str) -> Partial:
-    """`features` with the weights of an .npz file, as `Context.backbone` takes it.
-
-    The file holds the arrays of torchvision's `inception_v3().state_dict()` by their names, or
-    what `save_inception` wrote. There is no fallback to random weights.
-
-    Raises:
-        UserError: no such file, or an array is missing; the message says how to write one.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"`statistics.backbone` (={path}): no such file; {_MEND}")
-    with np.load(path, allow_pickle=False) as arrays:
-        folded = "Conv2d_1a_3x3.bias" in arrays
-        parts = ("weight", "bias") if folded else _PARTS
-        missing = [f"{n}.{p}" for n in _names() for p in parts if f"{n}.{p}" not in arrays]
-        if missing:
-            raise UserError(f"`statistics.backbone` (={path}) lacks {missing[0]}; {_MEND}")
-        read = {name: [arrays[f"{name}.{part}"] for part in parts] for name in _names()}
-    pairs = read if folded else {name: _fold(*values) for name, values in read.items()}
-    return Partial(features, {name: _device_pair(*pair) for name, pair in pairs.items()})
-
-
 _PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 _MEND = (
     "write one where torchvision is: numpy.savez(FILE, **{k: v.numpy() for k, v in "
@@ -78,37 +56,74 @@ _MEND = (
 )
 
 
-def save_inception(backbone: Partial, path: str | Path) -> None:
-    """Writes what `load_inception` reads back exactly: the folded weights, 87 MB."""
-    (weights,) = backbone.args
-    arrays = {f"{name}.weight": pair[0] for name, pair in weights.items()}
-    arrays |= {f"{name}.bias": pair[1] for name, pair in weights.items()}
-    np.savez(path, allow_pickle=False, **{name: np.asarray(x) for name, x in arrays.items()})
+@functools.cache
+def network(name: str = "inception") -> Network:
+    """Inception-v3 with its levels, named as torchvision names its blocks, after a stem.
+
+    Its convolutions eat the image's edge and its image stands in zeros (`prepare`), so that
+    positions lie over the image only roughly.
+    """
+    mixed = (_mixed(name, chains) for name, chains in _MIXED.items())
+    return Network(
+        name=name,
+        module=__name__,
+        prepare=prepare,
+        levels=(Level("stem", 8, _stem), *mixed),
+        licence="that of the given file",
+        origin="a file that the user gave, with the arrays of torchvision's inception_v3",
+    )
 
 
-def features(weights: Weights, image: Float[Array, "b h w c"]) -> Float[Array, "b 2048"]:
-    """The mean over positions of the last block's activations.
+def load(spec: str) -> Backbone:
+    """Inception-v3 with the weights of the file in "inception:FILE".
 
-    As CycleGAN-AD's code feeds it: images in [-1, 1], one channel repeated to three, continued by
-    zeros to about 299 pixels a side (never resized) and then taken to 2 x - 1, though they were
-    in [-1, 1] before. A side of 10 pixels more or less changes the result; a shift does not hurt
-    a comparison, as both images get it.
+    The file holds the arrays of torchvision's `inception_v3().state_dict()` by their names, or
+    those of its convolutions after folding, NAME.weight and NAME.bias. There is no fallback to
+    random weights.
+
+    Raises:
+        UserError: no such file, or an array is missing; the message says how to write one.
+    """
+    file = GivenFile(spec, mend=_MEND)
+    folded = "Conv2d_1a_3x3.bias" in file.names()
+    parts = ("weight", "bias") if folded else _PARTS
+    arrays = file.read([f"{name}.{part}" for name in _names() for part in parts])
+    read = {name: [arrays[f"{name}.{part}"] for part in parts] for name in _names()}
+    pairs = read if folded else {name: fold(*values) for name, values in read.items()}
+    return with_weights(network(), {name: _pair(*pair) for name, pair in pairs.items()})
+
+
+def prepare(image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ 3"]:
+    """An image as CycleGAN-AD's code feeds it.
+
+    Images in [-1, 1], one channel repeated to three, continued by zeros to about 299 pixels a
+    side (never resized) and then taken to 2 x - 1, though they were in [-1, 1] before. A side of
+    10 pixels more or less changes the result; a shift does not hurt a comparison, as both images
+    get it.
     """
     pad = [(max(0, (SIDE - side) // 2),) * 2 for side in image.shape[1:3]]
     x = jnp.broadcast_to(image, (*image.shape[:3], 3)).astype(jnp.float32)
-    x = 2.0 * jnp.pad(x, ((0, 0), *pad, (0, 0))) - 1.0
+    return 2.0 * jnp.pad(x, ((0, 0), *pad, (0, 0))) - 1.0
+
+
+def _stem(params: Params, x: Array) -> Array:
     first, second, third, fourth, fifth = _STEM
-    x = _convolve(x, weights[first], stride=2, padding="VALID")
-    x = _convolve(x, weights[second], padding="VALID")
-    x = _highest(_convolve(x, weights[third]))
-    x = _convolve(x, weights[fourth])
-    x = _highest(_convolve(x, weights[fifth], padding="VALID"))
-    for name, chains in _MIXED.items():
-        x = _mix(weights, name, chains, x)
-    return jnp.mean(x, axis=(1, 2))
+    x = _convolve(x, params[first], stride=2, padding="VALID")
+    x = _convolve(x, params[second], padding="VALID")
+    x = _highest(_convolve(x, params[third]))
+    x = _convolve(x, params[fourth])
+    return _highest(_convolve(x, params[fifth], padding="VALID"))
 
 
-def _mix(weights: Weights, name: str, chains: tuple[Chain, ...], x: Array) -> Array:
+def _mixed(name: str, chains: tuple[Chain, ...]) -> Level:
+    def apply(params: Params, x: Array) -> Array:
+        return _mix(params, name, chains, x)
+
+    stride = {"5": 8, "6": 16, "7": 32}[name.removeprefix("Mixed_")[0]]
+    return Level(name, stride, apply)
+
+
+def _mix(weights: Params, name: str, chains: tuple[Chain, ...], x: Array) -> Array:
     """One block: chains of convolutions and a pooling beside each other, channels joined."""
     halve = chains in _HALVE
     branches = []
@@ -125,10 +140,8 @@ def _mix(weights: Weights, name: str, chains: tuple[Chain, ...], x: Array) -> Ar
     return jnp.concatenate([*branches, pooled], axis=-1)
 
 
-def _convolve(
-    x: Array, pair: tuple[Array, Array], *, stride: int = 1, padding: str = "SAME"
-) -> Array:
-    weight, bias = pair
+def _convolve(x: Array, pair: Params, *, stride: int = 1, padding: str = "SAME") -> Array:
+    weight, bias = pair["weight"].astype(x.dtype), pair["bias"].astype(x.dtype)
     y = jax.lax.conv_general_dilated(
         x, weight, (stride, stride), padding, dimension_numbers=("NHWC", "OIHW", "NHWC")
     )
@@ -136,12 +149,14 @@ def _convolve(
 
 
 def _highest(x: Array) -> Array:
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+    lowest = np.asarray(-np.inf, x.dtype)  # jnp: no gradient
+    return jax.lax.reduce_window(x, lowest, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
 
 
 def _mean(x: Array) -> Array:
     """Of 3 x 3 pixels; beyond the edge zeros count."""
-    total = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    zero = np.zeros((), x.dtype)
+    total = jax.lax.reduce_window(x, zero, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     return total / 9.0
 
 
@@ -155,12 +170,5 @@ def _names() -> list[str]:
     return [*_STEM, *inner]
 
 
-def _device_pair(weight: np.ndarray, bias: np.ndarray) -> tuple[Array, Array]:
-    return jnp.asarray(weight, jnp.float32), jnp.asarray(bias, jnp.float32)
-
-
-def _fold(
-    weight: np.ndarray, scale: np.ndarray, offset: np.ndarray, mean: np.ndarray, var: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    factor = scale / np.sqrt(var.astype(np.float64) + BATCH_NORM_EPSILON)
-    return weight * factor[:, None, None, None], offset - mean * factor
+def _pair(weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+    return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}

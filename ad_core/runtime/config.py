@@ -113,7 +113,8 @@ def _statistics() -> ConfigDict:
             "names": ("all",),  # of statistics and groups
             # Detectors of the same data and seed, whose statistics are taken too: runs/x/detector
             "also": (),
-            "backbone": "",  # .npz of Inception-v3's weights, which `fid` needs; "" leaves it out
+            # Which `fid` needs: a backbone's name or the .npz of Inception's weights; "": without
+            "backbone": "",
             # How the worst windows are searched: ad_core.statistics.WindowSettings.
             "windows": {
                 "blocks": 64,  # along the shorter side

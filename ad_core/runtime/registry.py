@@ -9,6 +9,7 @@ from types import ModuleType
 from ad_core.errors import UserError
 
 SOURCES = ("ad_core.data.layouts", "ad_core.data.sets", "ad_core.data.phantoms")
+BACKBONES = ("ad_core.backbones",)
 FAMILY = "_ad"  # ends the name of a package of methods
 
 
@@ -17,8 +18,8 @@ def known_modules(attribute: str) -> list[str]:
 
     Methods lie in the packages NAME_ad beside ad_core and on Python's path.
     """
-    packages = _families() if attribute == "make" else SOURCES
-    return [name for package in packages for name in _defining(package, attribute)]
+    packages = {"make": _families(), "load": BACKBONES}.get(attribute, SOURCES)
+    return [name for package in packages for name in known(package, attribute)]
 
 
 def _families() -> list[str]:
@@ -27,7 +28,8 @@ def _families() -> list[str]:
     return sorted(name for name in found if name.endswith(FAMILY))
 
 
-def _defining(package: str, attribute: str) -> list[str]:
+def known(package: str, attribute: str) -> list[str]:
+    """Module paths in `package` that define `attribute`."""
     items = pkgutil.iter_modules(getattr(_import(package), "__path__", []))
     names = [f"{package}.{item.name}" for item in items]
     return [name for name in names if hasattr(_import(name), attribute)]
@@ -46,7 +48,7 @@ def resolve(name: str, attribute: str = "make") -> ModuleType:
 
     Args:
         name: a module path such as "FAMILY_ad.METHOD" or "ad_core.data.layouts.folder".
-        attribute: "make" for a method, "open_source" for a data source.
+        attribute: "make" for a method, "open_source" for a data source, "load" for a backbone.
 
     Raises:
         UserError: no such module, or it lacks the attribute; the message lists what exists.

@@ -9,7 +9,7 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from ad_core.backbones.inception import load_inception, save_inception
+from ad_core.backbones import pooled, read_saved, save_backbone
 from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
@@ -22,7 +22,7 @@ from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
 FORMAT = 3  # of the files; from 3 on a folder for each method
-BACKBONE = "backbone.npz"  # of a method whose statistics need one
+BACKBONES = "backbones"  # folder of what the statistics of a method need
 
 
 def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str]) -> None:
@@ -72,7 +72,7 @@ def _write_part(folder: Path, part: Part) -> None:
     learnt = part.context._replace(backbone=None)._asdict()
     _save_arrays(folder / "context.npz", {name: x for name, x in learnt.items() if x is not None})
     if backbone is not None:
-        save_inception(backbone, folder / BACKBONE)
+        save_backbone(backbone.args[0], folder / BACKBONES)
 
 
 def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
@@ -129,12 +129,12 @@ def _read_part(folder: Path) -> Part:
         params = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
     with np.load(folder / "context.npz", allow_pickle=False) as arrays:
         learnt = dict(arrays)
-    path = folder / BACKBONE
+    carried = [pooled(backbone) for backbone in read_saved(folder / BACKBONES).values()]
     return Part(
         name=described["name"],
         config=from_json(json.dumps(described["config"])),
         state=TrainState(jnp.zeros((), jnp.int32), params, (), {}),
-        context=Context(**learnt, backbone=load_inception(str(path)) if path.is_file() else None),
+        context=Context(**learnt, backbone=carried[0] if carried else None),
         statistics=tuple(described["statistics"]),
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
-from ad_core.backbones.inception import load_inception
+from ad_core.backbones import load_backbone, pooled
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import Calibration, calibrate
 from ad_core.decision.table import StatisticsTable, read_table, write_table
@@ -113,5 +113,5 @@ def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
 
 
 def _backbone(config: ConfigDict) -> Partial | None:
-    path = config.statistics.backbone
-    return load_inception(path) if path else None
+    spec = config.statistics.backbone
+    return pooled(load_backbone(spec, family="inception")) if spec else None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ad_core.backbones import perceptual
+from ad_core.backbones import perceptual, vgg16
 from ad_core.errors import UserError
 from ad_core.losses import ADVERSARIAL
 from ad_core.runtime.config import complete
@@ -257,7 +257,7 @@ def test_perceptual_weights_stay_as_they_are_and_go_with_the_state(image, key, t
     with pytest.raises(UserError, match="no such file"):
         vqgan.make(tiny(perceptual_weights="no.npz")).learn.init(key, SHAPE)
     rng, inside, arrays = np.random.default_rng(0), 3, {}
-    for n in (n for block in perceptual.BLOCKS for n in block):
+    for n in (n for block in vgg16.BLOCKS for n in block):
         arrays[f"features.{n}.weight"] = rng.normal(0, 0.5, (2, inside, 3, 3)).astype(np.float32)
         arrays[f"features.{n}.bias"] = np.zeros(2, np.float32)
         inside = 2
@@ -269,10 +269,11 @@ def test_perceptual_weights_stay_as_they_are_and_go_with_the_state(image, key, t
     for name, weight in arrays.items():
         np.testing.assert_array_equal(after.params["perceptual"][name], weight)
     drawn = vqgan.make(tiny()).view(inference_state(state), image, key)
-    expected = perceptual.distance(state.params["perceptual"], image, drawn.image)
+    network, weights = vgg16.network(), state.params["perceptual"]
+    expected = perceptual.distance(network, weights, image, drawn.image)
     np.testing.assert_allclose(drawn.losses["perceptual"], expected, rtol=1e-5)
     # The step compares with what the network gives, scoring with what an image can hold.
     unclipped = make_model(make_settings(tiny()), 1).forward(state.params["generator"], image).image
-    trained = perceptual.distance(state.params["perceptual"], image, unclipped).mean()
+    trained = perceptual.distance(network, weights, image, unclipped).mean()
     np.testing.assert_allclose(metrics["perceptual"], trained, rtol=1e-4)
     np.testing.assert_allclose(drawn.maps["perceptual"].mean(axis=(1, 2)), expected, rtol=1e-5)

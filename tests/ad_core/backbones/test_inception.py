@@ -7,12 +7,13 @@ names and shapes of its weights, which are drawn anew here, and the features of 
 
 from pathlib import Path
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ad_core.backbones.inception import load_inception, save_inception
+from ad_core.backbones import load_backbone, pooled, read_saved, save_backbone
 from ad_core.errors import UserError
 from ad_core.statistics import Context, compute
 from ad_core.types import View
@@ -48,7 +49,7 @@ def weights(golden):
 def backbone(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "inception.npz"
     np.savez(path, **weights)
-    return load_inception(str(path))
+    return load_backbone(f"inception:{path}")
 
 
 @pytest.fixture(scope="module")
@@ -57,27 +58,35 @@ def images():
 
 
 def test_features_and_fid_equal_torchvisions(golden, backbone, images):
-    found = jax.jit(lambda f, x: f(x))(backbone, images)
+    found = jax.jit(lambda f, x: f(x))(pooled(backbone), images)
     scale = golden["features"].std()
     np.testing.assert_allclose(found, golden["features"], rtol=1e-3, atol=1e-4 * scale)
     x, y = golden["features"]
     expected = np.sum((x - y) ** 2) + (x.std(ddof=1) - y.std(ddof=1)) ** 2
     pair = View(jnp.asarray(images[1:]), {}, {})
-    got = jax.jit(compute, static_argnums=0)("fid", images[:1], pair, Context(backbone=backbone))
+    got = jax.jit(compute, static_argnums=0)(
+        "fid", images[:1], pair, Context(backbone=pooled(backbone))
+    )
     np.testing.assert_allclose(got["fid"], [expected], rtol=1e-3)
 
 
 def test_folded_weights_survive_their_file(backbone, tmp_path):
-    save_inception(backbone, tmp_path / "folded.npz")
-    again = load_inception(str(tmp_path / "folded.npz"))
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), again.args, backbone.args)
-    assert all(jax.tree.leaves(same)) and len(jax.tree.leaves(same)) == 2 * 94
+    save_backbone(backbone, tmp_path)
+    flat = flax.traverse_util.flatten_dict(backbone.params, sep=".")
+    np.savez(tmp_path / "folded.npz", **{name: np.asarray(x) for name, x in flat.items()})
+    for again in (
+        read_saved(tmp_path)["inception"],
+        load_backbone(f"{tmp_path}/folded.npz", family="inception"),
+    ):
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), again.params, backbone.params)
+        assert all(jax.tree.leaves(same)) and len(jax.tree.leaves(same)) == 2 * 94
+        assert again.sha256 == backbone.sha256
 
 
 def test_weights_that_are_not_there_are_refused_with_the_mend(weights, tmp_path):
-    with pytest.raises(UserError, match=r"`statistics.backbone` .* no such file; write one"):
-        load_inception(str(tmp_path / "none.npz"))
+    with pytest.raises(UserError, match=r"Weights of inception .* no such file; write one"):
+        load_backbone(f"inception:{tmp_path / 'none.npz'}")
     del weights["Mixed_7c.branch_pool.bn.running_var"]
     np.savez(tmp_path / "part.npz", **weights)
     with pytest.raises(UserError, match=r"lacks Mixed_7c.branch_pool.bn.running_var"):
-        load_inception(str(tmp_path / "part.npz"))
+        load_backbone(f"inception:{tmp_path / 'part.npz'}")

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from ad_core.backbones import perceptual
+from ad_core.backbones import load_backbone, perceptual, vgg16
 from ad_core.errors import UserError
+
+VGG = vgg16.network()
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +14,7 @@ def weights():
     """Arrays of VGG-16's form with few channels: the code takes the widths from them."""
     rng = np.random.default_rng(0)
     arrays, inside = {}, 3
-    for block, numbers in enumerate(perceptual.BLOCKS):
+    for block, numbers in enumerate(vgg16.BLOCKS):
         for n in numbers:
             width = 2 + block
             arrays[f"features.{n}.weight"] = rng.normal(0, 0.4, (width, inside, 3, 3))
@@ -24,9 +26,9 @@ def weights():
 def by_scipy(weights, image):
     """The features of one image [h, w, 1] by SciPy's correlation, channel by channel."""
     x = 0.5 * (np.repeat(image, 3, axis=-1) + 1)
-    x = ((x - perceptual.MEAN) / perceptual.STD).transpose(2, 0, 1)
+    x = ((x - vgg16.MEAN) / vgg16.STD).transpose(2, 0, 1)
     out = []
-    for block, numbers in enumerate(perceptual.BLOCKS):
+    for block, numbers in enumerate(vgg16.BLOCKS):
         if block:
             c, h, w = x.shape
             x = x.reshape(c, h // 2, 2, w // 2, 2).max(axis=(2, 4))
@@ -51,8 +53,8 @@ def test_distance_equals_scipys(weights):
     for f, g in zip(*theirs, strict=True):
         f, g = (v / np.sqrt((v**2).sum(0) + 1e-10) for v in (f, g))
         expected += ((f - g) ** 2).sum(0).mean()
-    np.testing.assert_allclose(perceptual.distance(arrays, a, b)[0], expected, rtol=1e-4)
-    assert float(perceptual.distance(arrays, a, a)[0]) == 0.0
+    np.testing.assert_allclose(perceptual.distance(VGG, arrays, a, b)[0], expected, rtol=1e-4)
+    assert float(perceptual.distance(VGG, arrays, a, a)[0]) == 0.0
 
 
 def test_the_map_shows_where_the_distance_lies(weights):
@@ -60,22 +62,25 @@ def test_the_map_shows_where_the_distance_lies(weights):
     arrays = {name: jnp.asarray(x) for name, x in weights.items()}
     a = jnp.asarray(rng.uniform(-1, 1, (2, 64, 64, 1)), jnp.float32)
     b = a.at[:, 48:60, 4:16].multiply(-1.0)
-    found = perceptual.distance_map(arrays, a, b)
-    expected = perceptual.distance(arrays, a, b)
+    found = perceptual.distance_map(VGG, arrays, a, b)
+    expected = perceptual.distance(VGG, arrays, a, b)
     np.testing.assert_allclose(found.mean(axis=(1, 2)), expected, rtol=1e-5)
     # A quarter of the image; the deepest features see almost all of it.
     assert float(found[:, 32:, :32].sum()) > 0.6 * float(found.sum())
-    odd = perceptual.distance_map(arrays, a[:, :40, :24], b[:, :40, :24])
+    odd = perceptual.distance_map(VGG, arrays, a[:, :40, :24], b[:, :40, :24])
     assert odd.shape == (2, 40, 24) and bool(jnp.isfinite(odd).all())
 
 
 def test_weights_come_from_a_file_and_nowhere_else(weights, tmp_path):
     np.savez(tmp_path / "vgg.npz", **weights)
     image = jnp.zeros((1, 32, 32, 3))
-    read = perceptual.load_weights(str(tmp_path / "vgg.npz"))
-    assert perceptual.distance(read, image, image + 0.5).shape == (1,)
+    for spec, family in ((f"vgg16:{tmp_path}/vgg.npz", ""), (f"{tmp_path}/vgg.npz", "vgg16")):
+        read = load_backbone(spec, family=family)
+        for name, x in weights.items():
+            np.testing.assert_array_equal(read.params[name], x)
+    assert perceptual.distance(VGG, read.params, image, image + 0.5).shape == (1,)
     np.savez(tmp_path / "part.npz", **{k: v for k, v in weights.items() if "28" not in k})
     with pytest.raises(UserError, match=r"lacks features.28.weight"):
-        perceptual.load_weights(str(tmp_path / "part.npz"))
+        load_backbone(f"vgg16:{tmp_path / 'part.npz'}")
     with pytest.raises(UserError, match="no such file"):
-        perceptual.load_weights(str(tmp_path / "none.npz"))
+        load_backbone(f"vgg16:{tmp_path / 'none.npz'}")

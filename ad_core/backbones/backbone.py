@@ -1,0 +1,162 @@
+"""A frozen pretrained network: what it is, and its weights, known by their hash."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from ad_core.errors import UserError
+
+Params = dict[str, Any]  # nested, with arrays at its ends
+
+
+class Level(NamedTuple):
+    """One place of a network at which its activations can be taken.
+
+    stride: pixels of the image for one position. apply(params, x): the activations here from
+    those of the level before, in the dtype of x.
+    """
+
+    name: str
+    stride: int
+    apply: Callable[[Params, Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network without its weights: levels in a row, each fed by the one before.
+
+    It is hashable, so that a compiled program takes it for a constant.
+
+    module: path of the module whose `network(name)` gives it again.
+    prepare: from an image in [-1, 1], [b, h, w, 1 or 3], to what the first level takes.
+    """
+
+    name: str
+    module: str
+    prepare: Callable[[Array], Array]
+    levels: tuple[Level, ...]
+    licence: str
+    origin: str
+
+    @functools.cached_property
+    def strides(self) -> dict[str, int]:
+        """Pixels of the image for one position of each level, from the image on."""
+        return {level.name: level.stride for level in self.levels}
+
+    def stages(
+        self,
+        params: Params,
+        x: Float[Array, "b h w c"],
+        *,
+        levels: Sequence[str] = (),
+        start: str = "",
+        dtype: DTypeLike = jnp.float32,
+    ) -> dict[str, Float[Array, "b _ _ _"]]:
+        """Activations of the asked levels; nothing beyond the last of them is computed.
+
+        Args:
+            x: images in [-1, 1] of any size and 1 or 3 channels; with `start`, the activations of
+                that level.
+            levels: names from `strides`; none: all that follow `start`.
+            start: the level from whose activations to go on; "": from the image.
+            dtype: of the computation and of the activations; weights keep theirs.
+
+        Raises:
+            UserError: a level that the network has not, or has only at or before `start`.
+        """
+        first = self._place(start) + 1 if start else 0
+        wanted = {self._place(name) for name in levels} or set(range(first, len(self.levels)))
+        if not wanted or min(wanted) < first:
+            raise UserError(f"`levels` (={list(levels)}) must come after `start` (={start!r}).")
+        x = (x if start else self.prepare(x)).astype(dtype)
+        found = {}
+        for number in range(first, max(wanted) + 1):
+            level = self.levels[number]
+            x = level.apply(params, x)
+            if number in wanted:
+                found[level.name] = x
+        return found
+
+    def _place(self, name: str) -> int:
+        names = list(self.strides)
+        if name not in names:
+            raise UserError(f"Unknown level {name!r} of {self.name}; known: {', '.join(names)}.")
+        return names.index(name)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["network", "sha256"]
+)
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A network with its weights: a pytree, of which a program sees `params` alone as data.
+
+    sha256: `digest` of the weights as they were loaded.
+    """
+
+    network: Network
+    params: Params
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Under which it is loaded and saved."""
+        return self.network.name
+
+    @property
+    def licence(self) -> str:
+        """Of the weights."""
+        return self.network.licence
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from."""
+        return self.network.origin
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Names of the levels, from the image on, and the pixels for one position of each."""
+        return self.network.strides
+
+    @property
+    def stages(self) -> Callable[..., dict[str, Array]]:
+        """`Network.stages`."""
+        return self.network.stages
+
+
+def with_weights(network: Network, arrays: Mapping[str, Any]) -> Backbone:
+    """The backbone of a network and its weights, nested dicts of NumPy arrays."""
+    return Backbone(network, jax.tree.map(jnp.asarray, dict(arrays)), digest(arrays))
+
+
+def digest(params: Mapping[str, Any]) -> str:
+    """SHA-256 of weights: of name, dtype, shape and bytes of each array, in order of names."""
+    flat = flax.traverse_util.flatten_dict(dict(params), sep="/")
+    found = hashlib.sha256()
+    for name, values in sorted(flat.items()):
+        array = np.ascontiguousarray(values)
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def pooled(backbone: Backbone) -> Partial:
+    """What gives the features [b, d] of images, as `Context.backbone` takes it."""
+    return Partial(pool, backbone)
+
+
+def pool(backbone: Backbone, image: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+    """The mean over positions of the last level."""
+    last = backbone.network.levels[-1].name
+    return jnp.mean(backbone.stages(backbone.params, image, levels=(last,))[last], axis=(1, 2))
