@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 Metrics = Mapping[str, Float[Array, ""]]
+Shaped = Array | np.ndarray | jax.ShapeDtypeStruct
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
 
 
@@ -65,14 +65,9 @@ class Batch(NamedTuple):
     content: Int[Array, "b 4"] | None = None
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("image", "maps", "losses"),
-    meta_fields=("anomaly",),
-)
 @dataclass(frozen=True)
 class View:
-    """What a method makes of a batch.
+    """What a method makes of a batch. A pytree, of arrays or of their shapes.
 
     image: the normal version of the input, in [-1, 1]; None where the method draws none.
     maps: name -> a measure at each position (higher is more anomalous unless the name says
@@ -81,10 +76,23 @@ class View:
     anomaly: which map localises; "" is the residual between the input and `image`.
     """
 
-    image: Float[Array, "b h w c"] | None = None
-    maps: dict[str, Float[Array, "b _ _"]] = field(default_factory=dict)
-    losses: dict[str, Float[Array, "b"]] = field(default_factory=dict)
+    image: Float[Shaped, "b h w c"] | None = None
+    maps: Mapping[str, Float[Shaped, "b _ _"]] = field(default_factory=dict)
+    losses: Mapping[str, Float[Shaped, "b"]] = field(default_factory=dict)
     anomaly: str = ""
+
+
+def _view_of(anomaly: str, parts: tuple[Any, Any, Any]) -> View:
+    """A view of whatever JAX puts in the places of its arrays, which no annotation describes."""
+    view = object.__new__(View)
+    for name, value in zip(("image", "maps", "losses", "anomaly"), (*parts, anomaly), strict=True):
+        object.__setattr__(view, name, value)
+    return view
+
+
+jax.tree_util.register_pytree_node(
+    View, lambda view: ((view.image, view.maps, view.losses), view.anomaly), _view_of
+)
 
 
 class TrainState(NamedTuple):

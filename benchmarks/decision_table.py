@@ -25,10 +25,8 @@ import numpy as np  # noqa: E402
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine  # noqa: E402
 
 from ad_core.decision import losses, make_classifier  # noqa: E402
-from ad_core.decision.classifiers.choices import CLASSIFIERS  # noqa: E402
-from ad_core.decision.classifiers.cleaning import CleanTable  # noqa: E402
+from ad_core.decision.classifiers.catalogue import CLASSIFIERS  # noqa: E402
 from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score  # noqa: E402
-from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier, fit_many  # noqa: E402
 from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table  # noqa: E402
 from ad_core.metrics import oracle  # noqa: E402
@@ -82,33 +80,20 @@ def partitions(labels, groups, repeats=REPEATS):
     ]
 
 
-def of_classifier(name, table, labels, groups):
-    """Figures of each held-out fold."""
+def judged(make, table, labels, groups, repeats=REPEATS):
+    """Figures of each held-out fold; `make` gives an unfitted classifier for a seed."""
     found = []
-    for seed, (fit, held_out) in enumerate(partitions(labels, groups)):
-        fitted = fit_classifier(
-            make_classifier(name, seed=seed), table[fit], labels[fit], groups=groups[fit]
-        )
+    for seed, (fit, held_out) in enumerate(partitions(labels, groups, repeats)):
+        fitted = fit_classifier(make(seed), table[fit], labels[fit], groups=groups[fit])
         found.append(oracle(labels[held_out], imputed_score(fitted, table[held_out])))
     return found
 
 
-def of_network(network, table, labels, groups, repeats=REPEATS):
-    """As `of_classifier`, for a FullSensitivityClassifier: all fits are one call.
-
-    Each fit's table is cleaned by its own rows; columns that cleaning dropped there are 0.
-    """
-    pairs = partitions(labels, groups, repeats)
-    tables, fitted_on = np.zeros((len(pairs), *table.shape), np.float32), []
-    for place, (fit, _) in enumerate(pairs):
-        cleaning = CleanTable().fit(table[fit])
-        tables[place][:, cleaning.kept_] = cleaning.transform(table)
-        fitted_on.append(np.isin(np.arange(labels.size), fit))
-    fitted = fit_many(network, tables, labels, np.array(fitted_on), groups=groups)
-    return [
-        oracle(labels[held_out], one.decision_function(of[held_out]))
-        for one, of, (_, held_out) in zip(fitted, tables, pairs, strict=True)
-    ]
+def maker(method):
+    """Of a classifier, or of the network with a loss."""
+    if method in CLASSIFIERS:
+        return lambda seed: make_classifier(method, seed=seed)
+    return lambda seed: make_classifier("full_sensitivity", loss=method, seed=0)
 
 
 def main():
@@ -136,10 +121,7 @@ def compute(given, name, method):
         return
     table, labels, groups = real_set(given.workdirs, name) if name in REAL else public_set(name)
     began = time.process_time()
-    if method in CLASSIFIERS:
-        found = of_classifier(method, table, labels, groups)
-    else:
-        found = of_network(FullSensitivityClassifier(method), table, labels, groups)
+    found = judged(maker(method), table, labels, groups)
     content = {figure: [one[figure] for one in found] for figure in FIGURES}
     content |= {"cpu_s": time.process_time() - began, "rows": np.bincount(labels).tolist()}
     path.write_text(json.dumps(content))

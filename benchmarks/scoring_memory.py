@@ -27,8 +27,8 @@ import numpy as np  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from ad_core.data.phantoms.worlds import open_source  # noqa: E402
-from ad_core.scoring.detector import load_parts  # noqa: E402
 from ad_core.scoring.engines.local import score_files  # noqa: E402
+from ad_core.scoring.files import load_parts  # noqa: E402
 from ad_core.scoring.pictures import to_rgb, write_png  # noqa: E402
 
 flags.DEFINE_integer("images", 10_000, "PNG files to score.")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ad_core.decision import anomaly_score
+from ad_core.decision import anomaly_score, important_statistics
 from ad_core.decision.calibration import calibrate
 from ad_core.decision.table import StatisticsTable, read_table
 from ad_core.metrics import confusion, oracle
@@ -108,7 +108,9 @@ def judge(
     best = oracle(labels, scores)
     rates = confusion(labels, decided.thresholds["zfn"].flags(scores))
     figures = [own["auc"], own["fpr_at_tpr1"], best["auc"], best["zfn"], best["fpr_at_tpr1"]]
-    return [*figures, 1 - rates["tpr"], rates["fpr"]], decided.weights
+    normals = calibration.values[calibration.readable & (calibration.label == 0)]
+    weights = important_statistics(decided.classifier, calibration.names, normals)
+    return [*figures, 1 - rates["tpr"], rates["fpr"]], weights
 
 
 def table(found: dict, protocol: str) -> str:

@@ -69,7 +69,7 @@ def make_splits(
             raise UserError(f"`data.calibration.{name}` (={share}) must be between 0 and 1.")
     rng = np.random.default_rng(seed)
     splits = _PROTOCOLS[protocol](records, shares, rng, train_abnormal)
-    _check(splits, records, protocol, train_abnormal)
+    _check_splits(splits, records, protocol, train_abnormal)
     return {name: np.array(sorted(members), np.int64) for name, members in splits.items()}
 
 
@@ -210,7 +210,7 @@ def _without(groups: list[_Group], taken: list[_Group]) -> list[_Group]:
     return [group for group in groups if group.members[0] not in gone]
 
 
-def _check(
+def _check_splits(
     splits: dict[str, list[int]], records: Sequence[Record], protocol: str, train_abnormal: bool
 ) -> None:
     counts = {

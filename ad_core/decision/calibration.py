@@ -1,30 +1,39 @@
 """From the statistics of calibration images to a classifier and its thresholds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
 from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
-from ad_core.decision import (
-    Threshold,
-    anomaly_score,
+from ad_core.decision.classifiers.catalogue import CLASSIFIERS, line_of, make_classifier
+from ad_core.decision.classifiers.fitting import anomaly_score, fit_classifier, resampled
+from ad_core.decision.classifiers.out_of_fold import grouped_folds, out_of_fold_scores
+from ad_core.decision.selection import (
+    Selection,
+    check_criterion,
     choose_classifier,
-    fit_classifier,
-    fit_threshold,
-    important_statistics,
-    make_classifier,
-    out_of_fold_scores,
+    select_classifier,
 )
-from ad_core.decision.classifiers.choices import NEED_NO_ABNORMALS
-from ad_core.decision.classifiers.fitting import resampled
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
-from ad_core.decision.classifiers.selection import Selection, check_criterion, select_classifier
 from ad_core.decision.table import StatisticsTable, select
+from ad_core.decision.thresholds.threshold import Threshold, fit_threshold
 from ad_core.errors import UserError
 from ad_core.statistics.table import GROUPS
+
+# Of the section `decision`, what `fit_threshold` takes under the same name.
+_RULE_OPTIONS = (
+    "target_fpr",
+    "normal_quantile",
+    "confidence",
+    "miss_rate",
+    "delta",
+    "miss_cost",
+    "alarm_cost",
+    "prevalence",
+)
 
 
 class Calibration(NamedTuple):
@@ -32,16 +41,15 @@ class Calibration(NamedTuple):
 
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by
-    rule. refused: rule -> why it has no threshold. weights: (statistic, weight), heaviest first.
-    selection: how the classifier was chosen, where it was.
+    rule. refused: rule -> why it has no threshold. selection: how the classifier was chosen, where
+    it was.
     """
 
-    classifier: Any
+    classifier: Pipeline
     name: str
     scores: Float64[np.ndarray, " n"]
     thresholds: dict[str, Threshold]
     refused: dict[str, str]
-    weights: list[tuple[str, float]]
     selection: Selection | None
 
 
@@ -58,34 +66,19 @@ def calibrate(
         UserError: too few images, an unknown name, or the deciding rule has no threshold.
     """
     check_single(decision.classifier, table.names)
-    rows = table.readable
-    values, labels = table.values[rows], table.label[rows]
-    groups = np.array(table.group)[rows]
-    name, selection = _choose(decision, values, labels, groups, seed=seed)
-    scores = out_of_fold_scores(
-        lambda: make_by(decision, name, seed=seed),
-        values,
-        labels,
-        groups,
-        folds=decision.folds,
-        seed=seed,
-        resample=decision.resample,
-    )
+    table = select(table, table.readable)
+    values, labels, groups = table.values, table.label, np.array(table.group)
+    name, selection = _choose(decision, table, seed=seed)
+    make = partial(make_by, decision, name, seed=seed)
+    given = {"resample": decision.resample, "seed": seed}
+    scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
     candidates = len(decision.candidates) if selection else 1
     thresholds, refused = fit_thresholds(
         scores, labels, decision, split=split, candidates=candidates
     )
     _require_rules(decision, thresholds, refused)
-    classifier = fit_classifier(
-        make_by(decision, name, seed=seed),
-        values,
-        labels,
-        groups=groups,
-        resample=decision.resample,
-        seed=seed,
-    )
-    weights = important_statistics(classifier, table.names, values[labels == 0])
-    return Calibration(classifier, name, scores, thresholds, refused, weights, selection)
+    classifier = fit_classifier(make(), values, labels, groups=groups, **given)
+    return Calibration(classifier, name, scores, thresholds, refused, selection)
 
 
 def make_by(decision: ConfigDict, name: str, *, seed: int) -> Pipeline:
@@ -100,16 +93,17 @@ def make_by(decision: ConfigDict, name: str, *, seed: int) -> Pipeline:
 
 
 def _choose(
-    decision: ConfigDict, values: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+    decision: ConfigDict, table: StatisticsTable, *, seed: int
 ) -> tuple[str, Selection | None]:
-    name = choose_classifier(decision.classifier, labels, groups)
+    groups = np.array(table.group)
+    name = choose_classifier(decision.classifier, table.label, groups)
     if name != "select":
         return name, None
     selection = select_classifier(
-        lambda candidate: make_by(decision, candidate, seed=seed),
+        partial(make_by, decision, seed=seed),
         decision.candidates,
-        values,
-        labels,
+        table.values,
+        table.label,
         groups,
         criterion=decision.criterion,
         folds=decision.folds,
@@ -128,25 +122,26 @@ def check_decision(
         UserError: as `calibrate`, as far as labels, groups and names tell.
     """
     name = choose_classifier(decision.classifier, labels, groups)
-    for candidate in decision.candidates if name == "select" else (name,):
-        make_by(decision, candidate, seed=0)
+    names = decision.candidates if name == "select" else (name,)
+    made = [make_by(decision, one, seed=0) for one in names]
     if name == "select":
         check_criterion(decision.criterion)
-    if name not in NEED_NO_ABNORMALS:
+    if name == "select" or line_of(made[0]).needs_abnormals:
         resampled(labels, decision.resample, seed=0)
     _require_rules(decision, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split))
 
 
 def check_single(classifier: str, names: Sequence[str]) -> None:
-    """Refuses the classifier "single" for anything but the name of one statistic.
+    """Refuses a classifier of one statistic, "single", for anything but the name of one.
 
     Raises:
         UserError: several names, or a group of them.
     """
-    if classifier == "single" and (len(names) != 1 or names[0] in GROUPS):
+    takes_one = classifier in CLASSIFIERS and CLASSIFIERS[classifier].one_statistic
+    if takes_one and (len(names) != 1 or names[0] in GROUPS):
         told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
-            "`decision.classifier` (='single') takes one statistic as the score, and "
+            f"`decision.classifier` (={classifier!r}) takes one statistic as the score, and "
             f"`statistics.names` gives {told}; name one, as in --config.statistics.names=sse."
         )
 
@@ -179,8 +174,7 @@ def fit_thresholds(
     candidates: int = 1,
 ) -> tuple[dict[str, Threshold], dict[str, str]]:
     """Rule -> threshold, and rule -> reason for each rule that refuses."""
-    options = ("target_fpr", "normal_quantile", "confidence", "miss_rate", "delta")
-    options += ("miss_cost", "alarm_cost", "prevalence")
+    options = {option: decision[option] for option in _RULE_OPTIONS}
     thresholds: dict[str, Threshold] = {}
     refused: dict[str, str] = {}
     for rule in rules_of(decision):
@@ -192,7 +186,7 @@ def fit_thresholds(
                 split=split,
                 value=decision.threshold,
                 candidates=candidates,
-                **{option: decision[option] for option in options},
+                **options,
             )
         except UserError as error:
             refused[rule] = str(error)

@@ -134,7 +134,7 @@ def _decision() -> ConfigDict:
         {
             # auto: extra_trees with both classes, one_class without abnormals. select: the best of
             # `candidates`. single: the one statistic of `statistics.names`, such as sse, is the
-            # score. Or another name of ad_core.decision.classifiers.choices
+            # score. Or another name of ad_core.decision.classifiers.catalogue
             "classifier": "auto",
             "candidates": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of select
             "criterion": "fpr_at_tpr1",  # by which select chooses: or zfn | acc | auc

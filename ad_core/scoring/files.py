@@ -22,6 +22,7 @@ from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
 FORMAT = 3  # of the files; from 3 on a folder for each method
+KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of what the statistics of a method need
 
 
@@ -147,7 +148,9 @@ def _described(folder: Path, directory: Path) -> dict[str, Any]:
             "give the `detector` folder of a workdir."
         )
     try:
-        sealed.verify_folder(folder, needed=("detector.json",))
+        read = [path for path in folder.rglob("*") if path.suffix in KINDS]
+        needed = {path.relative_to(folder).as_posix() for path in read} - {sealed.MANIFEST}
+        sealed.verify_folder(folder, needed={"detector.json", *needed})
     except sealed.Damaged as error:
         raise UserError(
             f"Detector file {folder / error.file} {error.fault}; calibrate again or restore a copy."

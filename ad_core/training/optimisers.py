@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ad_core.errors import UserError
 
 
-class Settings(NamedTuple):
+class OptimiserSettings(NamedTuple):
     """What `config.reconstructor.optimiser` and its like hold."""
 
     lr: float
@@ -33,25 +33,14 @@ class Settings(NamedTuple):
 
 def optimiser_defaults(*, lr: float, b1: float = 0.9, b2: float = 0.999) -> ConfigDict:
     """The section of a configuration that `make_optimiser` reads: Adam at a constant rate."""
-    return ConfigDict(Settings(lr=lr, b1=b1, b2=b2)._asdict())
+    return ConfigDict(OptimiserSettings(lr=lr, b1=b1, b2=b2)._asdict())
 
 
-def _constant(progress: Array) -> Array:
-    return jnp.ones_like(progress)
-
-
-def _cosine(progress: Array) -> Array:
-    return (1 + jnp.cos(jnp.pi * progress)) / 2
-
-
-def _linear(progress: Array) -> Array:
-    return 1 - progress
-
-
-SCHEDULES: Mapping[str, Callable[[Array], Array]] = {
-    "constant": _constant,
-    "cosine": _cosine,
-    "linear": _linear,
+# Share of the rate that is left at a progress from 0 to 1, by the share left at the end.
+SCHEDULES: Mapping[str, Callable[[float], optax.Schedule]] = {
+    "constant": lambda end: optax.constant_schedule(1.0),
+    "cosine": lambda end: optax.cosine_decay_schedule(1.0, 1, alpha=end),
+    "linear": lambda end: optax.linear_schedule(1.0, end, 1),
 }
 
 
@@ -59,11 +48,11 @@ def _kernels(params: optax.Params) -> optax.Params:
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
-def _adam(settings: Settings, rate: optax.Schedule) -> optax.GradientTransformation:
+def _adam(settings: OptimiserSettings, rate: optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
 
 
-def _adamw(settings: Settings, rate: optax.Schedule) -> optax.GradientTransformation:
+def _adamw(settings: OptimiserSettings, rate: optax.Schedule) -> optax.GradientTransformation:
     return optax.adamw(
         rate,
         b1=settings.b1,
@@ -74,11 +63,13 @@ def _adamw(settings: Settings, rate: optax.Schedule) -> optax.GradientTransforma
     )
 
 
-def _sgd(settings: Settings, rate: optax.Schedule) -> optax.GradientTransformation:
+def _sgd(settings: OptimiserSettings, rate: optax.Schedule) -> optax.GradientTransformation:
     return optax.sgd(rate, momentum=settings.momentum or None)
 
 
-OPTIMISERS: Mapping[str, Callable[[Settings, optax.Schedule], optax.GradientTransformation]] = {
+OPTIMISERS: Mapping[
+    str, Callable[[OptimiserSettings, optax.Schedule], optax.GradientTransformation]
+] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
@@ -98,12 +89,13 @@ def _promoting(optimiser: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 def learning_rate(
-    settings: Settings, *, steps: int | None = None, epochs: int = 0
+    settings: OptimiserSettings, *, steps: int | None = None, epochs: int = 0
 ) -> optax.Schedule:
     """The rate at each update, counted from 0.
 
-    lr * min(1, (count + 1) / warmup) * (end + (1 - end) * shape(progress)), where progress runs
-    from 0 at the start of the decay (or the end of the warm-up, if later) to 1 at `steps`.
+    Two schedules of optax, one times the other: the warm-up, which starts at lr / lr_warmup_steps
+    and ends with lr; and the decay over a progress that runs from 0 at its start (or the end of the
+    warm-up, if later) to 1 at `steps`, where lr * lr_end is left.
 
     Args:
         epochs: equal parts of the training, within each of which progress stands still;
@@ -116,23 +108,30 @@ def learning_rate(
         raise UserError(f"Unknown schedule {settings.schedule!r}; known: {', '.join(SCHEDULES)}.")
     if steps is None and settings.schedule != "constant":
         raise UserError(f"Schedule {settings.schedule!r} needs the number of steps.")
-    total = steps or 0
-    warmup = settings.lr_warmup_steps
-    start = max(warmup, settings.lr_decay_start * total)
-    shape, end, lr = SCHEDULES[settings.schedule], settings.lr_end, settings.lr
-    # First update of each epoch but the first.
-    ends = np.array([-(-total * epoch // max(epochs, 1)) for epoch in range(1, epochs)], np.int32)
+    total, lr, warmup = steps or 0, settings.lr, max(settings.lr_warmup_steps, 1)
+    start = max(settings.lr_warmup_steps, settings.lr_decay_start * total)
+    rise = optax.linear_schedule(lr / warmup, lr, warmup - 1) if warmup > 1 else lambda _: lr
+    fall = SCHEDULES[settings.schedule](settings.lr_end)
+    begin = _begin_of_epoch(total, epochs) if epochs else lambda count: count
 
     def rate(count: ArrayLike) -> Array:
         done = jnp.asarray(count, jnp.float32)
-        rise = jnp.minimum(1.0, (done + 1) / max(warmup, 1))
-        if epochs:
-            ended = jnp.searchsorted(ends, jnp.asarray(count, jnp.int32), side="right")
-            done = ended.astype(jnp.float32) * (total / epochs)
-        progress = jnp.clip((done - start) / max(total - start, 1.0), 0.0, 1.0)
-        return lr * rise * (end + (1 - end) * shape(progress))
+        progress = jnp.clip((begin(done) - start) / max(total - start, 1.0), 0.0, 1.0)
+        return jnp.asarray(rise(done) * fall(progress), jnp.float32)
 
     return rate
+
+
+def _begin_of_epoch(total: int, epochs: int) -> Callable[[Array], Array]:
+    """Maps a number of updates to that at which its epoch began, which need not be whole."""
+    # First update of each epoch but the first.
+    firsts = np.array([-(-total * epoch // epochs) for epoch in range(1, epochs)], np.float32)
+
+    def begin(count: Array) -> Array:
+        ended = jnp.searchsorted(firsts, count, side="right")
+        return ended.astype(jnp.float32) * (total / epochs)
+
+    return begin
 
 
 def make_optimiser(
@@ -147,7 +146,7 @@ def make_optimiser(
     Raises:
         UserError: an unknown optimiser or schedule.
     """
-    settings = Settings(**section.to_dict())
+    settings = OptimiserSettings(**section.to_dict())
     if settings.name not in OPTIMISERS:
         raise UserError(f"Unknown optimiser {settings.name!r}; known: {', '.join(OPTIMISERS)}.")
     optimiser = OPTIMISERS[settings.name](

@@ -249,3 +249,18 @@ def test_an_image_that_does_not_divide_is_refused():
     config.data.image_size = 18
     with pytest.raises(UserError, match="must be divisible by 4"):
         cyclegan.make(config)
+
+
+def test_an_image_need_not_be_a_square():
+    config = tiny()
+    config.data.image_size = (16, 24)
+    reconstructor, key = cyclegan.make(config), jax.random.key(0)
+    batch = batch_of(np.zeros((4, 16, 24, 1), np.float32))
+    state = jax.eval_shape(lambda key: reconstructor.init(key, (16, 24, 1)), key)
+    after, _ = jax.eval_shape(reconstructor.train_step, state, batch, key)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    drawn = jax.eval_shape(reconstructor.reconstruct, state, batch.image, key)
+    assert drawn.image.shape == batch.image.shape
+    config.data.image_size = (16, 23)
+    with pytest.raises(UserError, match=r"`data\.image_size` \(=16,23\) must be divisible by"):
+        cyclegan.make(config)

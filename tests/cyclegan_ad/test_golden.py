@@ -17,7 +17,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ad_core.runtime.config import complete
-from ad_core.training.optimisers import Settings, learning_rate
+from ad_core.training.optimisers import OptimiserSettings, learning_rate
 from ad_core.types import Batch
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
@@ -146,7 +146,7 @@ def test_every_loss_term_of_three_steps_agrees_with_pytorch(golden, steps):
 def test_learning_rate_of_every_epoch_is_the_recipes(golden, epochs, epoch_steps):
     section = cyclegan.defaults("accelerator").optimiser
     steps = int(np.ceil(epochs * epoch_steps))
-    rate = learning_rate(Settings(**section.to_dict()), steps=steps, epochs=epochs)
+    rate = learning_rate(OptimiserSettings(**section.to_dict()), steps=steps, epochs=epochs)
     # An epoch's first update is the first that starts after its share of the steps.
     first = [-(-steps * epoch // epochs) for epoch in range(epochs + 1)]
     found = jax.vmap(rate)(jnp.arange(steps))

@@ -1,6 +1,5 @@
 """Statistics of other detectors beside a detector's own: `statistics.also`."""
 
-import json
 import shutil
 
 import jax
@@ -11,8 +10,9 @@ from ad_core.data.source import open_source
 from ad_core.decision.table import read_table
 from ad_core.errors import UserError
 from ad_core.runtime.config import from_json
-from ad_core.scoring.companions import companion_names, load_companions
-from ad_core.scoring.detector import load_detector, load_parts
+from ad_core.scoring.companions import load_companions
+from ad_core.scoring.files import load_detector, load_parts
+from ad_core.scoring.part import column_names
 
 
 def config_of(workdir, **changes):
@@ -24,17 +24,18 @@ def config_of(workdir, **changes):
 
 
 def test_names_tell_the_method_and_count_what_repeats(workdir):
-    parts = load_parts(workdir / "detector")
-    names = companion_names((parts, parts))
-    assert names[: len(parts.names)] == tuple(f"vqgan.{name}" for name in parts.names)
-    assert names[len(parts.names) :] == tuple(f"vqgan2.{name}" for name in parts.names)
-    assert companion_names(()) == ()
+    (part,) = load_parts(workdir / "detector").methods
+    names, own = column_names((part, part, part)), part.statistics
+    assert names[: len(own)] == own
+    assert names[len(own) : 2 * len(own)] == tuple(f"vqgan2.{name}" for name in own)
+    assert names[2 * len(own) :] == tuple(f"vqgan3.{name}" for name in own)
+    assert column_names(()) == ()
 
 
 def test_a_companion_of_the_same_images_is_taken(workdir):
     config = config_of(workdir, **{"data.workers": 3, "reconstructor.width": 8, "train.steps": 9})
-    (parts,) = load_companions(config)
-    assert parts.names == load_parts(workdir / "detector").names
+    (part,) = load_companions(config)
+    assert part.statistics == load_parts(workdir / "detector").names
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,7 @@ def test_a_companion_that_is_not_there_is_refused(workdir, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_reconstructors_make_one_self_contained_detector(
-    launch, workdir, job_arguments, tmp_path
-):
+def test_two_methods_make_one_self_contained_detector(launch, workdir, job_arguments, tmp_path):
     other = shutil.copytree(workdir / "detector", tmp_path / "vqgan" / "detector")
     run = tmp_path / "both"
     argv = (*job_arguments, f"--config.statistics.also={other}", "--config.reconstructor.width=6")
@@ -74,7 +73,7 @@ def test_two_reconstructors_make_one_self_contained_detector(
     both, alone = (read_table(x / "statistics" / "test.parquet") for x in (run, workdir))
     assert both.path == alone.path
     k = len(alone.names)
-    assert both.names[-k:] == tuple(f"vqgan.{name}" for name in alone.names)
+    assert both.names[-k:] == tuple(f"vqgan2.{name}" for name in alone.names)
     np.testing.assert_allclose(both.values[:, -k:], alone.values, rtol=1e-4, atol=1e-5)
     assert not np.allclose(both.values[:, :-k], alone.values, rtol=1e-2)
 
@@ -85,9 +84,8 @@ def test_two_reconstructors_make_one_self_contained_detector(
     scores = detector.score(images)
     np.testing.assert_allclose(scores.statistics, both.values[:5], rtol=1e-4, atol=1e-5)
     assert np.isfinite(scores.score).all()
-    assert jax.tree.leaves(detector.parts.also[0].state.params)
+    assert jax.tree.leaves(detector.parts.methods[1].state.params)
 
-    damaged = run / "detector" / "also" / "0" / "MANIFEST.json"
-    damaged.write_text(json.dumps({}))
+    (run / "detector" / "vqgan2" / "context.npz").write_bytes(b"")
     with pytest.raises(UserError, match="was changed or damaged"):
         load_detector(run / "detector")

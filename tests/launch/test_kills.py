@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from ad_core.data.shape import image_shape
 from ad_core.runtime.config import from_json
 from ad_core.runtime.registry import resolve
 from ad_core.training.checkpoint import Checkpoints
@@ -63,9 +64,8 @@ def kill(process, workdir, rng, *, after_a_step):
 def trained(workdir):
     """The last checkpoint, as bytes by the path of each array."""
     config = from_json((workdir / "config.json").read_text())
-    size, channels = config.data.image_size, config.data.channels
     model = guarded(resolve(config.method).make(config).learn)
-    template = jax.eval_shape(lambda: model.init(jax.random.key(0), (size, size, channels)))
+    template = jax.eval_shape(lambda: model.init(jax.random.key(0), image_shape(config.data)))
     checkpoints = Checkpoints(workdir / "checkpoints", keep=3)
     restored = checkpoints.restore(template)
     checkpoints.close()

@@ -40,7 +40,8 @@ def test_every_file_of_a_run_is_there(workdir):
         "config.json metrics.jsonl timing.json results.json report/index.html "
         "statistics/calibration.parquet statistics/test.parquet detector/MANIFEST.json "
         "detector/detector.json detector/threshold.json detector/classifier.skops "
-        "detector/parameters.npz detector/normals.npz"
+        "detector/normals.npz detector/vqgan/method.json detector/vqgan/parameters.npz "
+        "detector/vqgan/context.npz"
     )
     for name in names.split():
         assert (workdir / name).stat().st_size > 0, name
@@ -48,7 +49,9 @@ def test_every_file_of_a_run_is_there(workdir):
     assert list((workdir / "tensorboard").glob("events*"))
     assert not list(workdir.rglob("*.partial"))
     manifest = read(workdir / "detector" / "MANIFEST.json")
-    assert {p.name for p in (workdir / "detector").iterdir()} == {*manifest, "MANIFEST.json"}
+    folder = workdir / "detector"
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert files == {*manifest, "MANIFEST.json"}
 
 
 def test_statistics_have_a_row_an_image_and_a_column_a_statistic(workdir):
@@ -177,7 +180,7 @@ def test_calibrating_by_another_rule_renews_the_detector_alone(launch, copied):
     assert read(copied / "detector" / "threshold.json")["rule"] == "zfn"
     argv = (f"--workdir={copied}", "--config.decision.rule=target_fpr")
     assert launch("calibrate", *argv, "--config.decision.target_fpr=0.2") == 0
-    after = {p.name: p.read_bytes() for p in (copied / "detector").iterdir()}
+    after = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
     decided = json.loads(after["threshold.json"])
     assert decided["rule"] == "target_fpr"
     assert decided["thresholds"]["zfn"] == json.loads(before["threshold.json"])["thresholds"]["zfn"]
@@ -205,20 +208,21 @@ def test_no_image_of_the_test_split_moves_the_detector(launch, job_arguments, co
 
     table = pq.read_table(copied / "statistics" / "test.parquet")
     hidden, seen = set(table["path"].to_pylist()), []
-    draw = PhantomSource.image
+    draw = PhantomSource.read
 
     def replaced(self, index):
-        image = draw(self, index)
+        sample = draw(self, index)
         if self.records[index].path not in hidden:
-            return image
+            return sample
         seen.append(index)
-        return np.random.default_rng(index).uniform(-1, 1, image.shape).astype(np.float32)
+        noise = np.random.default_rng(index).uniform(-1, 1, sample.image.shape)
+        return sample._replace(image=noise.astype(np.float32))
 
-    monkeypatch.setattr(PhantomSource, "image", replaced)
-    before = {p.name: p.read_bytes() for p in (copied / "detector").iterdir()}
+    monkeypatch.setattr(PhantomSource, "read", replaced)
+    before = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
     argv = (*job_arguments, f"--workdir={copied}", "--until=calibrate")
     assert launch("train", *argv) == 0
-    after = {p.name: p.read_bytes() for p in (copied / "detector").iterdir()}
+    after = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
     assert not seen
     for name in ("threshold.json", "parameters.npz", "normals.npz", "detector.json"):
         assert after[name] == before[name], name

@@ -14,14 +14,18 @@ import pytest
 import tifffile
 from PIL import Image
 
+from ad_core.data.formats.resizing import place
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import list_images
 from ad_core.errors import UserError
+from ad_core.runtime.keys import image_keys
 from ad_core.runtime.stop import Stop, Stopped
-from ad_core.scoring.detector import Detector, load_detector, save_detector
+from ad_core.scoring.detector import Detector
 from ad_core.scoring.engines import local
 from ad_core.scoring.engines.local import score_files
+from ad_core.scoring.files import load_detector, load_method, save_detector
 from ad_core.scoring.measuring import Measured
+from ad_core.scoring.verdict import Seen, judge
 from tests.known_trees import brain_mri
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.png")
@@ -178,10 +182,15 @@ def with_resize(workdir, folder, resize):
     described = json.loads((folder / "detector.json").read_text())
     described["config"]["data"]["resize"] = resize
     (folder / "detector.json").write_text(json.dumps(described))
-    manifest = json.loads((folder / "MANIFEST.json").read_text())
-    manifest["detector.json"] = hashlib.sha256((folder / "detector.json").read_bytes()).hexdigest()
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    vouch(folder, "detector.json")
     return folder
+
+
+def vouch(folder, name):
+    """Puts a changed file's hash into the manifest."""
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest | {name: digest}))
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "centre_crop"])
@@ -248,11 +257,12 @@ def test_a_statistic_that_is_not_finite_is_inspected(detector):
     sane = detector.score(np.zeros((1, 32, 32, 1), np.float32))
     statistics = np.repeat(sane.statistics, 4, axis=0)
     statistics[1, 0], statistics[2, 3], statistics[3, -1] = np.nan, np.inf, -np.inf
-    image = np.repeat(sane.reconstruction, 4, axis=0)
-    scores = detector.decide(Measured(statistics, image[..., 0], image))
-    assert np.isfinite(scores.score).tolist() == [True, False, False, False]
-    assert scores.decision[1:].tolist() == ["inspect"] * 3
-    assert scores.decision[0] == sane.decision[0]
+    image = np.repeat(sane.drawn, 4, axis=0)
+    seen = [Seen(f"{row}.png", place(32, 32, size=(32, 32), resize="stretch")) for row in range(4)]
+    verdicts = judge(detector, seen, Measured(statistics, image[..., 0], image))
+    assert [verdict.score for verdict in verdicts] == [sane.score[0], None, None, None]
+    assert [verdict.decision for verdict in verdicts[1:]] == ["inspect"] * 3
+    assert verdicts[0].decision == sane.decision[0]
     reasons = detector.explain(statistics)
     for row, column in ((1, 0), (2, 3), (3, -1)):
         weight = dict(important(detector))[detector.names[column]]
@@ -263,7 +273,8 @@ def test_a_statistic_that_is_not_finite_is_inspected(detector):
 def important(detector):
     from ad_core.decision import important_statistics
 
-    return important_statistics(detector.parts.classifier, detector.names)
+    parts = detector.parts
+    return important_statistics(parts.classifier, parts.names, parts.reference)
 
 
 def test_a_manifest_is_scored_in_its_order(workdir, sound, tmp_path):
@@ -327,9 +338,9 @@ def test_a_wrong_flag_is_one_message(launch, workdir, sound, tmp_path, capsys, g
 
 
 def flip_a_byte(folder):
-    content = bytearray((folder / "parameters.npz").read_bytes())
+    content = bytearray((folder / "vqgan" / "parameters.npz").read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / "parameters.npz").write_bytes(content)
+    (folder / "vqgan" / "parameters.npz").write_bytes(content)
 
 
 def put_a_pickle(folder):
@@ -363,11 +374,30 @@ def test_a_detector_that_was_changed_is_refused(workdir, tmp_path, spoil, messag
 def test_a_pickle_with_a_manifest_of_its_own_is_refused_too(workdir, tmp_path):
     folder = shutil.copytree(workdir / "detector", tmp_path / "detector")
     put_a_pickle(folder)
-    manifest = json.loads((folder / "MANIFEST.json").read_text())
-    digest = hashlib.sha256((folder / "classifier.skops").read_bytes()).hexdigest()
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest | {"classifier.skops": digest}))
+    vouch(folder, "classifier.skops")
     with pytest.raises(UserError, match="a pickle is never loaded"):
         load_detector(folder)
+
+
+def test_a_detector_of_an_earlier_version_is_refused_in_one_message(workdir, tmp_path):
+    folder = shutil.copytree(workdir / "detector", tmp_path / "detector")
+    described = json.loads((folder / "detector.json").read_text()) | {"format": 2}
+    (folder / "detector.json").write_text(json.dumps(described))
+    vouch(folder, "detector.json")
+    message = r"has format 2 and this version reads 3; train and calibrate again"
+    with pytest.raises(UserError, match=message):
+        load_detector(folder)
+
+
+def test_a_method_is_found_in_its_detector(workdir, detector):
+    method, state = load_method(workdir / "detector")
+    image = np.zeros((2, 32, 32, 1), np.float32)
+    view = method.view(state, image, image_keys(image))
+    np.testing.assert_allclose(view.image, detector.score(image).drawn, atol=1e-6)
+    named, _ = load_method(workdir / "detector", "vqgan")
+    assert named.maps == method.maps
+    with pytest.raises(UserError, match="has no method 'padim'; it has vqgan"):
+        load_method(workdir / "detector", "padim")
 
 
 def test_images_of_another_shape_are_refused(detector):

@@ -277,3 +277,18 @@ def test_perceptual_weights_stay_as_they_are_and_go_with_the_state(image, key, t
     trained = perceptual.distance(network, weights, image, unclipped).mean()
     np.testing.assert_allclose(metrics["perceptual"], trained, rtol=1e-4)
     np.testing.assert_allclose(drawn.maps["perceptual"].mean(axis=(1, 2)), expected, rtol=1e-5)
+
+
+def test_an_image_need_not_be_a_square():
+    config = tiny()
+    config.data.image_size = (16, 24)
+    reconstructor, key = vqgan.make(config), jax.random.key(0)
+    batch = batch_of(np.zeros((4, 16, 24, 1), np.float32))
+    state = jax.eval_shape(lambda key: reconstructor.init(key, (16, 24, 1)), key)
+    after, _ = jax.eval_shape(reconstructor.train_step, state, batch, key)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    drawn = jax.eval_shape(reconstructor.reconstruct, state, batch.image, key)
+    assert drawn.image.shape == batch.image.shape
+    config.data.image_size = (16, 23)
+    with pytest.raises(UserError, match=r"`data\.image_size` \(=16,23\) must be divisible by"):
+        vqgan.make(config)

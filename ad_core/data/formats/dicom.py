@@ -1,11 +1,12 @@
 """DICOM files: the values of one frame, in the unit of the header, and nothing else of it.
 
-No text of the header stands in any message: libraries' errors quote it, so only their kind is told.
+No text of the header stands in any message: libraries' errors quote it, so only their kind is told,
+and what pydicom would warn of in their words (whole numbers as text, identifiers) is read as bytes.
 """
 
 import io
-import logging
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ PREAMBLE = 128  # bytes, then "DICM"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.8.1")
+_IMPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+_IDENTIFIER = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -50,7 +53,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
 
 def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     header = _header(path, data)
-    frames = int(header.get("NumberOfFrames") or 1)
+    frames = _frames(header)
     columns, rows = (int(header.Columns), int(header.Rows))
     check_size(path, columns, rows, limits)
     frame = choose_page(path, wanted, frames, limits=limits, noun="frames")
@@ -67,35 +70,52 @@ def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: L
 
 def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
     """How many frames the file holds. Raises UserError on a damaged one."""
-    return careful(path, lambda: max(1, int(_header(path, data).get("NumberOfFrames") or 1)))
+    return careful(path, lambda: max(1, _frames(_header(path, data))))
 
 
 def _header(path: str | os.PathLike[str], data: bytes) -> Any:
     try:
-        from pydicom import config, dcmread
-        from pydicom.filereader import read_dataset
+        from pydicom import filereader
     except ImportError:
         mend = "add it: `pip install pydicom` (the extra `medical`)"
         refuse(path, "is a DICOM file, and the package pydicom is not here", mend)
-    # A warning about a value would quote it, and the log holds the library's own errors.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    config.settings.reading_validation_mode = config.IGNORE
-    start = io.BytesIO(data)
-    start.seek(PREAMBLE + 4)
-    meta = read_dataset(start, False, True, stop_when=lambda tag, *_: tag.group != 2)
-    syntax = str(meta.get("TransferSyntaxUID", ""))
+    content = io.BytesIO(data)
+    content.seek(PREAMBLE + 4)
+    meta = filereader.read_dataset(content, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    syntax = _element_text(meta, "TransferSyntaxUID")
     if syntax in _DEFLATED:  # it could unfold to any size
         refuse(path, "is deflated", "save it in another transfer syntax")
-    header = dcmread(io.BytesIO(data))
+    implicit, little_endian = syntax in ("", _IMPLICIT), syntax != _BIG_ENDIAN
+    header: Any = filereader.read_dataset(content, implicit, little_endian)
+    header.file_meta = meta
     if not any(name in header for name in _PIXELS):
         refuse(path, "holds no image, or ends before it", "copy it again or remove it")
     return header
+
+
+def _element_text(item: Any, name: str) -> str:
+    """What stands in an element of text, "" without one.
+
+    pydicom's own conversion of whole numbers and identifiers warns of odd ones and quotes them.
+    """
+    if name not in item:
+        return ""
+    value = item.get_item(name).value
+    return value.decode("ascii").strip(" \0") if isinstance(value, bytes) else str(value or "")
+
+
+def _frames(header: Any) -> int:
+    frames = float(_element_text(header, "NumberOfFrames") or 1)
+    if not frames.is_integer():
+        raise ValueError("not a whole number of frames")
+    return int(frames)
 
 
 def _frame(path: str | os.PathLike[str], header: Any, frame: int) -> Shaped[np.ndarray, "h w *c"]:
     from pydicom.pixels.utils import pixel_array
 
     try:
+        _state_again(header)
         values = pixel_array(header, index=frame)
     except (NotImplementedError, ImportError, RuntimeError):
         # RuntimeError: no decoder is there, or every one failed.
@@ -104,6 +124,22 @@ def _frame(path: str | os.PathLike[str], header: Any, frame: int) -> Shaped[np.n
     if values.shape[:2] != (header.Rows, header.Columns) or values.ndim not in (2, 3):
         refuse(path, "has other pixels than its header says", DAMAGED)
     return values
+
+
+def _state_again(header: Any) -> None:
+    """Puts what was read as bytes, and found sound, where pydicom looks for it.
+
+    Raises NotImplementedError if the transfer syntax is no identifier.
+    """
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    syntax = _element_text(header.file_meta, "TransferSyntaxUID")
+    if not _IDENTIFIER.fullmatch(syntax) or len(syntax) > 64:
+        raise NotImplementedError
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = UID(syntax)
+    header.add_new("NumberOfFrames", "IS", _frames(header))
 
 
 def _palette(values: Shaped[np.ndarray, "h w"], header: Any) -> Stored:
@@ -170,7 +206,7 @@ def _window(item: Any) -> tuple[float, float] | None:
 def _first(value: Any) -> float | None:
     if value is None or value == "":
         return None
-    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)
+    return float(value if isinstance(value, str | int | float) else value[0])
 
 
 def _holdable(header: Any, slope: float, intercept: float) -> tuple[float, float]:

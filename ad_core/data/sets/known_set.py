@@ -70,7 +70,7 @@ def open_known(
             return source  # of which there may be any part, under any names
     else:
         listing = listed(root)
-        _check(known, root, listing, listed)
+        _check_tree(known, root, listing, listed)
         groups = group_by_pattern(listing.images, str(data.group_pattern) or known.group_pattern)
         groups |= read_groups(root, listing.images)
         source = label_files(root, listing, data, normal=known.normal, groups=groups)
@@ -80,7 +80,7 @@ def open_known(
     return source
 
 
-def _check(
+def _check_tree(
     known: KnownSet, root: Path, listing: Listing, listed: Callable[[Path], Listing]
 ) -> None:
     """Every class must be there, and no other one."""

@@ -1,6 +1,6 @@
 """A classifier trained for few false alarms where no abnormal row may be missed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Shaped
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ad_core.decision.classifiers.members import Settings, member_logits, train_fits, train_members
+from ad_core.decision.classifiers.members import MemberTraining, member_logits, train_members
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.errors import UserError
 
@@ -82,7 +82,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UserError: unknown loss, another number of classes, or no member.
         """
-        settings = self._settings()
+        training = self._training()
         table, kinds = validate_data(self, X, y, ensure_min_samples=2)
         check_classification_targets(kinds)
         self.classes_, labels = np.unique(kinds, return_inverse=True)
@@ -97,7 +97,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         left_out = _left_out(labels, names, self.members, self.random_state)
         keys = jax.random.split(jax.random.key(self.random_state), self.members)
         rows, fit_labels, stop_labels = _padded(self._standardised(wide), labels, left_out)
-        trained = train_members(rows, fit_labels, stop_labels, keys, settings)
+        trained = train_members(rows, fit_labels, stop_labels, keys, training)
         self.parameters_ = jax.tree.map(np.asarray, trained)
         self.offset_ = _offset(self._member_logits(wide), labels, left_out)
         return self
@@ -145,7 +145,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _settings(self) -> Settings:
+    def _training(self) -> MemberTraining:
         if self.loss not in LOSSES:
             raise UserError(f"Unknown loss {self.loss!r}; known: {', '.join(LOSSES)}.")
         if self.members < 1 or self.steps < 1:
@@ -154,7 +154,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             )
         options = tuple(sorted((self.loss_options or {}).items()))
         hidden = tuple(int(width) for width in self.hidden)
-        return Settings(
+        return MemberTraining(
             hidden=hidden,
             loss=self.loss,
             loss_options=options,
@@ -169,8 +169,6 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         self.spread_ = _positive(np.where(high > low, high - low, table.std(axis=0)))
         squashed = self._squashed(table)
         self.mean_, self.scale_ = squashed.mean(axis=0), _positive(squashed.std(axis=0))
-        self.classes_ = getattr(self, "classes_", np.array([0, 1]))
-        self.n_features_in_ = table.shape[1]
 
     def _standardised(self, table: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
         return ((self._squashed(table) - self.mean_) / self.scale_).astype(np.float32)
@@ -200,48 +198,6 @@ def _blocks(
     for start in range(0, len(rows), _ROWS):
         block = rows[start : start + _ROWS]
         yield np.pad(block, ((0, _ROWS - len(block)), (0, 0))), len(block)
-
-
-def fit_many(
-    classifier: FullSensitivityClassifier,
-    table: Float[np.ndarray, "n k"] | Float[np.ndarray, "f n k"],
-    labels: Shaped[np.ndarray, "n"],
-    fitted_on: Bool[np.ndarray, "f n"],
-    *,
-    groups: Shaped[np.ndarray, "n"] | None = None,
-    seeds: Sequence[int] | None = None,
-) -> list[FullSensitivityClassifier]:
-    """`classifier` fitted once for each fold or seed, all members of all fits in one call.
-
-    Equal to `fit` on each fold's rows but for the order of sums in float32.
-
-    Args:
-        table: finite; one for all fits, or one for each.
-        labels: 0 normal, 1 abnormal.
-        fitted_on: the rows of each fit; both classes among them.
-        seeds: of each fit, by default the classifier's `random_state` for all.
-    """
-    settings = classifier._settings()
-    kinds, names = np.asarray(labels).astype(int), np.arange(len(labels))
-    names = names if groups is None else np.asarray(groups)
-    fits, prepared = [], []
-    for place, rows in enumerate(np.asarray(fitted_on, bool)):
-        one: Any = clone(classifier)
-        one.random_state = classifier.random_state if seeds is None else seeds[place]
-        wide = np.asarray(table if table.ndim == 2 else table[place], np.float64)
-        one._prepare(wide[rows])
-        left_out = np.zeros((one.members, kinds.size), bool)
-        left_out[:, rows] = _left_out(kinds[rows], names[rows], one.members, one.random_state)
-        part = np.where(rows, kinds, -1)
-        keys = jax.random.split(jax.random.key(one.random_state), one.members)
-        prepared.append((*_padded(one._standardised(wide), part, left_out), keys))
-        fits.append((one, wide, rows, left_out))
-    arrays = [jnp.stack(column) for column in zip(*prepared, strict=True)]
-    trained = jax.device_get(train_fits(*arrays, settings))
-    for place, (one, wide, rows, left_out) in enumerate(fits):
-        one.parameters_ = jax.tree.map(lambda leaf, at=place: leaf[at], trained)
-        one.offset_ = _offset(one._member_logits(wide[rows]), kinds[rows], left_out[:, rows])
-    return [one for one, *_ in fits]
 
 
 def _left_out(

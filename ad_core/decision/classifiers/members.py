@@ -1,4 +1,4 @@
-"""Networks trained side by side in one compiled call: the members of a classifier, of many fits."""
+"""Networks trained side by side in one compiled call: the members of a classifier."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from ad_core.training.optimisers import make_optimiser, optimiser_defaults
 _WARM_UP_GAMMA = 0.1
 
 
-class Settings(NamedTuple):
+class MemberTraining(NamedTuple):
     """What the compiled training depends on, besides the shapes."""
 
     hidden: tuple[int, ...]
@@ -28,33 +28,20 @@ class Settings(NamedTuple):
     steps: int
 
 
-@partial(jax.jit, static_argnames="settings")
+@partial(jax.jit, static_argnames="training")
 def train_members(
     table: Float[Array, "r k"],
     fit_labels: Int[Array, "m r"],
     stop_labels: Int[Array, "m r"],
     keys: Key[Array, "m"],
-    settings: Settings,
+    training: MemberTraining,
 ) -> Any:
     """Parameters of each member, from one table and each member's own rows to fit and stop by.
 
     Labels: 1 abnormal, 0 normal, -1 where a row takes no part.
     """
-    one = partial(_train, table, settings=settings)
+    one = partial(_train, table, training=training)
     return jax.vmap(one)(fit_labels, stop_labels, keys)
-
-
-@partial(jax.jit, static_argnames="settings")
-def train_fits(
-    tables: Float[Array, "f r k"],
-    fit_labels: Int[Array, "f m r"],
-    stop_labels: Int[Array, "f m r"],
-    keys: Key[Array, "f m"],
-    settings: Settings,
-) -> Any:
-    """As `train_members`, for each fit with a table of its own."""
-    one = partial(train_members, settings=settings)
-    return jax.vmap(one)(tables, fit_labels, stop_labels, keys)
 
 
 def member_logits(parameters: Any, table: Float[Array, "r k"], hidden: tuple[int, ...]) -> Any:
@@ -67,27 +54,27 @@ def _train(
     fit_labels: Int[Array, "r"],
     stop_labels: Int[Array, "r"],
     key: PRNGKeyArray,
-    settings: Settings,
+    training: MemberTraining,
 ) -> Any:
     """Parameters at the step with the least loss on the rows to stop by; else at the last."""
-    optimiser = _optimiser(settings)
+    optimiser = _optimiser(training)
     stops = (stop_labels == 1).any() & (stop_labels == 0).any()
 
     def objective(parameters, progress):
-        scores = jax.nn.sigmoid(member_logits(parameters, table, settings.hidden))
+        scores = jax.nn.sigmoid(member_logits(parameters, table, training.hidden))
         loss = jax.lax.cond(
-            progress < settings.warm_up,
+            progress < training.warm_up,
             lambda s: wmw(s, fit_labels, gamma=_WARM_UP_GAMMA),
-            lambda s: _loss(s, fit_labels, progress, settings),
+            lambda s: _loss(s, fit_labels, progress, training),
             scores,
         )
         return loss, scores
 
     def step(carry, index):
         parameters, state, best, least = carry
-        progress = index / jnp.float32(settings.steps)
+        progress = index / jnp.float32(training.steps)
         gradient, scores = jax.grad(objective, has_aux=True)(parameters, progress)
-        held_out = _loss(scores, stop_labels, jnp.ones_like(progress), settings)
+        held_out = _loss(scores, stop_labels, jnp.ones_like(progress), training)
         held_out = jnp.where(stops, held_out, -progress)
         better = held_out < least
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), parameters, best)
@@ -95,26 +82,26 @@ def _train(
         parameters = optax.apply_updates(parameters, updates)
         return (parameters, state, best, jnp.minimum(held_out, least)), None
 
-    parameters = ScoreNetwork(settings.hidden).init(key, table[:1])
+    parameters = ScoreNetwork(training.hidden).init(key, table[:1])
     carry = (parameters, optimiser.init(parameters), parameters, jnp.float32(jnp.inf))
-    indices = jnp.arange(settings.steps, dtype=jnp.float32)
+    indices = jnp.arange(training.steps, dtype=jnp.float32)
     return jax.lax.scan(step, carry, indices)[0][2]
 
 
-def _optimiser(settings: Settings) -> optax.GradientTransformation:
-    section = optimiser_defaults(lr=settings.learning_rate)
+def _optimiser(training: MemberTraining) -> optax.GradientTransformation:
+    section = optimiser_defaults(lr=training.learning_rate)
     section.name, section.schedule = "adamw", "cosine"
-    section.weight_decay = settings.weight_decay
-    return make_optimiser(section, steps=settings.steps)
+    section.weight_decay = training.weight_decay
+    return make_optimiser(section, steps=training.steps)
 
 
 def _loss(
     scores: Float[Array, "r"],
     labels: Int[Array, "r"],
     progress: Float[Array, ""],
-    settings: Settings,
+    training: MemberTraining,
 ) -> Float[Array, ""]:
-    options = dict(settings.loss_options)
-    if settings.loss == "tapauc":
+    options = dict(training.loss_options)
+    if training.loss == "tapauc":
         options["progress"] = progress
-    return LOSSES[settings.loss](scores, labels, **options)
+    return LOSSES[training.loss](scores, labels, **options)

@@ -1,8 +1,6 @@
 """Three answers instead of two: what lies between two thresholds goes to a person."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Shaped
@@ -40,12 +38,3 @@ class AbstainBand:
         """One of DECISIONS for each score; a score that is not a number is inspected."""
         above = self.lower.flags(scores).astype(int) + self.upper.flags(scores)
         return [DECISIONS[index] for index in above]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, exact."""
-        return {"lower": self.lower.to_dict(), "upper": self.upper.to_dict()}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> "AbstainBand":
-        """The inverse of `to_dict`."""
-        return cls(Threshold.from_dict(stored["lower"]), Threshold.from_dict(stored["upper"]))

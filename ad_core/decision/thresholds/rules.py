@@ -150,9 +150,10 @@ def _normal_quantile(normal: Sorted, abnormal: Sorted, options: Options) -> tupl
 
 
 def _conformal_p(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """Flags a split-conformal p-value <= `target_fpr`; see `conformal_p_values`.
+    """Flags a split-conformal p-value <= `target_fpr`.
 
-    A normal part is flagged with probability at most `target_fpr`, which takes
+    The p-value of a score is (1 + number of the n normals that score as high) / (n + 1). A
+    normal part is flagged with probability at most `target_fpr`, which takes
     n >= 1 / target_fpr - 1 normal images.
     """
     n = int(normal.size)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float64, Shaped
+from jaxtyping import Array, Bool, Shaped
 
 from ad_core.decision.thresholds.guarantees import Guarantee
 from ad_core.decision.thresholds.rules import RULES, Options, Sorted
@@ -129,29 +129,6 @@ def fit_threshold(
     fitted, guarantee = RULES[rule].fit(normal, abnormal, options)
     fitted_on = {"split": split, "normal": int(normal.size), "abnormal": int(abnormal.size)}
     return Threshold(float(fitted), rule, fitted_on, guarantee)
-
-
-def conformal_p_values(
-    scores: Shaped[Array | np.ndarray, "n"], normal_scores: Shaped[Array | np.ndarray, "m"]
-) -> Float64[np.ndarray, "n"]:
-    """(1 + number of calibration normals scoring as high) / (m + 1), for each score.
-
-    For a normal part P(p <= a) <= a. Low means abnormal; a score that is not a number has 0.
-    """
-    normal, values = np.sort(np.asarray(normal_scores, np.float64)), np.asarray(scores, np.float64)
-    as_high = normal.size - np.searchsorted(normal, values, side="left")
-    return np.where(np.isnan(values), 0.0, (1 + as_high) / (normal.size + 1))
-
-
-def available_rules(labels: Shaped[Array | np.ndarray, "n"]) -> tuple[str, ...]:
-    """The rules that calibration images with these labels allow."""
-    abnormal = np.asarray(labels).astype(bool)
-    return tuple(
-        name
-        for name, rule in RULES.items()
-        if (abnormal.any() or not rule.needs_abnormal)
-        and (not abnormal.all() or not rule.needs_normal)
-    )
 
 
 def _check_options(options: Options) -> None:

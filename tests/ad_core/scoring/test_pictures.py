@@ -48,7 +48,7 @@ def test_an_overlay_glows_and_is_outlined_above_the_level():
 
 
 def test_a_map_that_is_not_a_number_is_shown_hot():
-    shown = pictures.map_picture(np.full((2, 2), np.nan), SCALE)
+    shown = pictures.colour(SCALE.position(np.full((2, 2), np.nan)))
     np.testing.assert_array_equal(shown[0, 0], pictures.colour(np.array(1.0)))
 
 
@@ -58,6 +58,8 @@ def test_a_triptych_holds_image_reconstruction_and_map_in_this_order():
     assert shown.shape == (4, 3 * 5 + 4, 3)
     assert (shown[:, :5] == 255).all() and (shown[:, 7:12] == 0).all()
     np.testing.assert_array_equal(shown[:, 14:], pictures.overlay(image, np.ones((4, 5)), SCALE))
+    undrawn = pictures.triptych(image, None, np.ones((4, 5)), SCALE)
+    np.testing.assert_array_equal(undrawn, np.delete(shown, np.s_[7:14], axis=1))
 
 
 def test_a_grid_fills_its_last_row_with_white():
@@ -66,12 +68,6 @@ def test_a_grid_fills_its_last_row_with_white():
     assert sheet.shape == (6, 8, 3)
     assert (sheet[:2, :3] == 10).all() and (sheet[:2, 5:] == 20).all()
     assert (sheet[4:, :3] == 30).all() and (sheet[4:, 3:] == 255).all()
-
-
-def test_a_colour_bar_is_hot_on_top_and_marked_at_the_level():
-    bar = pictures.colour_bar(MapScale(0.0, 1.0, 0.25), height=101, width=4)
-    np.testing.assert_array_equal(bar[0, 0], pictures.colour(np.array(1.0)))
-    np.testing.assert_array_equal(np.nonzero((bar == 255).all(axis=(1, 2)))[0], [75])
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])

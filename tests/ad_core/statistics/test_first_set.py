@@ -8,7 +8,16 @@ import scipy.stats
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from ad_core.errors import UserError
-from ad_core.statistics import Context, compute, expand, learn_context, names, order
+from ad_core.statistics import (
+    Available,
+    Context,
+    compute,
+    expand,
+    expand_each,
+    learn_context,
+    names,
+    order,
+)
 from ad_core.types import View
 
 
@@ -109,7 +118,7 @@ def test_quantiles_are_exact_for_few_and_repeated_values():
 
 def test_compiled_batch_equals_single_images(batch):
     x, reconstruction = batch
-    wanted = expand("default", losses=reconstruction.losses, maps=reconstruction.maps)
+    wanted = expand("default", reconstruction)
     compiled = jax.jit(compute, static_argnums=0)
     together = compiled(wanted, x, reconstruction)
     assert set(together) == set(wanted)
@@ -164,12 +173,42 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 
 def test_a_statistic_that_needs_what_is_absent_is_refused_by_name_and_left_out_of_groups():
-    with pytest.raises(UserError, match="losses.disc_fake"):
-        expand(("loss_disc_fake",), losses=("reconstruction",))
-    assert "loss_disc_fake" in names("loss")
-    assert expand(("loss",), losses=("reconstruction",)) == ("loss_reconstruction",)
+    undrawn = View(losses={"distance": jnp.zeros(1)}, maps={"distance": jnp.zeros((1, 2, 2))})
+    with pytest.raises(UserError, match="'ssim' needs view.image.*there is losses.distance"):
+        expand(("ssim",), undrawn)
+    with pytest.raises(UserError, match="needs context.residual_levels"):
+        expand(("residual_largest_area",))
+    of_map = ("loss_distance", "loss_distance_map_max", "loss_distance_map_top_05")
+    assert expand(("all",), undrawn) == of_map
     with pytest.raises(UserError, match="no statistic"):
         expand(("loss",))
+
+
+def test_a_method_without_an_image_gives_its_losses_and_maps():
+    maps = {"distance": jnp.asarray([[[1.0, 4.0], [3.0, 2.0]]])}
+    got = compute("all", jnp.zeros((1, 8, 8, 1)), View(maps=maps, losses={}))
+    assert {name: float(x[0]) for name, x in got.items()} == {
+        "loss_distance_map_max": 4.0,
+        "loss_distance_map_top_05": 4.0,
+        "loss_distance_map_mean": 2.5,
+    }
+
+
+def test_names_are_taken_of_every_method_that_can_give_them():
+    drawing = Available(losses=("reconstruction",))
+    measuring = Available(losses=("distance",), view=())
+    given = {"vqgan": drawing, "padim": measuring}
+    assert expand_each(("loss", "ssim"), given) == {
+        "vqgan": ("loss_reconstruction", "ssim"),
+        "padim": ("loss_distance",),
+    }
+    assert expand_each(("mse", "padim.loss_distance"), given)["padim"] == ("loss_distance",)
+    with pytest.raises(UserError, match="leaves no statistic of padim"):
+        expand_each(("ssim",), given)
+    with pytest.raises(UserError, match="Unknown statistic 'ssmi'"):
+        expand_each(("ssmi",), given)
+    with pytest.raises(UserError, match="needs view.image"):
+        expand_each(("padim.mse", "ssim"), given)
 
 
 def test_ssim_refuses_images_below_its_window():

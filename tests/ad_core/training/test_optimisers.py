@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.training.optimisers import (
-    Settings,
+    OptimiserSettings,
     learning_rate,
     make_optimiser,
     optimiser_defaults,
@@ -83,17 +85,64 @@ def test_the_norm_of_the_gradient_is_clipped_over_all_parameters():
     ],
 )
 def test_the_rate_follows_its_schedule(options, expected):
-    rate = learning_rate(Settings(lr=2.0, **options), steps=10)
+    rate = learning_rate(OptimiserSettings(lr=2.0, **options), steps=10)
     found = [float(rate(jnp.int32(count))) for count in (0, 1, 5, 9, 10)]
     np.testing.assert_allclose(found, 2 * np.array(expected), atol=1e-5)
     assert float(rate(jnp.int32(50))) == pytest.approx(found[-1])
 
 
 def test_with_epochs_the_rate_falls_between_them_alone():
-    rate = learning_rate(Settings(lr=2.0, schedule="linear"), steps=10, epochs=4)
+    rate = learning_rate(OptimiserSettings(lr=2.0, schedule="linear"), steps=10, epochs=4)
     # Epochs begin at the first update that starts after their share: 0, 2.5, 5, 7.5.
     expected = [2.0] * 3 + [1.5] * 2 + [1.0] * 3 + [0.5] * 2
     np.testing.assert_allclose([float(rate(count)) for count in range(10)], expected, rtol=1e-6)
+
+
+def by_hand_rate(count, *, lr, schedule, start, steps, epochs):
+    """In the arithmetic of the networks' training so far: its weights come out bit for bit."""
+    done = jnp.asarray(count, jnp.float32)
+    if epochs:
+        firsts = np.array([-(-steps * epoch // epochs) for epoch in range(1, epochs)], np.int32)
+        ended = jnp.searchsorted(firsts, jnp.asarray(count, jnp.int32), side="right")
+        done = ended.astype(jnp.float32) * (steps / epochs)
+    progress = jnp.clip((done - start * steps) / max(steps - start * steps, 1.0), 0.0, 1.0)
+    shapes = {
+        "constant": lambda: jnp.ones_like(progress),
+        "linear": lambda: 1 - progress,
+        "cosine": lambda: (1 + jnp.cos(jnp.pi * progress)) / 2,
+    }
+    return lr * shapes[schedule]()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lr", "start", "epochs"),
+    [
+        ("constant", 1e-3, 0.0, 0),  # VQGAN
+        ("linear", 5e-4, 0.1, 200),  # CycleGAN
+        ("linear", 2e-4, 0.1, 0),
+        ("linear", 2e-4, 0.0, 7),
+        ("cosine", 1e-3, 0.0, 0),  # FullSensitivityClassifier
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 300, 1777])
+def test_no_bit_of_the_rate_differs_from_the_closed_form(schedule, lr, start, epochs, steps):
+    options = {"lr": lr, "schedule": schedule, "lr_decay_start": start}
+    rate = learning_rate(OptimiserSettings(**options), steps=steps, epochs=epochs)
+    expected = partial(
+        by_hand_rate, lr=lr, schedule=schedule, start=start, steps=steps, epochs=epochs
+    )
+    counts = jnp.arange(steps + 10)
+    found = jax.jit(jax.vmap(rate))(counts)
+    np.testing.assert_array_equal(found, jax.jit(jax.vmap(expected))(counts))
+    assert found.dtype == jnp.float32
+
+
+def test_the_warm_up_holds_its_course_while_the_epochs_stand_still():
+    options = {"lr": 1.0, "schedule": "linear", "lr_warmup_steps": 4}
+    rate = learning_rate(OptimiserSettings(**options), steps=12, epochs=2)
+    # Warm-up over 4 updates; at 6, when the second epoch begins, 2 of 8 steps have decayed.
+    expected = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0] + [0.75] * 6
+    np.testing.assert_allclose([float(rate(count)) for count in range(12)], expected, rtol=1e-6)
 
 
 def test_the_schedule_reaches_the_weights():

@@ -1,6 +1,7 @@
 """DICOM files made here, against the formulas of PS3.3 worked out by hand."""
 
 import io
+import logging
 import sys
 
 import numpy as np
@@ -280,6 +281,23 @@ def test_nothing_of_the_patient_stands_in_a_message(tmp_path, capfd, caplog, rec
     said = "\n".join((*messages, *warned, *capfd.readouterr(), caplog.text))
     assert len(messages) > 10
     assert not any(secret in said for secret in SECRETS)
+
+
+def test_odd_text_is_read_without_a_warning_and_pydicom_is_left_as_it_is(tmp_path):
+    path = save(tmp_path / "a.dcm", np.stack([RAMP, RAMP]), NumberOfFrames=2)
+    data = path.read_bytes()
+    assert data.count(b"IS\x02\x002 ") == 1
+    path.write_bytes(data.replace(b"IS\x02\x002 ", b"IS\x04\x002.0 "))
+    settings = pydicom.config.settings
+    before = settings.reading_validation_mode, logging.getLogger("pydicom").level
+    np.testing.assert_allclose(grey(path, page=1), np.interp(RAMP, [0, 65535], [-1, 1]), atol=1e-5)
+    assert count_images(path, Wanted("all", "z"), Limits(10**6, 10**7, 4, 99)) == 2
+    assert (settings.reading_validation_mode, logging.getLogger("pydicom").level) == before
+    with pytest.warns(UserWarning, match="Invalid value for VR IS: '2.0'"):
+        _ = pydicom.dcmread(path).NumberOfFrames  # what pydicom itself would say
+    path.write_bytes(data.replace(b"IS\x02\x002 ", b"IS\x04\x002.5 "))
+    with pytest.raises(UserError, match=r"a\.dcm: cannot be decoded \(ValueError\)"):
+        grey(path, page=1)
 
 
 def test_without_pydicom_the_mend_is_told(tmp_path, monkeypatch):

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ad_core.decision import make_classifier, out_of_fold_scores
+from ad_core.decision import anomaly_score, fit_classifier, make_classifier, out_of_fold_scores
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
 from ad_core.errors import UserError
+from ad_core.metrics import auroc
 
 
 class Memory(ClassifierMixin, BaseEstimator):
@@ -74,3 +75,13 @@ def test_a_single_abnormal_group_cannot_be_held_out():
         grouped_folds(np.repeat([0, 1], [10, 2]), np.array([*range(10), 99, 99]), folds=5, seed=0)
     with pytest.raises(UserError, match="1 folds cannot"):
         grouped_folds(np.repeat([0, 1], 9), np.arange(18), folds=1, seed=0)
+
+
+def test_out_of_fold_scores_of_noise_carry_no_knowledge_of_the_labels():
+    rng = np.random.default_rng(0)
+    table, labels = rng.normal(size=(120, 10)), np.repeat([0, 1], 60)
+    args = (lambda: make_classifier("extra_trees"), table, labels, np.arange(120))
+    # Three standard deviations of the AUROC of chance are 0.16; in-sample it is near 1.
+    assert abs(auroc(labels, out_of_fold_scores(*args, folds=5, seed=0)) - 0.5) < 0.16
+    fitted = fit_classifier(make_classifier("extra_trees"), table, labels)
+    assert auroc(labels, anomaly_score(fitted, table)) > 0.95

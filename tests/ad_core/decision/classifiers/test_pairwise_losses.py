@@ -17,6 +17,17 @@ KINDS = ["two_way", "bottom_push", "two_way_kl", "tapauc", "bce"]
 PAIR_LOSSES = [name for name in losses.LOSSES if name not in ("bce", "focal", "tapauc")]
 
 
+def at_once(functions):
+    """All of the functions by name, as one program: compiling is what takes the time here."""
+    return jax.jit(lambda *given: {name: of(*given) for name, of in functions.items()})
+
+
+def loss_of(name, **options):
+    return partial(
+        losses.LOSSES[name], **options, **({"progress": 0.5} if name == "tapauc" else {})
+    )
+
+
 def rows(n_normal=40, n_abnormal=10, seed=0, levels=None):
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([0, 1], [n_normal, n_abnormal]))
@@ -55,14 +66,29 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("gamma, p", [(0.1, 2.0), (0.3, 3.0), (1.0, 1.0)])
-@pytest.mark.parametrize("name, options, abnormal, normal", CASES)
-def test_a_loss_equals_a_double_loop(name, options, abnormal, normal, gamma, p):
-    loss = jax.jit(partial(losses.LOSSES[name], gamma=gamma, p=p, **options))
-    for levels in (None, 8):  # without and with ties
-        scores, labels = rows(levels=levels)
-        expected = double_loop(scores, labels, abnormal, normal, gamma, p)
-        got = loss(jnp.asarray(scores), labels)
+SURROGATES = [(0.1, 2.0), (0.3, 3.0), (1.0, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def restricted():
+    """Every case with every surrogate, on rows without and with ties."""
+    compiled = at_once(
+        {
+            f"{place} {gamma} {p}": partial(losses.LOSSES[name], gamma=gamma, p=p, **options)
+            for place, (name, options, *_) in enumerate(CASES)
+            for gamma, p in SURROGATES
+        }
+    )
+    tables = [rows(levels=levels) for levels in (None, 8)]
+    return [(table, compiled(jnp.asarray(table[0]), table[1])) for table in tables]
+
+
+@pytest.mark.parametrize("gamma, p", SURROGATES)
+@pytest.mark.parametrize("place", range(len(CASES)))
+def test_a_loss_equals_a_double_loop(place, gamma, p, restricted):
+    for (scores, labels), found in restricted:
+        expected = double_loop(scores, labels, *CASES[place][2:], gamma, p)
+        got = found[f"{place} {gamma} {p}"]
         assert got.dtype == jnp.float32
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-9)
 
@@ -73,24 +99,30 @@ def test_the_soft_forms_equal_their_formulas(temperature):
     gap = scores[labels == 1][:, None] - scores[labels == 0][None, :]
     loss = np.maximum(1.0 - gap.astype(np.float64), 0.0) ** 2
     inner = temperature * (logsumexp(loss / temperature, axis=1) - np.log(40))
-    got = losses.pauc_kl(jnp.asarray(scores), labels, temperature=temperature)
-    np.testing.assert_allclose(got, inner.mean(), rtol=1e-5)
-    for outer in (0.02, 0.5):
+    outers = {"0.02": 0.02, "0.5": 0.5}
+    form = partial(losses.two_way_kl, temperature=temperature)
+    got = at_once(
+        {name: partial(form, temperature_abnormal=outer) for name, outer in outers.items()}
+        | {"one way": partial(losses.pauc_kl, temperature=temperature)}
+    )(jnp.asarray(scores), labels)
+    np.testing.assert_allclose(got["one way"], inner.mean(), rtol=1e-5)
+    for name, outer in outers.items():
         expected = outer * (logsumexp(inner / outer) - np.log(10))
-        got = losses.two_way_kl(
-            jnp.asarray(scores), labels, temperature=temperature, temperature_abnormal=outer
-        )
-        np.testing.assert_allclose(got, expected, rtol=1e-5)
+        np.testing.assert_allclose(got[name], expected, rtol=1e-5)
 
 
 def test_the_soft_forms_tend_to_the_hard_ones():
     scores, labels = rows()
-    s = jnp.asarray(scores)
-    hard = losses.bottom_push(s, labels, gamma=1.0)
-    soft = losses.two_way_kl(s, labels, temperature=None, temperature_abnormal=1e-4)
-    np.testing.assert_allclose(soft, hard, rtol=1e-2)
-    everything = losses.wmw(s, labels, gamma=1.0)
-    np.testing.assert_allclose(losses.pauc_kl(s, labels, temperature=1e3), everything, rtol=1e-3)
+    found = at_once(
+        {
+            "hard": partial(losses.bottom_push, gamma=1.0),
+            "soft": partial(losses.two_way_kl, temperature=None, temperature_abnormal=1e-4),
+            "everything": partial(losses.wmw, gamma=1.0),
+            "nearly everything": partial(losses.pauc_kl, temperature=1e3),
+        }
+    )(jnp.asarray(scores), labels)
+    np.testing.assert_allclose(found["soft"], found["hard"], rtol=1e-2)
+    np.testing.assert_allclose(found["nearly everything"], found["everything"], rtol=1e-3)
 
 
 def test_the_restricted_loss_is_the_cvar_form_at_its_optimum():
@@ -104,18 +136,22 @@ def test_the_restricted_loss_is_the_cvar_form_at_its_optimum():
 
         best = minimize_scalar(objective, bounds=(0, loss.max()), method="bounded")
         total += min(best.fun, *(objective(dual) for dual in loss))
-    got = losses.pauc_fpr(jnp.asarray(scores), labels, fpr_range=(0.0, beta))
+    got = jax.jit(partial(losses.pauc_fpr, fpr_range=(0.0, beta)))(jnp.asarray(scores), labels)
     np.testing.assert_allclose(got, total / 10, rtol=1e-4)
 
 
 def test_tapauc_takes_all_pairs_and_then_the_lowest_normals():
     scores, labels = rows()
-    s = jnp.asarray(scores)
-    loss = jax.jit(losses.tapauc)
-    everything = losses.wmw(s, labels, gamma=0.1)
-    lowest = losses.pauc_fpr(s, labels, fpr_range=(0.95, 1.0), gamma=0.1)
-    np.testing.assert_allclose(loss(s, labels, progress=0.2), everything, rtol=1e-6)
-    np.testing.assert_allclose(loss(s, labels, progress=0.3), lowest, rtol=1e-6)
+    found = at_once(
+        {
+            "everything": partial(losses.wmw, gamma=0.1),
+            "lowest": partial(losses.pauc_fpr, fpr_range=(0.95, 1.0), gamma=0.1),
+            "before": partial(losses.tapauc, progress=0.2),
+            "after": partial(losses.tapauc, progress=0.3),
+        }
+    )(jnp.asarray(scores), labels)
+    np.testing.assert_allclose(found["before"], found["everything"], rtol=1e-6)
+    np.testing.assert_allclose(found["after"], found["lowest"], rtol=1e-6)
 
 
 def test_cross_entropy_equals_sklearn_and_focal_its_formula():
@@ -131,34 +167,46 @@ def test_cross_entropy_equals_sklearn_and_focal_its_formula():
     np.testing.assert_allclose(losses.focal(s, labels, balanced=False), expected, rtol=1e-5)
 
 
-def options_of(name):
-    return {"progress": 0.5} if name == "tapauc" else {}
+@pytest.fixture(scope="module")
+def slopes():
+    """By loss the gradient at some scores, and the quotients of finite differences."""
+    scores, labels = rows(n_normal=14, n_abnormal=6, seed=3)
+    assert np.diff(np.sort(scores)).min() > 1e-3  # no step below changes a rank
+    step = 4e-4 * np.eye(20, dtype=np.float32)
+    every_loss = {name: loss_of(name) for name in losses.LOSSES}
+    got = at_once({name: jax.grad(loss) for name, loss in every_loss.items()})
+    batched = at_once({n: jax.vmap(loss, in_axes=(0, None)) for n, loss in every_loss.items()})
+    high, low = (batched(jnp.asarray(scores + sign * step), labels) for sign in (1, -1))
+    quotients = {n: (np.float64(high[n]) - np.float64(low[n])) / 8e-4 for n in every_loss}
+    return got(jnp.asarray(scores), labels), quotients
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_the_gradient_equals_finite_differences(name):
-    scores, labels = rows(n_normal=14, n_abnormal=6, seed=3)
-    assert np.diff(np.sort(scores)).min() > 1e-3  # no step below changes a rank
-    loss = partial(losses.LOSSES[name], **options_of(name))
-    got = jax.jit(jax.grad(loss))(jnp.asarray(scores), labels)
-    step = 4e-4 * np.eye(20, dtype=np.float32)
-    batched = jax.jit(jax.vmap(loss, in_axes=(0, None)))
-    high, low = (np.float64(batched(jnp.asarray(scores + sign * step), labels)) for sign in (1, -1))
+def test_the_gradient_equals_finite_differences(name, slopes):
+    gradients, quotients = slopes
     # float32 values of order 1 leave 1e-7 / 8e-4 of rounding in the quotient.
-    np.testing.assert_allclose(got, (high - low) / 8e-4, rtol=2e-2, atol=6e-4)
+    np.testing.assert_allclose(gradients[name], quotients[name], rtol=2e-2, atol=6e-4)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_blocks_and_order_change_nothing(name, monkeypatch):
+def value_and_grad_of_kinds():
+    return {name: jax.value_and_grad(loss_of(name)) for name in KINDS}
+
+
+def test_blocks_and_order_change_nothing(monkeypatch):
     scores, labels = rows()
-    loss = jax.value_and_grad(partial(losses.LOSSES[name], **options_of(name)))
-    value, gradient = jax.jit(loss)(jnp.asarray(scores), jnp.asarray(labels))
+    whole = at_once(value_and_grad_of_kinds())(jnp.asarray(scores), jnp.asarray(labels))
     monkeypatch.setattr(pairs, "_BLOCK_PAIRS", 150)  # three rows a block
     jax.clear_caches()
     turn = np.random.default_rng(1).permutation(50)
-    small, small_gradient = jax.jit(loss)(jnp.asarray(scores[turn]), jnp.asarray(labels[turn]))
-    np.testing.assert_allclose(small, value, rtol=1e-5)
-    np.testing.assert_allclose(small_gradient, gradient[turn], rtol=1e-4, atol=1e-7)
+    blocks = at_once(value_and_grad_of_kinds())(
+        jnp.asarray(scores[turn]), jnp.asarray(labels[turn])
+    )
+    for name in KINDS:
+        (value, gradient), (small, small_gradient) = whole[name], blocks[name]
+        np.testing.assert_allclose(small, value, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            small_gradient, gradient[turn], rtol=1e-4, atol=1e-7, err_msg=name
+        )
 
 
 def test_jit_changes_nothing():
@@ -170,37 +218,39 @@ def test_jit_changes_nothing():
         np.testing.assert_allclose(jitted, eager, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_rows_that_take_no_part_change_nothing_and_folds_train_side_by_side(name):
+def test_rows_that_take_no_part_change_nothing_and_folds_train_side_by_side():
     scores, labels = rows()
     drop = np.arange(50) % 3 == 0
     masked = np.where(drop, -1, labels)
-    loss = jax.value_and_grad(lambda s, y: losses.LOSSES[name](s, y, **options_of(name)))
-    value, gradient = jax.jit(loss)(jnp.asarray(scores[~drop]), jnp.asarray(labels[~drop]))
-    folds = jax.jit(jax.vmap(loss, in_axes=(None, 0)))
-    both = folds(jnp.asarray(scores), jnp.stack([labels, masked]))
-    np.testing.assert_allclose(both[0][1], value, rtol=1e-5)
-    np.testing.assert_allclose(both[1][1][~drop], gradient, rtol=1e-4, atol=1e-7)
-    assert not np.any(both[1][1][drop])
+    kinds = value_and_grad_of_kinds()
+    alone = at_once(kinds)(jnp.asarray(scores[~drop]), jnp.asarray(labels[~drop]))
+    folds = at_once({name: jax.vmap(loss, in_axes=(None, 0)) for name, loss in kinds.items()})
+    together = folds(jnp.asarray(scores), jnp.stack([labels, masked]))
+    for name in KINDS:
+        (value, gradient), both = alone[name], together[name]
+        np.testing.assert_allclose(both[0][1], value, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(both[1][1][~drop], gradient, rtol=1e-4, atol=1e-7, err_msg=name)
+        assert not np.any(both[1][1][drop]), name
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_single_class_has_no_pairs_to_lose(name):
-    loss = jax.jit(jax.value_and_grad(partial(losses.LOSSES[name], **options_of(name))))
+def test_a_single_class_has_no_pairs_to_lose():
+    every_loss = at_once({name: jax.value_and_grad(loss_of(name)) for name in losses.LOSSES})
     for kind in (0, 1):
-        value, gradient = loss(jnp.linspace(0.1, 0.9, 5), np.full(5, kind))
-        assert np.isfinite(value) and np.isfinite(gradient).all()
-        if name not in ("bce", "focal"):
-            assert value == 0 and not gradient.any()
+        found = every_loss(jnp.linspace(0.1, 0.9, 5), np.full(5, kind))
+        for name, (value, gradient) in found.items():
+            assert np.isfinite(value) and np.isfinite(gradient).all(), name
+            if name not in ("bce", "focal"):
+                assert value == 0 and not gradient.any(), name
 
 
-@pytest.mark.parametrize("name", PAIR_LOSSES)
-def test_separation_by_the_margin_costs_nothing(name):
+def test_separation_by_the_margin_costs_nothing():
     labels = np.repeat([0, 1], [30, 6])
     scores = jnp.where(labels == 1, 0.9, 0.2)
-    loss = jax.jit(partial(losses.LOSSES[name], gamma=0.5))
-    assert loss(scores, labels) == pytest.approx(0.0, abs=1e-6)
-    assert loss(1 - scores, labels) > 0.5
+    every_loss = at_once({name: loss_of(name, gamma=0.5) for name in PAIR_LOSSES})
+    apart, reversed_ = every_loss(scores, labels), every_loss(1 - scores, labels)
+    for name in PAIR_LOSSES:
+        assert apart[name] == pytest.approx(0.0, abs=1e-6), name
+        assert reversed_[name] > 0.5, name
 
 
 def test_descent_on_the_bottom_push_clears_the_normals_below_the_lowest_abnormal():

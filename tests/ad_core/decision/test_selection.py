@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ad_core.decision.classifiers.selection import select_classifier
+from ad_core.decision.selection import choose_classifier, select_classifier
 from ad_core.errors import UserError
 
 
@@ -79,3 +79,33 @@ def test_nothing_to_choose_from_and_too_few_images_are_refused():
         choose(lambda name: Guess(), (), np.zeros((6, 1)), np.arange(6) % 2, np.arange(6))
     with pytest.raises(UserError, match="at least 2 of each"):
         choose(lambda name: Guess(), ("a",), np.zeros((5, 1)), np.arange(5) == 4, np.arange(5))
+
+
+def test_auto_depends_on_the_abnormal_images():
+    assert choose_classifier("auto", np.array([0, 0, 1, 1])) == "extra_trees"
+    assert choose_classifier("auto", np.array([0, 0, 0])) == "one_class"
+    assert choose_classifier("auto", np.array([0, 0, 1])) == "one_class"
+    one_patient = np.array(["a", "b", "c", "c"])
+    assert choose_classifier("auto", np.array([0, 0, 1, 1]), one_patient) == "one_class"
+    assert choose_classifier("one_class", np.array([0, 0, 1, 1])) == "one_class"
+
+
+def test_choosing_by_cross_validation_takes_three_groups_with_abnormal_images():
+    assert choose_classifier("select", np.array([0, 0, 1, 1, 1])) == "select"
+    with pytest.raises(UserError, match="'select' learns from abnormal.*at least 3.*2 calibrate"):
+        choose_classifier("select", np.array([0, 0, 1, 1]))
+
+
+def test_a_supervised_classifier_without_abnormal_images_names_what_can_do_without():
+    with pytest.raises(UserError, match="'extra_trees' learns from abnormal.*0 calibrate.*one_cla"):
+        choose_classifier("extra_trees", np.zeros(5, int))
+
+
+def test_too_few_normal_images_are_refused():
+    with pytest.raises(UserError, match="1 normal images calibrate"):
+        choose_classifier("auto", np.array([0, 1, 1]))
+
+
+def test_an_unknown_classifier_lists_the_known():
+    with pytest.raises(UserError, match="'extra_tree'; known: auto, extra_trees"):
+        choose_classifier("extra_tree", np.array([0, 0, 1, 1]))

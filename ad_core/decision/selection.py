@@ -1,4 +1,7 @@
-"""Choosing a classifier by cross-validation, and how much the choice flatters itself."""
+"""Choosing a classifier: by the images that there are, or by cross-validation.
+
+The latter also tells how much the choice flatters itself.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -6,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+from ad_core.decision.classifiers.catalogue import line_named
 from ad_core.decision.classifiers.cleaning import Table
 from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
@@ -15,6 +19,39 @@ from ad_core.metrics import oracle
 Labels = Shaped[Array | np.ndarray, "n"]
 # Figures of `metrics.oracle`, and whether more is better.
 CRITERIA = {"fpr_at_tpr1": False, "zfn": True, "acc": True, "auc": True}
+
+
+def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -> str:
+    """The classifier that calibration images with these labels allow.
+
+    "auto" is extra_trees if there are abnormal images in at least 2 groups (an image is its own
+    group where `groups` is None), so that each can be scored by trees that have not seen it;
+    else one_class, which learns from normal images alone. "select" stays (see
+    `select_classifier`), given abnormal images in at least 3 groups.
+
+    Raises:
+        UserError: unknown name, fewer than 2 normal images, or a supervised classifier asked for
+            by name without enough abnormal images.
+    """
+    abnormal = np.asarray(labels).astype(bool)
+    names = np.arange(abnormal.size) if groups is None else np.asarray(groups)
+    n_groups = np.unique(names[abnormal]).size
+    if (~abnormal).sum() < 2:
+        raise UserError(
+            f"{(~abnormal).sum()} normal images calibrate; at least 2 are needed. Raise "
+            "`config.data.calibration.normal` or add normal images."
+        )
+    if name == "auto":
+        return "extra_trees" if n_groups >= 2 else "one_class"
+    # Choosing holds a group out, and one more within the rest.
+    needed = 3 if name == "select" else 2 if line_named(name).needs_abnormals else 0
+    if n_groups < needed:
+        raise UserError(
+            f"Classifier {name!r} learns from abnormal images of at least {needed} groups and "
+            f"{n_groups} calibrate. Add some, raise `config.data.calibration`, or use 'one_class' "
+            "or 'auto'."
+        )
+    return name
 
 
 class Selection(NamedTuple):

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 from sklearn.pipeline import Pipeline
 
+from ad_core.decision.classifiers.catalogue import attribution_of, line_of
 from ad_core.decision.classifiers.cleaning import Table
-from ad_core.decision.explaining.attribution import attribution
 from ad_core.errors import UserError
 
 # Of the normals' values, what is called their range; rows that global weights are taken from.
@@ -22,7 +22,7 @@ class Reason(NamedTuple):
     """A statistic that pushed the score of one image.
 
     low, high: 5th and 95th percentile of calibration normals. push: how far it moved the score,
-    above 0 towards abnormal (see `attribution`).
+    above 0 towards abnormal (see `Explainer`).
     """
 
     name: str
@@ -38,11 +38,12 @@ class Reason(NamedTuple):
 
 
 class Explainer:
-    """Explains the scores of a fitted classifier (a pipeline that cleans first).
+    """Explains the scores of a fitted classifier, by the method that its line names.
 
     Made once, used for any number of rows: what depends on the classifier alone is done here.
 
-    Attributes: `method` how a score is divided among the statistics, in words.
+    Attributes: `method` how a score is divided among the statistics, in words; `sums` whether the
+    pushes of a row sum to its score less a constant.
     """
 
     def __init__(self, classifier: Pipeline, names: Sequence[str], normals: Normals):
@@ -55,7 +56,7 @@ class Explainer:
         self.names = tuple(names)
         self._columns = _columns(classifier, len(self.names))
         self.low, self.high = _range_of(reference)
-        self.method, self._push = attribution(classifier, reference)
+        self.method, self._push, self.sums = attribution_of(classifier, reference)
 
     def pushes(self, table: Table) -> Float[np.ndarray, "n k"]:
         """Of every statistic for every row; 0 for one that cleaning dropped."""
@@ -82,34 +83,26 @@ class Explainer:
 
 
 def important_statistics(
-    classifier: Pipeline, names: Sequence[str], normals: Normals | None = None
+    classifier: Pipeline, names: Sequence[str], normals: Normals
 ) -> list[tuple[str, float]]:
     """(name, weight) of every statistic, heaviest first; the weights sum to 1.
 
-    - trees: the mean decrease of impurity (boosted ones: total gain);
-    - linear models: |coefficient| on the standardised table;
-    - one_class: the diagonal of the precision matrix, i.e. what a deviation of one standard
-      deviation in this statistic alone adds to the squared distance;
-    - others: the mean |push| over (at most 64) `normals`; without them alike for all that remain.
-    A statistic that cleaning dropped, because it is constant or repeats an earlier one, weighs 0.
+    As the classifier's line weighs them: trees by the mean decrease of impurity (boosted ones by
+    total gain), linear models by |coefficient| on the standardised table, one_class by what a
+    deviation of one standard deviation in this statistic alone adds; others by the mean |push|
+    over (at most 64) `normals`. A statistic that cleaning dropped, because it is constant or
+    repeats an earlier one, weighs 0.
 
     Raises:
         UserError: the number of names is not that of the statistics.
     """
-    final: Any = classifier[-1]
-    columns = _columns(classifier, len(names))
-    if hasattr(final, "feature_importances_"):
-        kept = final.feature_importances_
-    elif hasattr(final, "coef_"):
-        kept = np.abs(final.coef_[0])
-    elif hasattr(final, "precision_"):
-        kept = np.diag(final.precision_)
-    elif normals is not None:
+    columns, weigh = _columns(classifier, len(names)), line_of(classifier).weigh
+    if weigh is not None:
+        kept = weigh(classifier[-1])
+    else:
         rows = np.asarray(normals)
         pushes = Explainer(classifier, names, rows).pushes(rows[:_WEIGHED])
         kept = np.abs(pushes).mean(axis=0)[columns]
-    else:
-        kept = np.ones(columns.size)
     weights = np.zeros(len(names))
     weights[columns] = kept / kept.sum() if kept.sum() > 0 else 1.0 / kept.size
     order = np.argsort(-weights, kind="stable")

@@ -11,6 +11,7 @@ import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from ad_core.decision.classifiers.catalogue import CLASSIFIERS
 from ad_core.errors import UserError
 
 # Beyond what skops trusts by itself. The list is never taken from the file to be loaded.
@@ -26,7 +27,7 @@ ALLOWED_TYPES = (
 )
 
 
-def save_classifier(classifier: Any, path: str | Path) -> None:
+def save_classifier(classifier: Pipeline, path: str | Path) -> None:
     """Write a fitted classifier to `path`, which `load_classifier` reads back exactly.
 
     Raises:
@@ -37,12 +38,12 @@ def save_classifier(classifier: Any, path: str | Path) -> None:
     Path(path).write_bytes(data)
 
 
-def load_classifier(path: str | Path) -> Any:
+def load_classifier(path: str | Path) -> Pipeline:
     """The classifier in `path`; its scores are bit for bit those of the one saved.
 
     Raises:
-        UserError: no such file, not a skops file, a type that is not allowed, or trees that
-            point outside themselves.
+        UserError: no such file, not a skops file, a type that is not allowed, something else than
+            a classifier of CLASSIFIERS, or trees that point outside themselves.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,8 +56,13 @@ def load_classifier(path: str | Path) -> Any:
             f"{path} is not a classifier that skops wrote ({error!r}); a pickle is never loaded. "
             "Calibrate again."
         ) from error
-    if not isinstance(classifier, BaseEstimator):
+    if not isinstance(classifier, Pipeline):
         raise UserError(f"{path} holds {type(classifier).__name__}, no classifier.")
+    if classifier.steps[-1][0] not in CLASSIFIERS:
+        raise UserError(
+            f"{path} holds {classifier.steps[-1][0]!r}, which is no classifier of this version; "
+            "calibrate again."
+        )
     _check_trees(classifier, path)
     return classifier
 

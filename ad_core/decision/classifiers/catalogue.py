@@ -1,0 +1,167 @@
+"""Classifiers by name: pipelines from a table of statistics to one score per image.
+
+A classifier is a model in `models` and a line in CLASSIFIERS, which says how it is made and how it
+is explained. Everything that is learnt from the table is inside the pipeline, whose last step
+bears the classifier's name: a pipeline read from a file still tells its line.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ad_core.decision.classifiers import models
+from ad_core.decision.classifiers.boosting import require_library
+from ad_core.decision.classifiers.cleaning import CleanTable
+from ad_core.decision.classifiers.fitting import imputed_score
+from ad_core.decision.classifiers.models import WEIGHTS, Choices
+from ad_core.decision.classifiers.pairwise_losses import LOSSES
+from ad_core.decision.explaining import attribution, trees
+from ad_core.decision.explaining.attribution import Attribution, Rows
+from ad_core.errors import UserError
+
+Weights = Float[np.ndarray, "k"]
+
+
+class Line(NamedTuple):
+    """What there is to know of a classifier.
+
+    make: the unfitted model. explain: how it divides its score, from the fitted steps that follow
+    cleaning and calibration normals [m, k] as they leave it. weigh: of the fitted model, how much
+    each column counts as a whole (at least 0, any scale); None: its mean |push| on normals.
+    scaled: the model sees standardised columns. needs_abnormals: it learns from abnormal rows too.
+    one_statistic: it takes a single column. library: what must be installed for it.
+    """
+
+    make: Callable[[Choices], Any]
+    explain: Callable[[Pipeline, Rows], Attribution]
+    weigh: Callable[[Any], Weights] | None = None
+    scaled: bool = False
+    needs_abnormals: bool = True
+    one_statistic: bool = False
+    library: str = ""
+
+
+def _stacking(choices: Choices) -> Any:
+    """Each stacked classifier cleans for itself, so that no inner fold tells another anything."""
+    barred = ["stacking", *(name for name, of in CLASSIFIERS.items() if not of.needs_abnormals)]
+    if not choices.stacked or set(barred) & set(choices.stacked):
+        raise UserError(
+            f"`stacked` (={choices.stacked}) must name classifiers other than "
+            f"{', '.join(barred[:-1])} and {barred[-1]}."
+        )
+    below = [make_classifier(name, **choices._asdict()) for name in choices.stacked]
+    return models.stacking(choices, below)
+
+
+def _explain_stacking(model: Pipeline, normals: Rows) -> Attribution:
+    stacked: Any = model[-1]
+    below = [attribution_of(one, normals) for one in stacked.below_]
+    return attribution.weighted_sum(below, stacked.weights_ / stacked.scale_)
+
+
+def _occlusion(model: Pipeline, normals: Rows) -> Attribution:
+    return attribution.occlusion(partial(imputed_score, model), normals)
+
+
+def _impurity(model: Any) -> Weights:
+    """The mean decrease of impurity by the questions to each column; boosted trees: the gain."""
+    return model.feature_importances_
+
+
+def _slope(model: Any) -> Weights:
+    return np.abs(model.coef_[0])
+
+
+def _precision(model: Any) -> Weights:
+    """What a deviation of one standard deviation in this column alone adds to the score."""
+    return np.diag(model.precision_)
+
+
+CLASSIFIERS: dict[str, Line] = {
+    "extra_trees": Line(models.extra_trees, trees.forest, _impurity),
+    "random_forest": Line(models.random_forest, trees.forest, _impurity),
+    "logistic_regression": Line(
+        models.logistic_regression, attribution.coefficients, _slope, scaled=True
+    ),
+    "ada_boost": Line(models.ada_boost, trees.ada_boost, _impurity),
+    "gradient_boosting": Line(models.gradient_boosting, trees.gradient_boosting, _impurity),
+    "xgboost": Line(models.xgboost, trees.boosted_elsewhere, _impurity, library="xgboost"),
+    "lightgbm": Line(models.lightgbm, trees.boosted_elsewhere, _impurity, library="lightgbm"),
+    "svm": Line(models.svm, _occlusion, scaled=True),
+    "k_nn": Line(models.k_nn, _occlusion, scaled=True),
+    "full_sensitivity": Line(models.full_sensitivity, attribution.integrated_gradients),
+    "stacking": Line(_stacking, _explain_stacking),
+    "one_class": Line(
+        models.one_class,
+        attribution.squared_distance,
+        _precision,
+        scaled=True,
+        needs_abnormals=False,
+    ),
+    "single": Line(models.single, _occlusion, needs_abnormals=False, one_statistic=True),
+}
+
+
+def line_named(name: str) -> Line:
+    """The line of CLASSIFIERS. Raises UserError, with the known names, if there is none."""
+    if name not in CLASSIFIERS:
+        known = f"auto, {', '.join(CLASSIFIERS)}, select"
+        raise UserError(f"Unknown classifier {name!r}; known: {known}.")
+    return CLASSIFIERS[name]
+
+
+def line_of(classifier: Pipeline) -> Line:
+    """The line that made `classifier`, fitted or not, in this process or in an earlier one."""
+    return line_named(classifier.steps[-1][0])
+
+
+def make_classifier(
+    name: str,
+    *,
+    seed: int = 0,
+    class_weight: str = "balanced",
+    loss: str = "two_way",
+    stacked: Sequence[str] = Choices().stacked,
+) -> Pipeline:
+    """The unfitted pipeline called `name`; fit it with `fit_classifier`. Options: see `Choices`.
+
+    Raises:
+        UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), its library is
+            not installed, or an option is unknown.
+    """
+    if class_weight not in WEIGHTS:
+        raise UserError(f"`class_weight` (={class_weight!r}) must be one of {', '.join(WEIGHTS)}.")
+    if loss not in LOSSES:
+        raise UserError(f"`loss` (={loss!r}) must be one of {', '.join(LOSSES)}.")
+    line = line_named(name)
+    if line.library:
+        require_library(line.library)
+    scaling = [("scale", StandardScaler())] if line.scaled else []
+    model = line.make(Choices(seed, class_weight, loss, tuple(stacked)))
+    return Pipeline([("clean", CleanTable()), *scaling, (name, model)])
+
+
+def attribution_of(classifier: Pipeline, normals: Rows) -> Attribution:
+    """How a fitted classifier divides its score; a column that cleaning dropped pushes nothing.
+
+    Args:
+        normals: calibration rows to start from.
+    """
+    cleaning: Any = classifier[0]
+
+    def cleaned(rows: Rows) -> Float[np.ndarray, "n _"]:
+        return cleaning.transform(rows).astype(np.float64)
+
+    inside = line_of(classifier).explain(classifier[1:], cleaned(normals))
+
+    def push(rows: Rows) -> Rows:
+        pushes = np.zeros(rows.shape)
+        pushes[:, cleaning.kept_] = inside.push(cleaned(rows))
+        return pushes
+
+    return inside._replace(push=push)
