@@ -7,9 +7,11 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.metrics import auroc
+from ad_core.runtime.devices import make_mesh
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.localisation import Localiser
 from ad_core.types import Batch, View
+from baselines_ad import frozen as frozen_module
 from baselines_ad import gaussian, padim, patchcore
 from baselines_ad.frozen import Seen, make_frozen
 from tests.baselines_ad import toy_backbone
@@ -107,6 +109,14 @@ def test_batches_and_padding_change_nothing_that_is_learnt(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_one_device_learns_what_eight_learn(name, monkeypatch):
+    _, many = learnt(name, textures(20))
+    monkeypatch.setattr(frozen_module, "make_mesh", lambda: make_mesh(jax.local_devices()[:1]))
+    _, one = learnt(name, textures(20))
+    assert_same(many.params["memory"], one.params["memory"])
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_view_does_not_depend_on_jit_row_or_batch(name):
     method, state = learnt(name, textures(20))
     state = jax.tree.map(jnp.asarray, state)
@@ -167,6 +177,23 @@ def test_bfloat16_is_for_the_backbone_alone(name):
     view = seen_by(method, state, images)
     assert view.losses["score"].dtype == jnp.float32
     assert min(view.losses["score"][4:]) > max(view.losses["score"][:4])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_blob_is_found_with_the_default_settings_too(name):
+    config = small_config(
+        method=f"baselines_ad.{name}", data={"channels": 3, "image_size": 64, "workers": 1}
+    )
+    method = resolve(f"baselines_ad.{name}").make(config)
+    images = np.tile(textures(48, channels=3), (1, 2, 2, 1))
+    state = method.learn.fit(batches_of(images[:24]), jax.random.key(3))
+    others = images[24:].copy()
+    others[12:, 20:32, 24:36] = 0.9
+    view = seen_by(method, state, others)
+    assert auroc(np.repeat([0, 1], 12), np.asarray(view.losses["score"])) > 0.95
+    backbone = sum(x.nbytes for x in jax.tree.leaves(state.params["backbone"]))
+    assert backbone < (14e6 if name == "gaussian" else 5e6)  # all of Lite0, or up to stage5
 
 
 @pytest.mark.parametrize("name", METHODS)
