@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 Metrics = Mapping[str, Float[Array, ""]]
-Shaped = Array | np.ndarray | jax.ShapeDtypeStruct
+# A view may hold shapes in place of arrays; code that reads one is written for arrays.
+if TYPE_CHECKING:
+    Shaped = Array
+else:
+    Shaped = Array | np.ndarray | jax.ShapeDtypeStruct
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom lie outside
 
 
@@ -140,7 +144,7 @@ class Method(NamedTuple):
     trains_on_abnormal: it learns from pairs of a normal and an abnormal image.
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
-    curves: groups of training metrics that are worth showing, each group in one picture.
+    curves: training metrics that are worth showing.
     """
 
     learn: Steps | OnePass
@@ -148,7 +152,7 @@ class Method(NamedTuple):
     trains_on_abnormal: bool = False
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
-    curves: tuple[tuple[str, ...], ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 def inference_state(state: TrainState) -> TrainState:

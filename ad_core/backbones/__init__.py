@@ -10,7 +10,7 @@ from types import ModuleType
 from ad_core.backbones.backbone import Backbone, Level, Network, digest, pooled, with_weights
 from ad_core.backbones.saved import read_saved, save_backbone
 from ad_core.errors import UserError
-from ad_core.runtime.registry import known, resolve
+from ad_core.runtime.registry import known_modules, resolve
 
 
 def load_backbone(spec: str, *, family: str = "") -> Backbone:
@@ -52,7 +52,7 @@ def _find(spec: str, family: str) -> tuple[ModuleType, str]:
 
 @functools.cache
 def _modules() -> dict[str, ModuleType]:
-    modules = (resolve(path, "load") for path in known(__name__, "NAMES"))
+    modules = (resolve(path, "load") for path in known_modules("load"))
     return {name: module for module in modules for name in module.NAMES}
 
 

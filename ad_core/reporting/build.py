@@ -1,6 +1,6 @@
 """The report of a run, gathered from what was judged and from the files of its workdir."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ from PIL import Image
 
 from ad_core.decision import important_statistics
 from ad_core.decision.table import StatisticsTable
+from ad_core.reporting.contents import Example, Report
 from ad_core.reporting.gallery import HIGHEST, Gallery
-from ad_core.reporting.report import Example, Report, write_report
+from ad_core.reporting.report import write_report
 from ad_core.runtime.config import to_json
 from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
 from ad_core.training.writers import read_metrics
 
-Curves = Mapping[str, tuple[tuple[str, ...], ...]]
+Curves = Mapping[str, tuple[str, ...]]
 
 
 def build_report(
@@ -51,7 +52,7 @@ def build_report(
         scale=parts.scale,
         importances=dict(important_statistics(parts.classifier, detector.names, parts.reference)),
         curves=_curves(workdir, curves),
-        samples=_samples(workdir.root / "samples"),
+        samples=_samples(workdir, curves),
         config_json=to_json(parts.config),
         **shown,
     )
@@ -72,31 +73,40 @@ def _examples(
             score=one.score,
             picture=one.picture,
             reasons=tuple(map(str, why)),
+            panels=one.panels,
         )
         for one, why in zip(kept, reasons, strict=True)
     ]
 
 
+def _trainings(workdir: Workdir, methods: Collection[str]) -> dict[str, Path]:
+    """Where each method's training left its files, by what a caption calls it."""
+    several = len(methods) > 1
+    return {
+        f"{method}: " if several else "": workdir.training(method, several=several)
+        for method in methods
+    }
+
+
 def _curves(workdir: Workdir, curves: Curves) -> dict[str, tuple[list[float], list[float]]]:
     """The training metrics that the methods find worth showing, where there are any."""
     found = {}
-    for method, groups in curves.items():
-        several = len(curves) > 1
-        rows = read_metrics(workdir.training(method, several=several) / "metrics.jsonl")
-        for name in (name for group in groups for name in group):
+    trainings = _trainings(workdir, curves).items()
+    for (prefix, folder), names in zip(trainings, curves.values(), strict=True):
+        rows = read_metrics(folder / "metrics.jsonl")
+        for name in names:
             points = [(float(r["step"]), float(r[name])) for r in rows if r.get(name) is not None]
             if points:
-                title = f"{method}: {name}" if several else name
-                found[title] = tuple(list(column) for column in zip(*points, strict=True))
+                found[prefix + name] = tuple(list(column) for column in zip(*points, strict=True))
     return found
 
 
-def _samples(folder: Path) -> list[tuple[str, Any]]:
-    """The newest picture of reconstructions that the training wrote."""
-    newest = sorted(folder.glob("*.png"))[-1:]
+def _samples(workdir: Workdir, methods: Collection[str]) -> list[tuple[str, Any]]:
+    """The newest picture of normal versions that each training wrote."""
     return [
-        (f"image above, reconstruction below, {path.stem.replace('_', ' ')}", _pixels(path))
-        for path in newest
+        (f"{prefix}image left, normal version right, {path.stem.replace('_', ' ')}", _pixels(path))
+        for prefix, folder in _trainings(workdir, methods).items()
+        for path in sorted((folder / "samples").glob("*.png"))[-1:]
     ]
 
 

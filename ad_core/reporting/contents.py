@@ -3,16 +3,34 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ad_core.reporting.page import Example
 from ad_core.reporting.svg import Number
 from ad_core.scoring.localisation import MapScale
 
 Series = Sequence[Number] | np.ndarray
+
+
+class Example(NamedTuple):
+    """One image to look at: its path in the data set, its kind, its score, a picture, and why.
+
+    panels: the names of what the picture shows, from left to right.
+    """
+
+    path: str
+    defect: str
+    score: float
+    picture: UInt8[np.ndarray, "_ _ 3"]
+    reasons: tuple[str, ...] = ()
+    panels: tuple[str, ...] = ("image", "normal version", "anomaly map")
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has a score at all."""
+        return math.isfinite(self.score)
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class Report:
     scale: of the anomaly maps in them.
     importances: statistic -> its weight in the classifier.
     curves: name -> (steps, values) of the training.
-    samples: (caption, picture) of reconstructions during or after the training.
+    samples: (caption, picture) of normal versions that the training drew.
     """
 
     title: str
@@ -40,8 +58,8 @@ class Report:
     inspected: Bool[np.ndarray, "n"] | None = None
     defects: Sequence[str] = ()
     about: str = (
-        "A generative model redraws each image as if it were normal. What differs is measured and "
-        "becomes one score, which rises with abnormality."
+        "What sets an image apart from normal ones is measured and becomes one score, which rises "
+        "with abnormality."
     )
     misses: Sequence[Example] = ()
     false_alarms: Sequence[Example] = ()

@@ -6,7 +6,7 @@ readable from a phone to a sheet of paper.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -31,7 +31,6 @@ from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.pictures import EMBER
 
 NORMAL, ABNORMAL = "#0072b2", "#c8500a"
-_SERIES = (NORMAL, ABNORMAL, "#00805f", "#8a5a9e", "#5b6770")
 _CURVE_WIDTH = 340  # three stand side by side
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "1 4")
 _BOLD = 'font-weight="600"'
@@ -267,47 +266,35 @@ def _key(left: Number, row: Number, place: int) -> str:
 
 
 def curve_svg(
+    name: str,
     steps: Sequence[Number] | np.ndarray,
-    values: Mapping[str, Sequence[Number] | np.ndarray],
+    values: Sequence[Number] | np.ndarray,
     *,
     log: bool = False,
-    title: str = "",
 ) -> str:
-    """One line a name over the steps. Points that are not finite (log: not positive) break it.
+    """One line over the steps. Points that are not finite (log: not positive) break it.
 
     Args:
+        name: of the values; stands above.
         log: draw the values on a logarithmic scale.
-        title: stands above; empty leaves the names of the lines alone.
     """
-    x = np.asarray(steps, np.float64)
-    series = {name: _drawable(np.asarray(y, np.float64), log) for name, y in values.items()}
-    finite = [y[np.isfinite(y)] for y in series.values()]
-    low, high = _span(np.concatenate(finite) if finite else np.zeros(0))
+    x, y = np.asarray(steps, np.float64), _drawable(np.asarray(values, np.float64), log)
+    low, high = _span(y[np.isfinite(y)])
     across = (float(x.min()), float(x.max())) if np.unique(x).size > 1 else _span(x)
     axes = Axes(52, 34, _CURVE_WIDTH - 12, 170, across, (low, high))
-    y_ticks = _decades(low, high) if log else labelled(ticks(low, high, 4), number)
     parts = [
         frame(
             axes,
             x_label="step",
-            y_label=title or ", ".join(values),
+            y_label=name,
             x_ticks=labelled(ticks(*across, 4), number),
-            y_ticks=y_ticks,
+            y_ticks=_decades(low, high) if log else labelled(ticks(low, high, 4), number),
         )
     ]
-    for place, (name, y) in enumerate(series.items()):
-        style = {"colour": _SERIES[place % len(_SERIES)], "dash": _DASHES[place % len(_DASHES)]}
-        for run in _finite_runs(y):
-            at = [axes.at_x(v) for v in x[run]], [axes.at_y(v) for v in y[run]]
-            parts.append(path(*at, **style))
-        if len(series) > 1:
-            row = 226 + 19 * place
-            parts.append(line(axes.left, row - 4, axes.left + 30, row - 4, width=1.8, **style))
-            parts.append(text(axes.left + 38, row, name, anchor="start", colour=INK))
-    height = 212 + (19 * len(series) + 2 if len(series) > 1 else 0)
-    return sheet(
-        height, f"{title or ', '.join(values)} over the training steps", parts, width=_CURVE_WIDTH
-    )
+    for run in _finite_runs(y):
+        at = [axes.at_x(v) for v in x[run]], [axes.at_y(v) for v in y[run]]
+        parts.append(path(*at, colour=NORMAL))
+    return sheet(212, f"{name} over the training steps", parts, width=_CURVE_WIDTH)
 
 
 def _finite_runs(values: np.ndarray) -> list[slice]:

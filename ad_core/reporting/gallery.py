@@ -11,11 +11,12 @@ HIGHEST = {"misses": False, "false_alarms": True, "hits": True, "passed": False}
 
 
 class Shown(NamedTuple):
-    """One of them. row: its place in the split that judges."""
+    """One of them. row: its place in the split that judges. panels: names of what it shows."""
 
     row: int
     score: float
     picture: UInt8[np.ndarray, "_ _ 3"]
+    panels: tuple[str, ...]
 
 
 class Gallery:
@@ -33,11 +34,13 @@ class Gallery:
         score: float,
         abnormal: bool,
         inspected: bool,
+        panels: tuple[str, ...],
         draw: Callable[[], UInt8[np.ndarray, "_ _ 3"]],
     ) -> None:
         """Keeps an image if it belongs among the shown; one without a finite score does not.
 
         Args:
+            panels: names of what the picture shows, from left to right.
             draw: makes its picture; called only if it is kept.
         """
         if not np.isfinite(score):
@@ -48,7 +51,7 @@ class Gallery:
         def place(shown: Shown) -> tuple[float, int]:
             return sign * shown.score, sign * shown.row
 
-        new = Shown(row, score, np.zeros((0, 0, 3), np.uint8))
+        new = Shown(row, score, np.zeros((0, 0, 3), np.uint8), panels)
         if len(kept) == SHOWN and place(new) > place(kept[-1]):
             return
         kept.append(new._replace(picture=draw()))

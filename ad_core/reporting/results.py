@@ -1,6 +1,5 @@
 """results.json: the figures of a detector, by the names that DESIGN gives them."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,15 +176,3 @@ def plain(value: Any) -> Any:
 def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
     """Writes strict JSON (no NaN, no infinity: null), whole or not at all."""
     write_json(Path(path), plain(results))
-
-
-def read_results(path: str | Path) -> dict[str, Any]:
-    """What `write_results` wrote.
-
-    Raises:
-        UserError: there is no such file, or it is damaged.
-    """
-    try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"Results {path}: {error}; run launch/evaluate.py again.") from error

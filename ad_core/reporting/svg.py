@@ -11,16 +11,20 @@ Number = float | int
 _FONT = 'font-family="system-ui, -apple-system, Segoe UI, Liberation Sans, sans-serif"'
 
 
-def show(value: object) -> str:
-    """A value as text for HTML or SVG: escaped, and nothing invisible in it.
+def visible(value: object) -> str:
+    """A value as text with nothing invisible in it.
 
     Control and direction characters and lone surrogates, all of which a file's name may hold,
     appear by their numbers.
     """
-    visible = (
+    return "".join(
         c if c.isprintable() or c in "\n\t\u00a0" else f"\\u{ord(c):04x}" for c in str(value)
     )
-    return escape("".join(visible), quote=True)
+
+
+def show(value: object) -> str:
+    """A value as visible text, escaped for SVG."""
+    return escape(visible(value), quote=True)
 
 
 class Axes(NamedTuple):

@@ -18,8 +18,9 @@ def known_modules(attribute: str) -> list[str]:
 
     Methods lie in the packages NAME_ad beside ad_core and on Python's path.
     """
-    packages = {"make": _families(), "load": BACKBONES}.get(attribute, SOURCES)
-    return [name for package in packages for name in known(package, attribute)]
+    known = {"make": _families, "load": lambda: BACKBONES}
+    packages = known.get(attribute, lambda: SOURCES)()
+    return [name for package in packages for name in _defining(package, attribute)]
 
 
 def _families() -> list[str]:
@@ -28,8 +29,7 @@ def _families() -> list[str]:
     return sorted(name for name in found if name.endswith(FAMILY))
 
 
-def known(package: str, attribute: str) -> list[str]:
-    """Module paths in `package` that define `attribute`."""
+def _defining(package: str, attribute: str) -> list[str]:
     items = pkgutil.iter_modules(getattr(_import(package), "__path__", []))
     names = [f"{package}.{item.name}" for item in items]
     return [name for name in names if hasattr(_import(name), attribute)]

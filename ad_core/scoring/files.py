@@ -9,7 +9,7 @@ import flax.traverse_util
 import jax.numpy as jnp
 import numpy as np
 
-from ad_core.backbones import pooled, read_saved, save_backbone
+from ad_core.backbones import Backbone, pooled, read_saved, save_backbone
 from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
@@ -23,7 +23,7 @@ from ad_core.types import Method, TrainState
 
 FORMAT = 3  # of the files; from 3 on a folder for each method
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
-BACKBONES = "backbones"  # folder of what the statistics of a method need
+BACKBONES = "backbones"  # folder of those that statistics need
 
 
 def save_detector(directory: Path, parts: Parts, *, versions: Mapping[str, str]) -> None:
@@ -39,6 +39,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     names = part_names(part.name for part in parts.methods)
     for name, part in zip(names, parts.methods, strict=True):
         _write_part(folder / name, part)
+        if part.context.backbone is not None:
+            save_backbone(part.context.backbone.args[0], folder / BACKBONES)
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
@@ -60,8 +62,10 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
 
 def _write_part(folder: Path, part: Part) -> None:
     folder.mkdir()
+    backbone = part.context.backbone
     described = {
         "name": part.name,
+        "backbone": None if backbone is None else backbone.args[0].name,
         "statistics": list(part.statistics),
         "config": json.loads(to_json(part.config)),
     }
@@ -69,11 +73,8 @@ def _write_part(folder: Path, part: Part) -> None:
     _save_arrays(
         folder / "parameters.npz", flax.traverse_util.flatten_dict(part.state.params, sep="/")
     )
-    backbone = part.context.backbone
     learnt = part.context._replace(backbone=None)._asdict()
     _save_arrays(folder / "context.npz", {name: x for name, x in learnt.items() if x is not None})
-    if backbone is not None:
-        save_backbone(backbone.args[0], folder / BACKBONES)
 
 
 def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
@@ -111,9 +112,11 @@ def load_parts(directory: Path) -> Parts:
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         reference = arrays["reference"]
     decided = json.loads((directory / "threshold.json").read_text())
+    carried = directory / BACKBONES
+    backbones = read_saved(carried) if carried.is_dir() else {}
     return Parts(
         config=from_json(json.dumps(described["config"])),
-        methods=tuple(_read_part(directory / name) for name in described["methods"]),
+        methods=tuple(_read_part(directory / name, backbones) for name in described["methods"]),
         classifier=load_classifier(directory / "classifier.skops"),
         thresholds={r: Threshold.from_dict(t) for r, t in decided["thresholds"].items()},
         rule=decided["rule"],
@@ -124,18 +127,18 @@ def load_parts(directory: Path) -> Parts:
     )
 
 
-def _read_part(folder: Path) -> Part:
+def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
     described = json.loads((folder / "method.json").read_text())
     with np.load(folder / "parameters.npz", allow_pickle=False) as arrays:
         params = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
     with np.load(folder / "context.npz", allow_pickle=False) as arrays:
         learnt = dict(arrays)
-    carried = [pooled(backbone) for backbone in read_saved(folder / BACKBONES).values()]
+    backbone = described["backbone"] and pooled(backbones[described["backbone"]])
     return Part(
         name=described["name"],
         config=from_json(json.dumps(described["config"])),
         state=TrainState(jnp.zeros((), jnp.int32), params, (), {}),
-        context=Context(**learnt, backbone=carried[0] if carried else None),
+        context=Context(**learnt, backbone=backbone),
         statistics=tuple(described["statistics"]),
     )
 

@@ -69,10 +69,18 @@ def triptych(
     anomaly: Float[np.ndarray, "h w"],
     scale: MapScale,
 ) -> UInt8[np.ndarray, "h wide 3"]:
-    """Image | normal version, where there is one | map over the image, side by side."""
+    """Image | normal version, where there is one | map over the image, side by side.
+
+    `panel_names` names them.
+    """
     versions = [image] if drawn is None else [image, drawn]
     panels = [*map(to_rgb, versions), overlay(image, anomaly, scale)]
     return grid(panels, columns=3)
+
+
+def panel_names(drawn: Float[np.ndarray, "h w c"] | None) -> tuple[str, ...]:
+    """What `triptych` shows, from left to right."""
+    return ("image", *(() if drawn is None else ("normal version",)), "anomaly map")
 
 
 def grid(

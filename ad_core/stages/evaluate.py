@@ -17,7 +17,7 @@ from ad_core.reporting.results import held_out, operation, review, write_results
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
-from ad_core.scoring.pictures import triptych
+from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.job import Job, count_classes, make_methods
 from ad_core.stages.measure import measure_split
@@ -169,6 +169,7 @@ def _keep(
             score=float(scores[place]),
             abnormal=abnormal,
             inspected=bool(inspected[place]),
+            panels=panel_names(drawn),
             draw=partial(triptych, sample.image, drawn, anomaly, scale),
         )
 

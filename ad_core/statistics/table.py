@@ -3,6 +3,7 @@
 Needs are written "view.image", "losses.<name>", "maps.<name>" or "context.<field>".
 """
 
+import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -245,8 +246,10 @@ def check_names(
 
 def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> None:
     if name not in lines:
+        near = difflib.get_close_matches(name, lines, n=8, cutoff=0.5) or list(lines)[:8]
         raise UserError(
-            f"Unknown statistic {name!r}; groups: {', '.join(GROUPS)}; known: {', '.join(lines)}."
+            f"Unknown statistic {name!r}; groups: {', '.join(GROUPS)}; known: {', '.join(near)} "
+            f"and others, {len(lines)} in all."
         )
     missing = [need for need in lines[name].needs if not available.has(need)]
     if missing:

@@ -176,7 +176,7 @@ def test_calibrating_and_evaluating_before_training_is_refused(
 
 
 def test_calibrating_by_another_rule_renews_the_detector_alone(launch, copied):
-    before = {p.name: p.read_bytes() for p in (copied / "detector").iterdir()}
+    before = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
     assert read(copied / "detector" / "threshold.json")["rule"] == "zfn"
     argv = (f"--workdir={copied}", "--config.decision.rule=target_fpr")
     assert launch("calibrate", *argv, "--config.decision.target_fpr=0.2") == 0

@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -392,7 +393,7 @@ def test_a_detector_of_an_earlier_version_is_refused_in_one_message(workdir, tmp
 def test_a_method_is_found_in_its_detector(workdir, detector):
     method, state = load_method(workdir / "detector")
     image = np.zeros((2, 32, 32, 1), np.float32)
-    view = method.view(state, image, image_keys(image))
+    view = method.view(state, image, image_keys(jnp.asarray(image)))
     np.testing.assert_allclose(view.image, detector.score(image).drawn, atol=1e-6)
     named, _ = load_method(workdir / "detector", "vqgan")
     assert named.maps == method.maps

@@ -125,17 +125,25 @@ def test_a_compiled_call_and_a_plain_one_agree(small):
 
 
 def test_a_batch_gives_each_image_what_it_gets_alone_on_one_device_and_on_eight(small):
-    backbone = lite(0)
-    together = run(backbone, small)["head"].mean(axis=(1, 2))
-    features = jax.jit(lambda f, x: f(x))
-    alone = jnp.concatenate([features(pooled(backbone), small[i : i + 1]) for i in range(3)])
-    assert alone.shape == (3, 1280)
-    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+    backbone, level = lite(0), "stage4"
+    together = run(backbone, small)[level]
+    alone = [run(backbone, small[i : i + 1], levels=(level,))[level] for i in range(3)]
+    np.testing.assert_allclose(together, jnp.concatenate(alone), rtol=1e-4, atol=1e-4)
     mesh = Mesh(np.array(jax.devices()), ("data",))
-    placed = NamedSharding(mesh, PartitionSpec("data"))
-    eight = jax.device_put(jnp.tile(small[:1], (8, 1, 1, 1)), placed)
-    spread = jax.jit(lambda f, x: f(x), out_shardings=placed)(pooled(backbone), eight)
-    np.testing.assert_allclose(spread, jnp.tile(alone[:1], (8, 1)), rtol=1e-4, atol=1e-4)
+    eight = jax.device_put(
+        jnp.tile(small[:1], (8, 1, 1, 1)), NamedSharding(mesh, PartitionSpec("data"))
+    )
+    spread = run(backbone, eight, levels=(level,))[level]
+    assert len(spread.sharding.device_set) == 8
+    expected = jnp.tile(alone[0], (8, 1, 1, 1))
+    np.testing.assert_allclose(spread, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_features_are_the_mean_of_the_head(small):
+    found = jax.jit(lambda f, x: f(x))(pooled(lite(0)), small)
+    assert found.shape == (3, 1280)
+    head = run(lite(0), small)["head"]
+    np.testing.assert_allclose(found, head.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
 
 
 def test_grey_is_three_equal_channels(small):
@@ -148,11 +156,12 @@ def test_grey_is_three_equal_channels(small):
 
 def test_bfloat16_stays_near_float32(small):
     exact = run(lite(0), small)
-    for level, x in run(lite(0), small, dtype=jnp.bfloat16).items():
+    levels = ("stem", "stage2", "stage4")
+    for level, x in run(lite(0), small, levels=levels, dtype=jnp.bfloat16).items():
         assert x.dtype == jnp.bfloat16
         error = jnp.linalg.norm((x.astype(jnp.float32) - exact[level]).ravel())
-        # Eight bits a value, through up to 50 convolutions.
-        assert error < 0.09 * jnp.linalg.norm(exact[level].ravel()), level
+        # Half a unit of eight bits (0.2 to 0.4 %) at each of some 60 roundings.
+        assert 0 < error < 0.05 * jnp.linalg.norm(exact[level].ravel()), level
 
 
 def test_a_run_ends_at_the_highest_asked_level_and_may_start_at_another(small):

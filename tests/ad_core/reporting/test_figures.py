@@ -125,12 +125,12 @@ def test_histograms_of_next_to_nothing_are_drawn(scores, labels):
 
 def test_a_curve_breaks_where_a_value_is_not_finite():
     values = [1.0, 2.0, np.nan, 3.0, 4.0, 5.0]
-    lines = _lines(figures.curve_svg(range(6), {"loss": values}))
+    lines = _lines(figures.curve_svg("loss", range(6), values))
     assert [len(line) for line in lines] == [2, 3]
 
 
 def test_a_logarithmic_curve_of_powers_of_ten_is_straight():
-    drawn = figures.curve_svg(range(5), {"loss": 10.0 ** -np.arange(5)}, log=True)
+    drawn = figures.curve_svg("loss", range(5), 10.0 ** -np.arange(5), log=True)
     (points,) = _lines(drawn)
     np.testing.assert_allclose(np.diff(points[:, 1]), np.diff(points[:, 1])[0], atol=0.2)
     assert {"0.001", "0.01", "0.1", "1"} <= set(_texts(drawn))
@@ -139,7 +139,7 @@ def test_a_logarithmic_curve_of_powers_of_ten_is_straight():
 @pytest.mark.parametrize("values", [[], [1.0], [np.nan, np.nan], [0.0, 0.0]])
 @pytest.mark.parametrize("log", [False, True])
 def test_curves_of_next_to_nothing_are_drawn(values, log):
-    drawn = figures.curve_svg(range(len(values)), {"loss": values}, log=log)
+    drawn = figures.curve_svg("loss", range(len(values)), values, log=log)
     ET.fromstring(drawn)
     assert "nan" not in drawn
 
@@ -163,7 +163,7 @@ HOSTILE = "<script>\"&'\x00\u202e\udcff"
     [
         figures.roc_svg(LABELS, SCORES, [(HOSTILE, 0.5, 1.0)]),
         figures.histogram_svg(SCORES, LABELS, [(HOSTILE, 0.5)]),
-        figures.curve_svg([0, 1], {HOSTILE: [0, 1], "b": [1, 0]}),
+        figures.curve_svg(HOSTILE, [0, 1], [0, 1]),
         figures.bars_svg([HOSTILE], [1.0]),
     ],
 )
@@ -178,7 +178,7 @@ def test_every_figure_has_a_name_for_screen_readers():
     for drawn in (
         figures.roc_svg(LABELS, SCORES, []),
         figures.histogram_svg(SCORES, LABELS, []),
-        figures.curve_svg([0, 1], {"loss": [0, 1]}),
+        figures.curve_svg("loss", [0, 1], [0, 1]),
         figures.bars_svg(["a"], [1.0]),
         figures.colour_bar_svg(MapScale(0, 1, 0.5)),
     ):

@@ -1,7 +1,5 @@
 import base64
 import io
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -9,45 +7,14 @@ from PIL import Image
 
 from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.metrics import oracle
-from ad_core.reporting.report import Example, Report, render, write_report
+from ad_core.reporting.contents import Example, Report
+from ad_core.reporting.report import render, write_report
 from ad_core.reporting.results import held_out, operation, review
 from ad_core.scoring.localisation import MapScale
+from ad_core.scoring.pictures import panel_names, triptych
+from tests.html_page import Page
 
 HOSTILE = "test/<script>alert('1')</script>\"><img src=http://x/\u202egnp.exe\udcff"
-VOID = {"meta", "img"}
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text, and whether every tag was closed in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.open, self.words = [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 def _scores():
@@ -264,3 +231,27 @@ def test_the_page_says_how_the_classifier_was_chosen_and_why_an_image_stands_out
     assert "svm was chosen among 2 classifiers by fpr_at_tpr1" in text
     assert "flatters itself by 0.125" in text
     assert reasons[0] in text
+
+
+@pytest.mark.parametrize("drawn", [None, np.zeros((8, 8, 1), np.float32)])
+def test_a_picture_has_as_many_labels_as_panels(drawn):
+    image = np.zeros((8, 8, 1), np.float32)
+    picture = triptych(image, drawn, image[..., 0], MapScale(0.0, 1.0, 0.5))
+    panels = panel_names(drawn)
+    # Panels are 8 pixels wide and 2 apart.
+    assert picture.shape[1] == 10 * len(panels) - 2
+    example = Example("a.png", "dent", 0.5, picture, panels=panels)
+    page = Page(render(_report(misses=[example], false_alarms=[], hits=[], passed=[])))
+    assert page.text.count(" ".join(panels)) == 1
+    (alt,) = [shown["alt"] for shown in page.all("img") if "a.png" in shown["alt"]]
+    assert alt == f"Missed a.png: {', '.join(panels)} over the image"
+    assert ("normal version" in page.text) == (drawn is not None)
+
+
+def test_a_method_that_draws_nothing_is_not_said_to_draw(page):
+    assert "model" not in page.text and "reconstruct" not in page.text.lower()
+
+
+def test_no_two_parts_of_the_page_have_one_name(page):
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names)) > 20
