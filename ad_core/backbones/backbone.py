@@ -87,11 +87,30 @@ class Network:
                 found[level.name] = x
         return found
 
+    def part(self, params: Params, levels: Sequence[str]) -> Params:
+        """The weights that `stages` needs for these levels, of all that the network has."""
+        taken = _Taken(params)
+        image = jax.ShapeDtypeStruct((1, 320, 320, 1), np.float32)
+        jax.eval_shape(lambda x: self.stages(taken, x, levels=levels), image)
+        return {name: params[name] for name in params if name in taken.names}
+
     def _place(self, name: str) -> int:
         names = list(self.strides)
         if name not in names:
             raise UserError(f"Unknown level {name!r} of {self.name}; known: {', '.join(names)}.")
         return names.index(name)
+
+
+class _Taken(dict):
+    """Weights that know which of them were asked for by name."""
+
+    def __init__(self, params: Params):
+        super().__init__(params)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
 
 
 @functools.partial(
