@@ -30,7 +30,7 @@ TOYS = sorted(path.stem for path in (Path(__file__).parent / "toys").glob("[a-z]
 METHODS = [*known_modules("make"), *(f"tests.toys.{name}" for name in TOYS)]
 # By the name of a setting, in whichever method has it; others keep their defaults for a CPU.
 TINY = {
-    "width": 4, "multipliers": (1, 2), "blocks": 1, "latent": 4, "codes": 8, "kmeans_at": 1,
+    "width": 4, "multipliers": (1,), "blocks": 1, "latent": 4, "codes": 8, "kmeans_at": 1,
     "disc_width": 4, "disc_layers": 1, "pool": 4,
 }  # fmt: skip
 BATCH, STEPS, IMAGES = 8, 2, 12
