@@ -1,6 +1,9 @@
-"""Settings of every test: eight CPU devices, strict ranks and dtypes."""
+"""Settings of every test: eight CPU devices, strict ranks and dtypes, one store of programs."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -11,6 +14,40 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+TESTS = Path(__file__).parent
+TOGETHER = "launch"  # a folder whose files share trained workdirs: one worker runs them all
+LONGEST = (TOGETHER, "vqgan_ad", "cyclegan_ad")  # folders that begin, so that workers end together
+
+# Compiled programs live for the session, and its workers share them: these inherit the variable.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+jax.config.update("jax_compilation_cache_dir", PROGRAMS)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# With a limit JAX locks the folder; else a worker could read what another has half written.
+jax.config.update("jax_compilation_cache_max_size", 8 * 2**30)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Names the group of each test for `--dist loadgroup`: its file, or the folder TOGETHER."""
+    for item in items:
+        path = item.path.relative_to(TESTS)
+        group = TOGETHER if path.parts[0] == TOGETHER else path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_turn)
+
+
+def _turn(item):
+    top = item.path.relative_to(TESTS).parts[0]
+    return LONGEST.index(top) if top in LONGEST else len(LONGEST)
+
+
+def pytest_unconfigure():
+    if not IS_WORKER:
+        shutil.rmtree(PROGRAMS)
 
 
 @pytest.fixture
