@@ -9,6 +9,7 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import hypothesis
 import jax
 import pytest
 
@@ -28,6 +29,11 @@ jax.config.update("jax_compilation_cache_dir", PROGRAMS)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # With a limit JAX locks the folder; else a worker could read what another has half written.
 jax.config.update("jax_compilation_cache_max_size", 8 * 2**30)
+
+# Two workers share the machine with whatever else runs there: an example may take its time.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.hookimpl(tryfirst=True)

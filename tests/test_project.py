@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import hypothesis
 import pytest
 from packaging.requirements import Requirement
 from setuptools import find_packages
@@ -94,3 +95,18 @@ def test_the_tests_that_python_3_11_leaves_out_are_there():
     left_out = listed.replace("\\\n", " ").split()
     assert len(left_out) == 3
     assert all((ROOT / path).is_file() for path in left_out)
+
+
+def test_a_worker_takes_whole_files_and_the_scripts_together(request):
+    groups = {
+        item.path.relative_to(ROOT / "tests").as_posix(): item.get_closest_marker("xdist_group")
+        for item in request.session.items
+    }
+    assert groups["test_project.py"].args == ("test_project.py",)
+    for path, marker in groups.items():
+        assert marker.args == ("launch" if path.startswith("launch/") else path,)
+    assert "-n 2 --dist loadgroup" in (ROOT / "Makefile").read_text()
+
+
+def test_no_example_of_hypothesis_has_a_deadline():
+    assert hypothesis.settings.default.deadline is None
