@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = (
 import hypothesis
 import jax
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -36,13 +37,24 @@ hypothesis.settings.register_profile("shared", deadline=None, suppress_health_ch
 hypothesis.settings.load_profile("shared")
 
 
-@pytest.hookimpl(tryfirst=True)
+class Groups(LoadScopeScheduling):
+    """Gives a worker all tests of a file, or of the folder TOGETHER."""
+
+    def _split_scope(self, nodeid):
+        return group_of(nodeid)
+
+
+def group_of(nodeid):
+    path = nodeid.split("::")[0]
+    return TOGETHER if path.startswith(f"{TESTS.name}/{TOGETHER}/") else path
+
+
+@pytest.hookimpl(optionalhook=True)  # so that tests run without the plug-in too
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Names the group of each test for `--dist loadgroup`: its file, or the folder TOGETHER."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        group = TOGETHER if path.parts[0] == TOGETHER else path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_turn)
 
 

@@ -97,15 +97,14 @@ def test_the_tests_that_python_3_11_leaves_out_are_there():
     assert all((ROOT / path).is_file() for path in left_out)
 
 
-def test_a_worker_takes_whole_files_and_the_scripts_together(request):
-    groups = {
-        item.path.relative_to(ROOT / "tests").as_posix(): item.get_closest_marker("xdist_group")
-        for item in request.session.items
-    }
-    assert groups["test_project.py"].args == ("test_project.py",)
-    for path, marker in groups.items():
-        assert marker.args == ("launch" if path.startswith("launch/") else path,)
-    assert "-n 2 --dist loadgroup" in (ROOT / "Makefile").read_text()
+def test_a_worker_takes_whole_files_and_the_scripts_together(pytestconfig):
+    module = pytestconfig.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))
+    for nodeid, group in (
+        ("tests/ad_core/test_metrics.py::test_a[b::c]", "tests/ad_core/test_metrics.py"),
+        ("tests/launch/test_score.py::test_a", "launch"),
+        ("tests/launch/test_main_job.py::test_a", "launch"),
+    ):
+        assert module.group_of(nodeid) == group
 
 
 def test_no_example_of_hypothesis_has_a_deadline():
