@@ -9,7 +9,7 @@ LONG := tests/ad_core/statistics/test_first_set.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
 	tests/ad_core/decision/thresholds/test_thresholds.py
 # Two workers; tests/conftest.py groups the tests and puts the longest groups first.
-PYTEST := python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := python -m pytest -q -n 2 --no-loadscope-reorder
 # A .venv that was not made here is somebody's own: leave it alone.
 VENV := $(if $(wildcard .venv),$(if $(wildcard .venv/.made-by-make),.venv,.venv-zfn),.venv)
 BIN := $(VENV)/bin

@@ -9,8 +9,10 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import hypothesis
 import jax
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -29,14 +31,30 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # With a limit JAX locks the folder; else a worker could read what another has half written.
 jax.config.update("jax_compilation_cache_max_size", 8 * 2**30)
 
+# Two workers share the machine with whatever else runs there: an example may take its time.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("shared")
 
-@pytest.hookimpl(tryfirst=True)
+
+class Groups(LoadScopeScheduling):
+    """Gives a worker all tests of a file, or of the folder TOGETHER."""
+
+    def _split_scope(self, nodeid):
+        return group_of(nodeid)
+
+
+def group_of(nodeid):
+    path = nodeid.split("::")[0]
+    return TOGETHER if path.startswith(f"{TESTS.name}/{TOGETHER}/") else path
+
+
+@pytest.hookimpl(optionalhook=True)  # so that tests run without the plug-in too
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Names the group of each test for `--dist loadgroup`: its file, or the folder TOGETHER."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        group = TOGETHER if path.parts[0] == TOGETHER else path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_turn)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import hypothesis
 import pytest
 from packaging.requirements import Requirement
 from setuptools import find_packages
@@ -94,3 +95,17 @@ def test_the_tests_that_python_3_11_leaves_out_are_there():
     left_out = listed.replace("\\\n", " ").split()
     assert len(left_out) == 3
     assert all((ROOT / path).is_file() for path in left_out)
+
+
+def test_a_worker_takes_whole_files_and_the_scripts_together(pytestconfig):
+    module = pytestconfig.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))
+    for nodeid, group in (
+        ("tests/ad_core/test_metrics.py::test_a[b::c]", "tests/ad_core/test_metrics.py"),
+        ("tests/launch/test_score.py::test_a", "launch"),
+        ("tests/launch/test_main_job.py::test_a", "launch"),
+    ):
+        assert module.group_of(nodeid) == group
+
+
+def test_no_example_of_hypothesis_has_a_deadline():
+    assert hypothesis.settings.default.deadline is None
