@@ -123,7 +123,7 @@ def test_the_mesh_traces_gathers_and_reshapes_of_a_split_batch():
     # With explicit axes, JAX's default, both raise ShardingTypeError.
     codebook = np.arange(12.0, dtype=np.float32).reshape(4, 3)
 
-    def look_up(state, ids, key):
+    def look_up(state, ids):
         return jnp.asarray(codebook)[ids].reshape(len(ids), -1)
 
     ids = np.arange(16).reshape(8, 2) % 4
