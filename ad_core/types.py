@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom li
 
 
 class Placement(NamedTuple):
-    """Which part of a file's image a network's image shows, and where in it that lies.
+    """Part of a file's image that a network's image shows, and its place there.
 
     width, height: of the file's image, in pixels. size: height and width of the network's image.
     shown: the part, in the file's pixels. content: where it lies, in the network's. What lies
@@ -39,7 +39,7 @@ class Placement(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a source reads at an index, from one reading of the file.
+    """Image that a source reads at an index, with its mask, from one reading of the file.
 
     image: at the network's size, in [-1, 1]. mask: True where abnormal, in the pixels of the file;
     all False of a normal image, None without a pixel label that can be read.
@@ -71,7 +71,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """What a method makes of a batch. A pytree, of arrays or of their shapes.
+    """Result of a method on a batch. A pytree, of arrays or of their shapes.
 
     image: the normal version of the input, in [-1, 1]; None where the method draws none.
     maps: name -> a measure at each position (higher is more anomalous unless the name says
@@ -105,7 +105,7 @@ jax.tree_util.register_pytree_node(
 
 
 class TrainState(NamedTuple):
-    """Everything that a bit-exact resume needs besides the data position.
+    """State of a training: all that a bit-exact resume needs besides the data position.
 
     extra["ema"], where a method keeps one, has the structure of a part of `params`:
     `inference_state` puts it in their place.
@@ -149,7 +149,7 @@ class Method(NamedTuple):
     trains_on_abnormal: it learns from pairs of a normal and an abnormal image.
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
-    curves: groups of training metrics that are worth showing, each group in one picture.
+    curves: training metrics that are worth showing.
     """
 
     learn: Steps | OnePass
@@ -157,7 +157,7 @@ class Method(NamedTuple):
     trains_on_abnormal: bool = False
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
-    curves: tuple[tuple[str, ...], ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 def inference_state(state: TrainState) -> TrainState:

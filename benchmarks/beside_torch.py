@@ -75,13 +75,13 @@ class InJax:
         return flax.traverse_util.flatten_dict(jax.device_get(self.state.params), sep="/")
 
     def flops(self):
-        """Of one training step, as XLA counts them."""
+        """Operations of one training step, as XLA counts them."""
         batch = self.parts.place_batch(self.batches[0])
         lowered = self.parts.step.lower(self.state, batch, self.key)  # type: ignore[attr-defined]
         return lowered.compile().cost_analysis()["flops"]
 
     def forward(self):
-        """What is reconstructed of the first batch."""
+        """Reconstruction of the first batch."""
         return jax.device_get(self._reconstruct(0))
 
     def _reconstruct(self, number):
@@ -149,7 +149,7 @@ def now():
 
 
 def since(start):
-    """What went by since `now` was `start`."""
+    """Time that went by since `now` was `start`."""
     seconds, cpu_seconds = now()
     return {"seconds": seconds - start[0], "cpu_seconds": cpu_seconds - start[1]}
 

@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def workdir(given: argparse.Namespace, name: str, seed: int) -> Path:
-    """Where one run lies."""
+    """Folder of one run."""
     return given.workdirs / "-".join(filter(None, (name, given.option, str(seed))))
 
 

@@ -90,7 +90,7 @@ def judged(make, table, labels, groups, repeats=REPEATS):
 
 
 def maker(method):
-    """Of a classifier, or of the network with a loss."""
+    """Maker of a classifier, or of the network with a loss."""
     if method in CLASSIFIERS:
         return lambda seed: make_classifier(method, seed=seed)
     return lambda seed: make_classifier("full_sensitivity", loss=method, seed=0)

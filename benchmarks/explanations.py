@@ -51,7 +51,7 @@ def own(classifier, names, normals):
 
 
 def of_shap(classifier, names, normals):
-    """As `own`, by shap."""
+    """Pushes as `own` gives them, by shap."""
     import shap
 
     cleaning, forest = classifier[0], classifier[-1]

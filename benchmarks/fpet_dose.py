@@ -1,4 +1,4 @@
-"""How many counts does it take to see an activation in a sinogram? Detection over dose.
+"""Detection over dose: the counts that it takes to see an activation in a sinogram.
 
     python benchmarks/fpet_dose.py --workdirs=runs/fpet_dose [--figure=docs/fpet_dose.svg]
 
@@ -82,7 +82,7 @@ def run(workdir: Path, dose: float) -> None:
 
 
 def reached(workdir: Path) -> dict[str, float]:
-    """What the main job reached on its test split."""
+    """Figures that the main job reached on its test split."""
     results = json.loads((workdir / "results.json").read_text())
     rule = results["held_out"]["zfn"]
     counts = results["counts"]["test"]
@@ -160,7 +160,10 @@ def row(dose: float, values: dict[str, float]) -> str:
 
 
 def standard_error(area: float, abnormal: float, normal: float) -> float:
-    """Of an area under the ROC curve. Source: Hanley and McNeil, Radiology 143 (1982), eq. 1."""
+    """Standard error of an area under the ROC curve.
+
+    Source: Hanley and McNeil, Radiology 143 (1982), eq. 1.
+    """
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (abnormal - 1) * (q1 - area**2) + (normal - 1) * (q2 - area**2)
     return float(np.sqrt(max(spread, 0) / (abnormal * normal)))

@@ -52,7 +52,7 @@ def ours(given, steps):
 
 
 def theirs(given):
-    """What libauc_losses.py prints."""
+    """Figures that libauc_losses.py prints."""
     command = [given.torch_python, str(ROOT / "benchmarks" / "libauc_losses.py")]
     command += [f"--rows={int(0.8 * given.rows)}", f"--positives={int(0.8 * given.positives)}"]
     command += [f"--columns={COLUMNS}", f"--steps={given.steps}", f"--fits={given.torch_fits}"]

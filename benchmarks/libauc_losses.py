@@ -1,4 +1,4 @@
-"""What LibAUC 2.0 makes of some scores, for tests; and its training's time, for benchmarks.
+"""LibAUC 2.0's losses of some scores, for tests, and its training's time, for benchmarks.
 
     pip install torch==2.13.0 pandas scikit-learn tqdm && pip install --no-deps libauc==2.0.1
     python benchmarks/libauc_losses.py --golden=tests/golden/libauc.npz

@@ -74,7 +74,7 @@ def main():
 
 
 def maker(network):
-    """Every fold fits a copy of its own, behind cleaning; the seed is the network's."""
+    """Maker of a pipeline: each fold fits a copy behind cleaning; the seed is the network's."""
     return lambda seed: make_pipeline(CleanTable(), clone(network))
 
 

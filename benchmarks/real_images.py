@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def workdir(root: Path, name: str, protocol: str, seed: int) -> Path:
-    """Where one run lies."""
+    """Folder of one run."""
     return root / f"{name}-{protocol}-{seed}"
 
 

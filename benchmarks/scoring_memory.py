@@ -92,7 +92,7 @@ class Watch(threading.Thread):
         self.began = time.perf_counter()
 
     def run(self):
-        """Until `ended` is set."""
+        """Looks again and again until `ended` is set."""
         while not self.ended.wait(LOOK_S):
             self.look()
 

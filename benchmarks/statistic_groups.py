@@ -1,4 +1,4 @@
-"""Which statistics carry the decision: each group alone, from tables that the main job wrote.
+"""Groups of statistics, each deciding alone, from tables that the main job wrote.
 
     python benchmarks/statistic_groups.py --workdirs=runs/real [--classifier=extra_trees]
 
@@ -83,7 +83,7 @@ def columns_of(group: str, present: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def everything(losses: tuple[str, ...]) -> Available:
-    """All that a table's columns may have needed."""
+    """Quantities that a table's columns may have needed."""
     maps = tuple(re.sub(r"_map_\w+$", "", name) for name in losses)
     context = ("normal_mask", "code_log_prob", "residual_levels")
     return Available(losses, (*maps, "codes"), context)

@@ -26,7 +26,7 @@ from benchmarks.torch_serving import Twin, golden_or_serve  # noqa: E402
 
 SEED = 0
 GENERATORS = ("to_normal", "to_abnormal")
-JUDGES = ("judge_normal", "judge_abnormal")
+DISCRIMINATORS = ("disc_normal", "disc_abnormal")
 TINY = {
     "width": 2,
     "blocks": 1,
@@ -83,7 +83,7 @@ def make_generator(s):
     return Chain(*layers, Convolution(s.width, s.channels, 7), nn.Tanh())
 
 
-def make_judge(s):
+def make_discriminator(s):
     layers, now = [], s.channels
     for level in range(s.disc_layers + 1):
         width, stride = s.disc_width * min(2**level, 8), 2 if level < s.disc_layers else 1
@@ -96,7 +96,8 @@ def make_judge(s):
 
 def make_model(s):
     return nn.ModuleDict(
-        {name: make_generator(s) for name in GENERATORS} | {name: make_judge(s) for name in JUDGES}
+        {name: make_generator(s) for name in GENERATORS}
+        | {name: make_discriminator(s) for name in DISCRIMINATORS}
     )
 
 
@@ -172,9 +173,10 @@ class Trainer:
         self.generators = both
         self.optimisers = [torch.optim.Adam(both, **adam, fused=True)]
         self.optimisers += [
-            torch.optim.Adam(model[name].parameters(), **adam, fused=True) for name in JUDGES
+            torch.optim.Adam(model[name].parameters(), **adam, fused=True)
+            for name in DISCRIMINATORS
         ]
-        self.pools = [Pool(settings.pool) for _ in JUDGES]
+        self.pools = [Pool(settings.pool) for _ in DISCRIMINATORS]
 
     @property
     def device(self):
@@ -189,12 +191,12 @@ class Trainer:
     def gradients(self, normal, abnormal):
         """Sets the gradient of every parameter; returns the metrics."""
         s, metrics = self.s, {}
-        for name in JUDGES:
+        for name in DISCRIMINATORS:
             self.model[name].requires_grad_(False)
         fake_abnormal = self.apply("to_abnormal", normal)
         fake_normal = self.apply("to_normal", abnormal)
         for domain, fake in (("abnormal", fake_abnormal), ("normal", fake_normal)):
-            logits = self.apply(f"judge_{domain}", fake)
+            logits = self.apply(f"disc_{domain}", fake)
             metrics[f"adversarial_{domain}"] = F.mse_loss(logits, torch.ones_like(logits))
         cycled = self.apply("to_normal", fake_abnormal)
         metrics["cycle_normal"] = F.l1_loss(cycled, normal)
@@ -209,13 +211,13 @@ class Trainer:
         metrics["loss"] = loss
         metrics["gradient_norm"] = _norm(self.generators)
         reals, fakes = (normal, abnormal), (fake_normal, fake_abnormal)
-        for name, pool, real, fake in zip(JUDGES, self.pools, reals, fakes, strict=True):
+        for name, pool, real, fake in zip(DISCRIMINATORS, self.pools, reals, fakes, strict=True):
             self.model[name].requires_grad_(True)
             on_real, on_fake = self.apply(name, real), self.apply(name, pool.exchange(fake))
             loss = F.mse_loss(on_real, torch.ones_like(on_real))
             loss = 0.5 * (loss + F.mse_loss(on_fake, torch.zeros_like(on_fake)))
             loss.backward()
-            domain = name.removeprefix("judge_")
+            domain = name.removeprefix("disc_")
             metrics[f"disc_{domain}"] = loss
             metrics[f"disc_{domain}_gradient_norm"] = _norm(self.model[name].parameters())
         return {name: value.detach() for name, value in metrics.items()}
@@ -277,7 +279,7 @@ def write_golden(path):
     with torch.no_grad():
         arrays["drawn"] = _last(model["to_normal"](abnormal)).astype(np.float32)
         arrays["drawn_resized"] = _last(resized["to_normal"](abnormal)).astype(np.float32)
-        arrays["logits"] = _last(model["judge_normal"](normal))[..., 0].astype(np.float32)
+        arrays["logits"] = _last(model["disc_normal"](normal))[..., 0].astype(np.float32)
     metrics = [trainer.step(normal, abnormal)]
     arrays["gradients"] = one_row(to_jax(model, lambda p: p.grad)).astype(np.float32)
     metrics += [trainer.step(normal, abnormal) for _ in range(2)]
@@ -289,7 +291,7 @@ def write_golden(path):
 
 
 def rates(epochs):
-    """What PyTorch's scheduler makes of the recipe's factor, epoch by epoch."""
+    """Learning rates that PyTorch's scheduler makes of the recipe's factor, epoch by epoch."""
     optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=TINY["lr"])
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda e: rate_factor(e, epochs))
     found = []

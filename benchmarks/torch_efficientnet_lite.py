@@ -52,7 +52,7 @@ class Same(nn.Conv2d):
     """A convolution with TensorFlow's SAME padding: more at the bottom and right."""
 
     def forward(self, x):
-        """As nn.Conv2d, of a padded image."""
+        """Convolves a padded image as nn.Conv2d does."""
         before = []
         for side, k, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             total = max((math.ceil(side / stride) - 1) * stride + k - side, 0)
@@ -206,7 +206,7 @@ class Server:
         self.folder = folder
 
     def hello(self):
-        """What runs here."""
+        """Version and threads of what runs here."""
         return {"version": torch.__version__, "threads": torch.get_num_threads()}
 
     def forward(self, how):

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def wanted(name: str) -> bool:
-    """Whether an array is a weight of what lies before the classifier."""
+    """Tells whether an array is a weight of a layer before the classifier."""
     return not name.startswith("fc.") and not name.endswith("num_batches_tracked")
 
 

@@ -14,7 +14,7 @@ import torch
 
 
 class Twin(NamedTuple):
-    """What a server needs of a network that JAX has too.
+    """Parts of a network, which JAX has too, that a server needs.
 
     make_model(settings); from_jax(model, arrays) sets its weights; trainer(model, settings, dtype)
     has `reconstruct(batch)`, a tuple that begins with `outputs`; step(trainer, batch) -> metrics.
@@ -52,7 +52,7 @@ class Server:
         return batch.to(self.device, memory_format=self.layout)
 
     def hello(self):
-        """What runs here."""
+        """Version, device, threads and parameters of what runs here."""
         return {
             "parameters": self.parameters,
             "version": torch.__version__,
@@ -95,7 +95,7 @@ def now():
 
 
 def since(start):
-    """What went by since `now` was `start`."""
+    """Time that went by since `now` was `start`."""
     seconds, cpu_seconds = now()
     return {"seconds": seconds - start[0], "cpu_seconds": cpu_seconds - start[1]}
 

@@ -237,10 +237,10 @@ class Trainer:
 
     def __init__(self, model, settings, dtype="float32"):
         self.model, self.s, self.count = model, settings, 0
-        self.generator, self.judge = model["generator"], model["discriminator"]
+        self.generator, self.discriminator = model["generator"], model["discriminator"]
         adam = {"lr": settings.lr, "betas": (settings.b1, settings.b2), "eps": settings.eps}
         self.generator_opt = torch.optim.Adam(self.generator.parameters(), **adam, fused=True)
-        self.judge_opt = torch.optim.Adam(self.judge.parameters(), **adam, fused=True)
+        self.disc_opt = torch.optim.Adam(self.discriminator.parameters(), **adam, fused=True)
         self.averaged = [p.detach().clone() for p in self.generator.parameters()]
         self.used = torch.zeros(settings.codes, device=self.device, dtype=torch.long)
         self.dtype = dtype
@@ -255,7 +255,7 @@ class Trainer:
 
     def logits(self, x):
         with self.autocast():
-            return self.judge(x).squeeze(1).to(x.dtype)
+            return self.discriminator(x).squeeze(1).to(x.dtype)
 
     def gradients(self, x):
         """Sets the gradient of every parameter; returns the pass and its metrics."""
@@ -270,7 +270,7 @@ class Trainer:
         adversarial = -fake_loss  # log(1 - D), which the generator minimises
         (game_pull,) = torch.autograd.grad(adversarial, image, retain_graph=True)
         discriminator = 0.5 * (fake_loss + real_loss)
-        discriminator.backward(inputs=list(self.judge.parameters()))
+        discriminator.backward(inputs=list(self.discriminator.parameters()))
 
         kernel = self.generator.head.Conv_0.weight
         norms = [
@@ -290,17 +290,17 @@ class Trainer:
             "logits_fake": fake.mean(),
             "adaptive_weight": adaptive,
             "gradient_norm": _norm(self.generator),
-            "disc_gradient_norm": _norm(self.judge),
+            "disc_gradient_norm": _norm(self.discriminator),
         }
         return passed, {name: value.detach() for name, value in metrics.items()}
 
     def step(self, x):
         """One update of both players; metrics stay on the device."""
         self.generator_opt.zero_grad(set_to_none=True)
-        self.judge_opt.zero_grad(set_to_none=True)
+        self.disc_opt.zero_grad(set_to_none=True)
         passed, metrics = self.gradients(x)
         self.generator_opt.step()
-        self.judge_opt.step()
+        self.disc_opt.step()
         with torch.no_grad():
             self._keep(passed)
         self.count += 1

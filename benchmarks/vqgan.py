@@ -52,7 +52,7 @@ def make_config():
 
 
 def twin_settings(config):
-    """What torch_vqgan.py must know."""
+    """Settings that torch_vqgan.py must know."""
     settings = {name: config.reconstructor[name] for name in NETWORK}
     adam = config.reconstructor.optimiser
     settings |= {name: adam[name] for name in ("lr", "b1", "b2", "eps")}

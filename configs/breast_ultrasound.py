@@ -10,7 +10,7 @@ Data: Dataset_BUSI_with_GT (benign/, malignant/, normal/, masks beside the image
     label: --config.data.near_duplicates=4 keeps them together.
 Command: python launch/train.py --config=configs/breast_ultrasound.py --workdir=runs/breast
 Variants: cpu, accelerator; without one the device decides.
-Measured: size cpu, oracle figures in %, more in README.md:
+Measured: size cpu, oracle figures in %, more in docs/results.md:
     cyclegan_ad AUC 85.8 ± 4.7 (3 seeds);
     folders AUC 77.5 ± 1.0 (2 seeds).
 """

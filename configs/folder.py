@@ -6,7 +6,7 @@ Data: at --config.data.root=, as train/good, train/<defect>, test/good, test/<de
     (white: abnormal) as ground_truth/<defect>/<stem>_mask.png, ground_truth_train/ likewise.
 Command: python launch/train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/own
 Variants: cpu, accelerator; without one the device decides.
-Measured: no set of its own; README.md has four sets that are read in this layout.
+Measured: no set of its own; docs/results.md has four that are read in this layout.
 """
 
 RECIPE = {

@@ -8,7 +8,7 @@ Data: in data/magnetic_tile or --config.data.root=, as train/good, train/<defect
     folder. Crops differ much in size and shape; defects are small and of low contrast.
 Command: python launch/train.py --config=configs/magnetic_tile.py --workdir=runs/magnetic_tile
 Variants: cpu, accelerator; without one the device decides.
-Measured: size cpu, oracle figures in %, more in README.md:
+Measured: size cpu, oracle figures in %, more in docs/results.md:
     cyclegan_ad AUC 68.0 ± 2.2 (2 seeds);
     folders AUC 56.6 ± 1.9 (2 seeds).
 """

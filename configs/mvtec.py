@@ -5,7 +5,7 @@ Licence: CC BY-NC-SA 4.0, not for commercial use.
 Data: the unpacked archive as data/mvtec, or one category at --config.data.root=.
 Command: python launch/train.py --config=configs/mvtec.py:transistor --workdir=runs/transistor
 Variants: the category; cpu, accelerator, without which the device decides: mvtec.py:screw,cpu.
-Measured: transistor, size cpu, oracle figures in %, more in README.md:
+Measured: transistor, size cpu, oracle figures in %, more in docs/results.md:
     cyclegan_ad AUC 94.6 ± 1.3 (2 seeds);
     folders AUC 83.5 ± 0.2 (2 seeds).
 """

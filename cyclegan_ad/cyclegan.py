@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from ad_core.training.optimisers import make_optimiser
+from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from cyclegan_ad import pool
-from cyclegan_ad.model import GENERATORS, JUDGES, Model, make_model
-from cyclegan_ad.settings import Settings, defaults, make_settings
-from cyclegan_ad.step import DOMAINS, Optimisers, make_train_step
+from cyclegan_ad.model import DISCRIMINATORS, GENERATORS, Model, make_model
+from cyclegan_ad.settings import CycleganSettings, defaults, make_settings
+from cyclegan_ad.step import DOMAINS, make_train_step
 
 __all__ = ["defaults", "make"]
 
@@ -31,28 +31,22 @@ MAPS = (
     "residual",
 )
 CURVES = (
-    ("loss",),
-    ("cycle_normal", "cycle_abnormal"),
-    ("identity_normal", "identity_abnormal"),
-    ("adversarial_normal", "disc_normal"),
-    ("adversarial_abnormal", "disc_abnormal"),
+    "loss",
+    *(f"{term}_{domain}" for term in ("cycle", "identity", "adversarial") for domain in DOMAINS),
+    *(f"disc_{domain}" for domain in DOMAINS),
 )
 COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
 
 
 def make(config: ConfigDict) -> Method:
-    """The method of a complete configuration.
+    """Makes the method of a complete configuration.
 
     Raises:
         UserError: a setting that is unknown or does not fit the image size.
     """
     settings = make_settings(config)
     model = make_model(settings, config.data.channels)
-    train, sections = config.train, config.reconstructor
-    optimisers = Optimisers(
-        make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
-        make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
-    )
+    optimisers = make_player_optimisers(config)
     return Method(
         learn=Steps(
             init=lambda key, shape: _init(model, settings, optimisers, key, shape),
@@ -69,8 +63,8 @@ def make(config: ConfigDict) -> Method:
 
 def _init(
     model: Model,
-    settings: Settings,
-    optimisers: Optimisers,
+    settings: CycleganSettings,
+    optimisers: PlayerOptimisers,
     key: PRNGKeyArray,
     shape: tuple[int, int, int],
 ) -> TrainState:
@@ -79,18 +73,18 @@ def _init(
     extra = {"pool": {domain: pool.start(settings.pool, shape) for domain in DOMAINS}}
     if settings.ema:
         extra["ema"] = jax.tree.map(jnp.copy, generators)
-    opt_state = {name: optimisers.judge.init(params[name]) for name in JUDGES}
-    opt_state["generators"] = optimisers.generators.init(generators)
+    opt_state = {name: optimisers.discriminator.init(params[name]) for name in DISCRIMINATORS}
+    opt_state["generators"] = optimisers.generator.init(generators)
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra)
 
 
 def _view(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> View:
-    """Maps are means over channels and raw logits, losses the means of the maps.
+    """Drawn images; maps that are means over channels or raw logits; losses, the maps' means.
 
     residual: what the generator towards normal changes (of a normal image: its identity error).
     cycle: |x - A(N(x))|. identity: |x - A(x)|, low where x looks abnormal to the other generator.
-    disc_real, disc_fake: logits of judge_normal for x and its reconstruction, high where normal;
-    disc_abnormal_real, disc_abnormal_fake: of judge_abnormal, high where abnormal.
+    disc_real, disc_fake: logits of disc_normal for x and for the drawn image, high where normal;
+    disc_abnormal_real, disc_abnormal_fake: of disc_abnormal, high where abnormal.
     What no statistic asks for is not computed.
     """
     params = state.params
@@ -103,16 +97,16 @@ def _view(model: Model, state: TrainState, image: Float[Array, "b h w c"]) -> Vi
         "residual": error(drawn),
         "cycle": error(model.draw(params["to_abnormal"], drawn)),
         "identity": error(model.draw(params["to_abnormal"], image)),
-        "disc_real": model.judge(params["judge_normal"], image),
-        "disc_fake": model.judge(params["judge_normal"], drawn),
-        "disc_abnormal_real": model.judge(params["judge_abnormal"], image),
-        "disc_abnormal_fake": model.judge(params["judge_abnormal"], drawn),
+        "disc_real": model.discriminate(params["disc_normal"], image),
+        "disc_fake": model.discriminate(params["disc_normal"], drawn),
+        "disc_abnormal_real": model.discriminate(params["disc_abnormal"], image),
+        "disc_abnormal_fake": model.discriminate(params["disc_abnormal"], drawn),
     }
     return View(drawn, maps, {name: jnp.mean(x, axis=(1, 2)) for name, x in maps.items()})
 
 
 def watch(metrics: Mapping[str, float]) -> str:
-    """What is wrong with the generator towards normal, going by the monitor's metrics; or ""."""
+    """Tells what is wrong with the generator towards normal by the monitor's metrics; or ""."""
     normal, abnormal = metrics["change_normal"], metrics["change_abnormal"]
     if metrics["diversity"] < COLLAPSED:
         return (

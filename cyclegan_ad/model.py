@@ -10,51 +10,56 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.networks.patchgan import PatchGAN
 from cyclegan_ad.networks import Generator
-from cyclegan_ad.settings import Settings
+from cyclegan_ad.settings import CycleganSettings
 from cyclegan_ad.spectral import normalise_kernels
 
 Params = dict[str, Any]
 GENERATORS = ("to_normal", "to_abnormal")
-JUDGES = ("judge_normal", "judge_abnormal")
+DISCRIMINATORS = ("disc_normal", "disc_abnormal")
 
 
 class Model(NamedTuple):
     """Functions of (parameters of one network, image); `init` makes those of all four.
 
     to_normal draws an image as if it were normal, to_abnormal as if it were not;
-    judge_normal gives logits that are high where a patch looks like a real normal image's.
+    disc_normal gives logits that are high where a patch looks like a real normal image's.
     """
 
     init: Callable[[PRNGKeyArray, tuple[int, int, int]], Params]
     draw: Callable[[Params, Float[Array, "b h w c"]], Float[Array, "b h w c"]]
-    judge: Callable[[Params, Float[Array, "b h w c"]], Float[Array, "b hp wp"]]
+    discriminate: Callable[[Params, Float[Array, "b h w c"]], Float[Array, "b hp wp"]]
 
 
-def make_model(settings: Settings, channels: int) -> Model:
-    """The model of these settings for images of `channels` channels."""
+def make_model(settings: CycleganSettings, channels: int) -> Model:
+    """Functions of these settings' networks for images of `channels` channels."""
     dtype = jnp.dtype(settings.dtype)
     # `apply` is declared to return more than these modules do.
     generator: Any = Generator(
         channels, settings.width, settings.blocks, settings.upsample, dtype=dtype
     )
-    judge: Any = PatchGAN(settings.disc_width, settings.disc_layers, settings.disc_norm, dtype)
+    discriminator: Any = PatchGAN(
+        settings.disc_width, settings.disc_layers, settings.disc_norm, dtype
+    )
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         image = jnp.zeros((1, *image_shape))
-        modules = {name: generator for name in GENERATORS} | {name: judge for name in JUDGES}
+        modules = {name: generator for name in GENERATORS}
+        modules |= {name: discriminator for name in DISCRIMINATORS}
         shapes = {n: jax.eval_shape(m.init, key, image) for n, m in modules.items()}
         return _start(shapes, key)
 
-    def judged(params: Params, image: Array) -> Array:
-        return judge.apply(normalise_kernels(params) if settings.spectral_norm else params, image)
+    def discriminate(params: Params, image: Array) -> Array:
+        params = normalise_kernels(params) if settings.spectral_norm else params
+        return discriminator.apply(params, image)
 
-    return Model(init, generator.apply, judged)
+    return Model(init, generator.apply, discriminate)
 
 
 def _start(shapes: Params, key: PRNGKeyArray) -> Params:
     """Kernels from N(0, 0.02), scales of one, biases of zero.
 
-    One draw for all kernels: XLA compiles a draw for each of them in half a minute.
+    One draw for all kernels, cut in the sorted order of the networks' names: XLA would compile a
+    draw for each of them in half a minute.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     sizes = [x.size if _last(path) == "kernel" else 0 for path, x in leaves]

@@ -9,7 +9,7 @@ from ad_core.networks.blocks import double, instance_norm
 
 
 class Generator(nn.Module):
-    """Image -> image of the other domain, in [-1, 1].
+    """Generator of an image of the other domain, in [-1, 1].
 
     7x7 convolution, two that halve the resolution, residual blocks at 4 * width channels, two
     up-samplings, 7x7 convolution, tanh. Instance norm without learnt scale; reflected borders.
@@ -26,7 +26,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Float32; h and w must be divisible by 4."""
+        """Image in float32; h and w must be divisible by 4."""
         x = nn.relu(instance_norm(Convolution(self.width, 7, self.dtype)(x)))
         for width in (2 * self.width, 4 * self.width):
             halved = nn.Conv(width, (3, 3), 2, padding=1, dtype=self.dtype)(x)
@@ -55,7 +55,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        """Unchanged resolution."""
+        """Features at unchanged resolution."""
         reach = self.side // 2
         x = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
         kernel = (self.side, self.side)
@@ -63,13 +63,13 @@ class Convolution(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), 3x3."""
+    """Residual block of CycleGAN's recipe: x + norm(conv(relu(norm(conv(x))))), 3x3."""
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Unchanged shape."""
+        """Features of unchanged shape."""
         channels = x.shape[-1]
         y = nn.relu(instance_norm(Convolution(channels, 3, self.dtype)(x)))
         y = instance_norm(Convolution(channels, 3, self.dtype)(y))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from ad_core.data.shape import check_divisible_sides
-from ad_core.errors import UserError
+from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
 from ad_core.training.optimisers import optimiser_defaults
+from ad_core.training.players import SECTIONS
 from cyclegan_ad.variation import KINDS
 
 UPSAMPLE = ("resize", "transposed")
@@ -39,7 +40,7 @@ def defaults(size: str) -> ConfigDict:
             "disc_optimiser": optimiser.copy_and_resolve_references(),  # of each discriminator
             # For few abnormal images.
             "disc_augment": (),  # of colour, shift, hole: what the discriminators see is varied
-            "ema": 0.0,  # decay of averaged generators, which then reconstruct; 0: none
+            "ema": 0.0,  # decay of averaged generators, which then draw; 0: none
             "spectral_norm": False,  # of the discriminators' kernels
             "monitor": False,  # warn where a generator redraws both classes alike or collapses
         }
@@ -47,8 +48,8 @@ def defaults(size: str) -> ConfigDict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The part of a configuration that the networks and the step read; checked here once."""
+class CycleganSettings:
+    """Part of a configuration that the networks and the step read; checked here once."""
 
     width: int
     blocks: int
@@ -69,30 +70,22 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of CycleGAN knows."""
-        _one_of("upsample", self.upsample, UPSAMPLE)
-        _one_of("disc_norm", self.disc_norm, NORMS)
-        _one_of("adversarial", self.adversarial, ADVERSARIAL)
+        require_choice("reconstructor.upsample", self.upsample, UPSAMPLE)
+        require_choice("reconstructor.disc_norm", self.disc_norm, NORMS)
+        require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
         for kind in self.disc_augment:
-            _one_of("disc_augment", kind, KINDS)
+            require_choice("reconstructor.disc_augment", kind, KINDS)
         if not 0.0 <= self.ema < 1.0:
             raise UserError(f"`reconstructor.ema` (={self.ema}) must be at least 0 and below 1.")
 
 
-def make_settings(config: ConfigDict) -> Settings:
-    """The settings of a complete configuration.
+def make_settings(config: ConfigDict) -> CycleganSettings:
+    """Settings of a complete configuration.
 
-    Raises UserError if a value is unknown, the image does not divide by the downsampling, or a
-    batch does not divide into pairs.
+    Raises UserError if a value is unknown or the image does not divide by the downsampling.
     """
-    values = config.reconstructor.to_dict()
-    optimisers = ("optimiser", "disc_optimiser")
-    values = {key: value for key, value in values.items() if key not in optimisers}
+    section = config.reconstructor.to_dict()
+    values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["disc_augment"] = tuple(values["disc_augment"])
     check_divisible_sides(config.data, 4, "the downsampling of the generators")
-    return Settings(**values, dtype=config.train.dtype)
-
-
-def _one_of(name: str, value: str, known: object) -> None:
-    choices = tuple(known)  # type: ignore[arg-type]
-    if value not in choices:
-        raise UserError(f"`reconstructor.{name}` (={value!r}) must be one of {', '.join(choices)}.")
+    return CycleganSettings(**values, dtype=config.train.dtype)

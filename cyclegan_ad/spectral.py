@@ -10,7 +10,7 @@ ITERATIONS = 8
 
 
 def normalise_kernels(params: dict[str, Any]) -> dict[str, Any]:
-    """`params` with every kernel [..., outputs] divided by its largest singular value."""
+    """Parameters with every kernel [..., outputs] divided by its largest singular value."""
 
     def normalise(path: Any, x: Array) -> Array:
         is_kernel = getattr(path[-1], "key", "") == "kernel"
@@ -20,7 +20,7 @@ def normalise_kernels(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def largest_singular_value(matrix: Float[Array, "m n"]) -> Float[Array, ""]:
-    """Estimated from below by ITERATIONS of the power method from a fixed start.
+    """Largest singular value, from below, by ITERATIONS of the power method from a fixed start.
 
     Miyato et al. carry the vector of one iteration a step from step to step; starting anew
     needs no state, and inference divides by what training divided by. The gradient regards the

@@ -17,7 +17,7 @@ SHIFT, HOLE = 1 / 8, 1 / 2  # shares of the image's side
 def vary(
     image: Float[Array, "b h w c"], key: PRNGKeyArray, kinds: Sequence[str]
 ) -> Float[Array, "b h w c"]:
-    """`image` varied in each of `kinds` (of KINDS) in turn, each image by a draw of its own."""
+    """Images varied in each of `kinds` (of KINDS) in turn, each image by a draw of its own."""
     for kind, own in zip(kinds, jax.random.split(key, len(kinds)), strict=True):
         image = jax.vmap(KINDS[kind])(image, jax.random.split(own, len(image)))
     return image
@@ -34,7 +34,7 @@ def _colour(image: Float[Array, "h w c"], key: PRNGKeyArray) -> Float[Array, "h 
 
 
 def _shift(image: Float[Array, "h w c"], key: PRNGKeyArray) -> Float[Array, "h w c"]:
-    """Moved by up to an eighth of each side; zero comes in from outside."""
+    """Image moved by up to an eighth of each side; zero comes in from outside."""
     h, w, c = image.shape
     y, x = int(SHIFT * h + 0.5), int(SHIFT * w + 0.5)
     padded = jnp.pad(image, ((y, y), (x, x), (0, 0)))
@@ -43,7 +43,7 @@ def _shift(image: Float[Array, "h w c"], key: PRNGKeyArray) -> Float[Array, "h w
 
 
 def _hole(image: Float[Array, "h w c"], key: PRNGKeyArray) -> Float[Array, "h w c"]:
-    """Zero in a rectangle of half the sides, whose centre may lie anywhere in the image."""
+    """Image with a hole of zeros, of half the sides, whose centre may lie anywhere in it."""
     h, w, _ = image.shape
     centre = jax.random.uniform(key, (2,))
     inside = [

@@ -16,7 +16,7 @@ from ad_core.runtime.registry import resolve
 SET = flags.DEFINE_string("set", None, "The set: retina_oct, brain_mri, mvtec_ad/bottle, …")
 ROOT = flags.DEFINE_string("root", None, "The folder that holds the copy.")
 DATA_DIR = flags.DEFINE_string(
-    "data_dir", "", "Where data sets lie (default: TFDS_DATA_DIR or ~/tensorflow_datasets)."
+    "data_dir", "", "Folder of the data sets (default: TFDS_DATA_DIR or ~/tensorflow_datasets)."
 )
 
 

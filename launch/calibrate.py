@@ -1,4 +1,4 @@
-"""Classifier and threshold again, from the statistics already in the workdir.
+"""Renews classifier and threshold, from the statistics already in the workdir.
 
 python launch/calibrate.py --workdir=runs/mine --config.decision.rule=target_fpr
 """

@@ -1,4 +1,4 @@
-"""The figures and the report of a workdir's detector on its test split, again.
+"""Renews the figures and the report of a workdir's detector on its test split.
 
 python launch/evaluate.py --workdir=runs/mine
 """

@@ -1,4 +1,4 @@
-"""What lies in a data set, what is wrong with it, and the configuration that suits.
+"""Shows the content of a data set, its faults, and the configuration that suits.
 
     python launch/inspect_data.py --config=configs/folder.py --config.data.root=DIR
 
@@ -16,7 +16,7 @@ from ad_core.runtime.command import run
 from ad_core.stages.messages import announce_inspection
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Where inspection/index.html and findings.json go (default: runs/NAME)."
+    "workdir", "", "Folder for inspection/index.html and findings.json (default: runs/NAME)."
 )
 
 

@@ -20,14 +20,14 @@ DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a wor
 INPUT = flags.DEFINE_string(
     "input", None, "A folder of images, a table with a column `path`, or tfds:NAME."
 )
-OUTPUT = flags.DEFINE_string("output", None, "Where scores.csv and the rest are written.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for scores.csv and the rest.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a device call.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per device call.", lower_bound=1)
 WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
 
 
 def main(_: None) -> int:
-    """Status 0, or 3 where an image could not be read."""
+    """Scores the input; the status is 0, or 3 where an image could not be read."""
     detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
     compilation_cache()
     with stop_on_signals() as stop:

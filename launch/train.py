@@ -23,7 +23,7 @@ from ad_core.stages.messages import (
 )
 from ad_core.stages.train import run_training
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Where everything of this run is written.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that this run writes.")
 UNTIL = flags.DEFINE_enum(
     "until", "evaluate", ["train", "calibrate", "evaluate"], "The last stage to run."
 )

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ad_core.networks.patchgan import PatchGAN
 from vqgan_ad import quantiser
 from vqgan_ad.networks import Decoder, Encoder, Head
-from vqgan_ad.settings import Settings
+from vqgan_ad.settings import VqganSettings
 
 Params = dict[str, Any]
 
 
 class Passed(NamedTuple):
-    """One pass: image -> latent -> quantised -> features before the last convolution -> image."""
+    """Pass of a batch: latent, quantised, features before the last convolution, image."""
 
     image: Float[Array, "b h w c"]
     latent: Float[Array, "b hz wz d"]
@@ -25,27 +25,31 @@ class Passed(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Functions of (params, input); `params` of the generator hold encoder, decoder, head and
-    codebook, those of `judge` the discriminator alone.
+    """Functions of (params, input).
+
+    `params` of the generator hold encoder, decoder, head and codebook; those of `discriminate`
+    the discriminator alone.
     """
 
     init: Callable[[PRNGKeyArray, tuple[int, int, int]], Params]
     encode: Callable[[Params, Array], Array]
     decode: Callable[[Params, Array], Array]
     head: Callable[[Params, Array], Array]
-    judge: Callable[[Params, Array], Array]
+    discriminate: Callable[[Params, Array], Array]
     forward: Callable[[Params, Array], Passed]
 
 
-def make_model(settings: Settings, channels: int) -> Model:
-    """The model of these settings for images of `channels` channels."""
+def make_model(settings: VqganSettings, channels: int) -> Model:
+    """Functions of these settings' networks for images of `channels` channels."""
     dtype = jnp.dtype(settings.dtype)
     shape = (settings.width, settings.multipliers, settings.blocks, settings.attention)
     # `apply` is declared to return more than these modules do.
     encoder: Any = Encoder(*shape, latent=settings.latent, dtype=dtype)
     decoder: Any = Decoder(*shape, dtype=dtype)
     head: Any = Head(channels, dtype)
-    judge: Any = PatchGAN(settings.disc_width, settings.disc_layers, settings.disc_norm, dtype)
+    discriminator: Any = PatchGAN(
+        settings.disc_width, settings.disc_layers, settings.disc_norm, dtype
+    )
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         keys = jax.random.split(key, 5)
@@ -60,7 +64,7 @@ def make_model(settings: Settings, channels: int) -> Model:
             "head": head.init(keys[2], features),
             "codebook": quantiser.start_codebook(keys[3], settings.codes, settings.latent),
         }
-        return {"generator": generator, "discriminator": judge.init(keys[4], image)}
+        return {"generator": generator, "discriminator": discriminator.init(keys[4], image)}
 
     def encode(generator: Params, image: Array) -> Array:
         return encoder.apply(generator["encoder"], image)
@@ -74,4 +78,4 @@ def make_model(settings: Settings, channels: int) -> Model:
         features = decoder.apply(generator["decoder"], quantised.latent)
         return Passed(head.apply(generator["head"], features), latent, quantised, features)
 
-    return Model(init, encode, decode, head.apply, judge.apply, forward)
+    return Model(init, encode, decode, head.apply, discriminator.apply, forward)

@@ -17,7 +17,7 @@ from ad_core.networks.blocks import (
 
 
 class Encoder(nn.Module):
-    """Image -> latent, smaller by 2^(levels - 1) a side.
+    """Encoder of an image as a latent, smaller by 2^(levels - 1) a side.
 
     width: channels of the first level. multipliers: width of each level as a multiple of it.
     blocks: residual blocks a level. attention: levels (0 = full resolution) with attention.
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent -> the features before the last convolution, at full resolution.
+    """Decoder of a latent as the features before the last convolution, at full resolution.
 
     The last convolution is kept apart (`Head`), because the adaptive weight needs its gradient.
     """
@@ -93,7 +93,7 @@ class Middle(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Unchanged shape."""
+        """Features of unchanged shape."""
         x = ResidualBlock(x.shape[-1], self.dtype)(x)
         x = AttentionBlock(self.dtype)(x) if self.attend else x
         return ResidualBlock(x.shape[-1], self.dtype)(x)

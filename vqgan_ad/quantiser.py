@@ -25,7 +25,7 @@ class Quantised(NamedTuple):
 
 
 def normalise(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-    """Unit length along d, with an epsilon inside the root so that zero has a gradient."""
+    """Vectors of unit length along d; an epsilon inside the root gives zero a gradient."""
     return vectors * jax.lax.rsqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True) + 1e-12)
 
 
@@ -42,7 +42,7 @@ def nearest(codebook: Float[Array, "k d"], latent: Float[Array, "*n d"]) -> Int[
 def quantise(
     codebook: Float[Array, "k d"], latent: Float[Array, "b h w d"], *, unit: bool = False
 ) -> Quantised:
-    """Replaces every position by its nearest code.
+    """Replaces the latent of every position by its nearest code.
 
     Args:
         unit: compare and return unit vectors (Yu et al. 2022), so cosine decides.
@@ -58,12 +58,12 @@ def quantise(
 
 
 def count_codes(codes: Int[Array, "*n"], k: int) -> Float[Array, " k"]:
-    """How often each code was chosen, over all devices."""
+    """Counts how often each code was chosen, over all devices."""
     return sum_over_devices(jnp.zeros(k).at[codes.reshape(-1)].add(1.0))
 
 
 def start_codebook(key: PRNGKeyArray, k: int, d: int) -> Float[Array, "k d"]:
-    """Uniform in [-1/k, 1/k], the start of VQ-VAE's and VQGAN's code."""
+    """Codes drawn uniformly in [-1/k, 1/k], the start of VQ-VAE's and VQGAN's code."""
     return jax.random.uniform(key, (k, d), minval=-1.0 / k, maxval=1.0 / k)
 
 
@@ -106,7 +106,7 @@ class Average(NamedTuple):
 
 
 def start_average(codebook: Float[Array, "k d"]) -> Average:
-    """Every code has been seen once."""
+    """Averages of a codebook whose every code has been seen once."""
     return Average(jnp.ones(codebook.shape[0]), codebook)
 
 
@@ -118,7 +118,7 @@ def update_average(
     decay: float = 0.99,
     epsilon: float = 1e-5,
 ) -> tuple[Average, Float[Array, "k d"]]:
-    """The averages moved by one batch, and the codebook they give.
+    """Averages moved by one batch, and the codebook that they give.
 
     Sizes are smoothed by epsilon (Laplace), so that a code never divides by zero.
     Source: van den Oord et al. 2017, appendix A.1.
@@ -136,7 +136,7 @@ def update_average(
 def restart_average(
     average: Average, codebook: Float[Array, "k d"], anew: Bool[Array, " k"]
 ) -> Average:
-    """The averages with those of the codes marked `anew` started again from the codebook."""
+    """Averages of which those of the codes marked `anew` start again from the codebook."""
     fresh = start_average(codebook)
     size = jnp.where(anew, fresh.size, average.size)
     return Average(size, jnp.where(anew[:, None], fresh.total, average.total))

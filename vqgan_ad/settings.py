@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from ad_core.data.shape import check_divisible_sides
-from ad_core.errors import UserError
+from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.training.optimisers import optimiser_defaults
+from ad_core.training.players import SECTIONS
 
 
 def defaults(size: str) -> ConfigDict:
@@ -58,8 +59,8 @@ def defaults(size: str) -> ConfigDict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The part of a configuration that the networks and the step read; checked here once."""
+class VqganSettings:
+    """Part of a configuration that the networks and the step read; checked here once."""
 
     width: int
     multipliers: tuple[int, ...]
@@ -95,31 +96,24 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of VQGAN knows."""
-        _one_of("reconstruction", self.reconstruction, RECONSTRUCTION)
-        _one_of("adversarial", self.adversarial, ADVERSARIAL)
-        _one_of("disc_norm", self.disc_norm, ("group", "instance", "none"))
-        _one_of("codebook_update", self.codebook_update, ("gradient", "ema"))
-        _one_of("codebook_start", self.codebook_start, ("kmeans", "uniform"))
+        require_choice("reconstructor.reconstruction", self.reconstruction, RECONSTRUCTION)
+        require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
+        require_choice("reconstructor.disc_norm", self.disc_norm, ("group", "instance", "none"))
+        require_choice("reconstructor.codebook_update", self.codebook_update, ("gradient", "ema"))
+        require_choice("reconstructor.codebook_start", self.codebook_start, ("kmeans", "uniform"))
         if self.codes < 2:
             raise UserError(f"`reconstructor.codes` (={self.codes}) must be at least 2.")
 
 
-def make_settings(config: ConfigDict) -> Settings:
-    """The settings of a complete configuration.
+def make_settings(config: ConfigDict) -> VqganSettings:
+    """Settings of a complete configuration.
 
     Raises UserError if a value is unknown or the image does not divide by the downsampling.
     """
-    values = config.reconstructor.to_dict()
-    optimisers = ("optimiser", "disc_optimiser")
-    values = {key: value for key, value in values.items() if key not in optimisers}
+    section = config.reconstructor.to_dict()
+    values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
     factor = 2 ** (len(values["multipliers"]) - 1)
     check_divisible_sides(config.data, factor, "the downsampling of `reconstructor.multipliers`")
-    return Settings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
-
-
-def _one_of(name: str, value: str, known: object) -> None:
-    choices = tuple(known)  # type: ignore[arg-type]
-    if value not in choices:
-        raise UserError(f"`reconstructor.{name}` (={value!r}) must be one of {', '.join(choices)}.")
+    return VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)

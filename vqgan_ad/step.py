@@ -19,26 +19,22 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ad_core.backbones import Network, network_of
 from ad_core.backbones.perceptual import distance
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
+from ad_core.training.ema import warmed_up_average
+from ad_core.training.means import image_weights, weighted_mean
 from ad_core.training.partition import mean_over_devices
+from ad_core.training.players import PlayerOptimisers, descend
 from ad_core.types import Batch, Metrics, TrainState
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, Passed
-from vqgan_ad.settings import Settings
+from vqgan_ad.settings import VqganSettings
 
 Params = dict[str, Any]
 
 
-class Optimisers(NamedTuple):
-    """One for encoder, decoder and codebook, one for the discriminator."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
-
-
 class Game(NamedTuple):
-    """The discriminator's part of a step.
+    """Contribution of the discriminator to a step.
 
-    pull: gradient of the generator's adversarial loss with respect to the reconstruction.
+    pull: gradient of the generator's adversarial loss with respect to the drawn image.
     gradient: the discriminator's own gradient.
     """
 
@@ -48,21 +44,21 @@ class Game(NamedTuple):
 
 
 def make_train_step(
-    model: Model, settings: Settings, optimisers: Optimisers
+    model: Model, settings: VqganSettings, optimisers: PlayerOptimisers
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
-    """The pure step of these settings; see Steps.train_step."""
+    """Makes the pure step of these settings; see Steps.train_step."""
 
     def train_step(
         state: TrainState, batch: Batch, key: PRNGKeyArray
     ) -> tuple[TrainState, Metrics]:
-        weight = _image_weights(batch)
-        generator, judge = state.params["generator"], state.params["discriminator"]
+        weight = image_weights(batch.valid)
+        generator, discriminator = state.params["generator"], state.params["discriminator"]
 
         def forward(generator: Params) -> tuple[Any, Passed]:
             passed = model.forward(generator, batch.image)
             quantised = passed.quantised
-            vq_loss = jnp.sum(weight * _per_image(settings.quantisation * quantised.quantisation))
-            vq_loss += jnp.sum(weight * _per_image(settings.beta * quantised.commitment))
+            vq_loss = weighted_mean(settings.quantisation * quantised.quantisation, weight)
+            vq_loss += weighted_mean(settings.beta * quantised.commitment, weight)
             return (passed.image, vq_loss), passed
 
         (image, vq_loss), pull_generator, passed = jax.vjp(forward, generator, has_aux=True)
@@ -72,61 +68,55 @@ def make_train_step(
             return _reconstruction_loss(settings, frozen, batch.image, image, weight)
 
         (_, terms), nll_pull = jax.value_and_grad(nll, has_aux=True)(image)
-        game = _play(model, settings, judge, batch.image, image, weight)
+        game = _play(model, settings, discriminator, batch.image, image, weight)
         adaptive = _adaptive_weight(
             model, generator["head"], passed.features, nll_pull, game.pull, settings
         )
         adaptive *= _ramp(state.step, settings)
         (gradient,) = pull_generator((nll_pull + adaptive * game.pull, jnp.ones_like(vq_loss)))
-        gradient, judge_gradient = mean_over_devices((gradient, game.gradient))
+        gradient, disc_gradient = mean_over_devices((gradient, game.gradient))
 
-        generator, generator_opt = _update(
+        generator, generator_opt = descend(
             optimisers.generator, gradient, state.opt_state["generator"], generator
         )
-        judge, judge_opt = _update(
-            optimisers.discriminator, judge_gradient, state.opt_state["discriminator"], judge
+        discriminator, disc_opt = descend(
+            optimisers.discriminator,
+            disc_gradient,
+            state.opt_state["discriminator"],
+            discriminator,
         )
         metrics = mean_over_devices(
             {
                 "loss": terms["reconstruction"] + vq_loss,
-                "quantisation": jnp.sum(weight * _per_image(passed.quantised.quantisation)),
+                "quantisation": weighted_mean(passed.quantised.quantisation, weight),
                 **terms,
                 **game.metrics,
             }
         )
         generator, extra, codebook_metrics = _keep_codebook(settings, state, generator, passed, key)
-        extra["ema"] = {
-            "generator": _average(extra["ema"]["generator"], generator, state, settings)
-        }
+        averaged = warmed_up_average(
+            extra["ema"]["generator"], generator, state.step, most=settings.ema
+        )
+        extra["ema"] = {"generator": averaged}
         state = TrainState(
             step=state.step + 1,
-            params={**state.params, "generator": generator, "discriminator": judge},
-            opt_state={"generator": generator_opt, "discriminator": judge_opt},
+            params={**state.params, "generator": generator, "discriminator": discriminator},
+            opt_state={"generator": generator_opt, "discriminator": disc_opt},
             extra=extra,
         )
         norms = {
             "gradient_norm": optax.tree.norm(gradient),
-            "disc_gradient_norm": optax.tree.norm(judge_gradient),
+            "disc_gradient_norm": optax.tree.norm(disc_gradient),
         }
         return state, {**metrics, **codebook_metrics, **norms, "adaptive_weight": adaptive}
 
     return train_step
 
 
-def _image_weights(batch: Batch) -> Float[Array, " b"]:
-    """1 / (images of one device), zero for padding, so that sums over images are means."""
-    valid = batch.valid.astype(jnp.float32)
-    return valid / jnp.maximum(mean_over_devices(jnp.sum(valid)), 1.0)
-
-
-def _per_image(values: Float[Array, "b *s"]) -> Float[Array, " b"]:
-    return jnp.mean(values.reshape(values.shape[0], -1), axis=1)
-
-
 def _reconstruction_loss(
-    settings: Settings, perceptual: Params | None, x: Array, image: Array, weight: Array
+    settings: VqganSettings, perceptual: Params | None, x: Array, image: Array, weight: Array
 ) -> tuple[Array, dict[str, Array]]:
-    loss = jnp.sum(weight * _per_image(RECONSTRUCTION[settings.reconstruction](x, image)))
+    loss = weighted_mean(RECONSTRUCTION[settings.reconstruction](x, image), weight)
     terms = {"reconstruction": loss}
     if perceptual is not None:
         network = perceptual_network(settings)
@@ -135,22 +125,27 @@ def _reconstruction_loss(
     return loss, terms
 
 
-def perceptual_network(settings: Settings) -> Network:
+def perceptual_network(settings: VqganSettings) -> Network:
     """The network whose weights a state holds as `perceptual`."""
     return network_of(settings.perceptual_weights, family="vgg16")
 
 
 def _play(
-    model: Model, settings: Settings, judge: Params, x: Array, image: Array, weight: Array
+    model: Model,
+    settings: VqganSettings,
+    discriminator: Params,
+    x: Array,
+    image: Array,
+    weight: Array,
 ) -> Game:
     """Both sides of the game from one pass through the discriminator for each image."""
     game = ADVERSARIAL[settings.adversarial]
 
     def loss(logits: Array, side: Callable[[Array], Array]) -> Array:
-        return jnp.sum(weight * _per_image(side(logits)))
+        return weighted_mean(side(logits), weight)
 
-    fake, pull_fake = jax.vjp(model.judge, judge, image)
-    real, pull_real = jax.vjp(lambda judge: model.judge(judge, x), judge)
+    fake, pull_fake = jax.vjp(model.discriminate, discriminator, image)
+    real, pull_real = jax.vjp(lambda params: model.discriminate(params, x), discriminator)
     generator_loss, generator_pull = jax.value_and_grad(loss)(fake, game.generator)
     fake_loss, fake_pull = jax.value_and_grad(loss)(fake, game.fake)
     real_loss, real_pull = jax.value_and_grad(loss)(real, game.real)
@@ -165,7 +160,12 @@ def _play(
 
 
 def _adaptive_weight(
-    model: Model, head: Params, features: Array, nll_pull: Array, pull: Array, settings: Settings
+    model: Model,
+    head: Params,
+    features: Array,
+    nll_pull: Array,
+    pull: Array,
+    settings: VqganSettings,
 ) -> Float[Array, ""]:
     """Lambda in float32, clamped to [0, lambda_max]; 1 where `adaptive` is off."""
     if not settings.adaptive:
@@ -180,29 +180,14 @@ def _norm(x: Array) -> Float[Array, ""]:
     return jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32))))
 
 
-def _ramp(step: Array, settings: Settings) -> Float[Array, ""]:
-    """disc_weight times 0 up to disc_start, then rising to 1 over disc_ramp steps."""
+def _ramp(step: Array, settings: VqganSettings) -> Float[Array, ""]:
+    """Weight of the adversarial loss: 0 up to disc_start, then up to disc_weight in disc_ramp."""
     since = (step - settings.disc_start + 1).astype(jnp.float32) / max(settings.disc_ramp, 1)
     return settings.disc_weight * jnp.clip(since, 0.0, 1.0)
 
 
-def _update(
-    optimiser: optax.GradientTransformation, gradient: Params, opt_state: Any, params: Params
-) -> tuple[Params, Any]:
-    updates, opt_state = optimiser.update(gradient, opt_state, params)
-    moved: Any = optax.apply_updates(params, updates)
-    return moved, opt_state
-
-
-def _average(ema: Params, params: Params, state: TrainState, settings: Settings) -> Params:
-    """Exponential average with the decay warmed up: min(decay, (1 + t) / (10 + t))."""
-    t = state.step.astype(jnp.float32)
-    decay = jnp.minimum(settings.ema, (1.0 + t) / (10.0 + t))
-    return jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, ema, params)
-
-
 def _keep_codebook(
-    settings: Settings, state: TrainState, generator: Params, passed: Passed, key: PRNGKeyArray
+    settings: VqganSettings, state: TrainState, generator: Params, passed: Passed, key: PRNGKeyArray
 ) -> tuple[Params, dict[str, Any], Metrics]:
     """Moves an EMA codebook, counts the codes of the epoch, puts codes anew on the latents.
 

@@ -12,37 +12,36 @@ from ml_collections import ConfigDict
 from ad_core.backbones import load_backbone
 from ad_core.backbones.perceptual import distance, distance_map
 from ad_core.losses import RECONSTRUCTION
-from ad_core.training.optimisers import make_optimiser
+from ad_core.training.means import per_image
+from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, make_model
-from vqgan_ad.settings import Settings, defaults, make_settings
-from vqgan_ad.step import Optimisers, make_train_step, perceptual_network
+from vqgan_ad.settings import VqganSettings, defaults, make_settings
+from vqgan_ad.step import make_train_step, perceptual_network
 
 __all__ = ["defaults", "make"]
 
 LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
 CURVES = (
-    ("loss", "reconstruction"),
-    ("quantisation",),
-    ("adversarial", "discriminator"),
-    ("codebook_use",),
+    "loss",
+    "reconstruction",
+    "quantisation",
+    "adversarial",
+    "discriminator",
+    "codebook_use",
 )
 
 
 def make(config: ConfigDict) -> Method:
-    """The method of a complete configuration.
+    """Makes the method of a complete configuration.
 
     Raises:
         UserError: a setting that is unknown or does not fit the image size.
     """
     settings = make_settings(config)
     model = make_model(settings, config.data.channels)
-    train, sections = config.train, config.reconstructor
-    optimisers = Optimisers(
-        make_optimiser(sections.optimiser, steps=train.steps, epochs=train.epochs),
-        make_optimiser(sections.disc_optimiser, steps=train.steps, epochs=train.epochs),
-    )
+    optimisers = make_player_optimisers(config)
     return Method(
         learn=Steps(
             init=lambda key, shape: _init(model, settings, optimisers, key, shape),
@@ -55,7 +54,7 @@ def make(config: ConfigDict) -> Method:
     )
 
 
-def _maps(settings: Settings) -> tuple[str, ...]:
+def _maps(settings: VqganSettings) -> tuple[str, ...]:
     smooth = ("unquantised",) if settings.unquantised else ()
     perceptual = ("perceptual",) if settings.perceptual_weights else ()
     return ("quantisation", "disc_real", "disc_fake", *smooth, "codes", *perceptual)
@@ -63,8 +62,8 @@ def _maps(settings: Settings) -> tuple[str, ...]:
 
 def _init(
     model: Model,
-    settings: Settings,
-    optimisers: Optimisers,
+    settings: VqganSettings,
+    optimisers: PlayerOptimisers,
     key: PRNGKeyArray,
     shape: tuple[int, int, int],
 ) -> TrainState:
@@ -88,13 +87,13 @@ def _init(
 
 
 def _view(
-    model: Model, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
+    model: Model, settings: VqganSettings, state: TrainState, image: Float[Array, "b h w c"]
 ) -> View:
-    """Losses per image and maps per position; `disc_*` are raw logits, high where real."""
-    generator, judge = state.params["generator"], state.params["discriminator"]
+    """Drawn images, maps and losses; `disc_*` are raw logits, high where real."""
+    generator, discriminator = state.params["generator"], state.params["discriminator"]
     passed = model.forward(generator, image)
     drawn = jnp.clip(passed.image, -1.0, 1.0)
-    real, fake = model.judge(judge, image), model.judge(judge, drawn)
+    real, fake = (model.discriminate(discriminator, x) for x in (image, drawn))
     quantised = passed.quantised
     maps = {
         "quantisation": quantised.quantisation,
@@ -117,7 +116,7 @@ def _view(
         "disc_real": real,
         "disc_fake": fake,
     }
-    flat = {name: jnp.mean(x.reshape(x.shape[0], -1), axis=1) for name, x in losses.items()}
+    flat = {name: per_image(x) for name, x in losses.items()}
     if "perceptual" in state.params:
         network, weights = perceptual_network(settings), state.params["perceptual"]
         flat["perceptual"] = distance(network, weights, image, drawn)

@@ -87,11 +87,30 @@ class Network:
                 found[level.name] = x
         return found
 
+    def part(self, params: Params, levels: Sequence[str]) -> Params:
+        """The weights that `stages` needs for these levels, of all that the network has."""
+        taken = _Taken(params)
+        image = jax.ShapeDtypeStruct((1, 320, 320, 1), np.float32)
+        jax.eval_shape(lambda x: self.stages(taken, x, levels=levels), image)
+        return {name: params[name] for name in params if name in taken.names}
+
     def _place(self, name: str) -> int:
         names = list(self.strides)
         if name not in names:
             raise UserError(f"Unknown level {name!r} of {self.name}; known: {', '.join(names)}.")
         return names.index(name)
+
+
+class _Taken(dict):
+    """Weights that know which of them were asked for by name."""
+
+    def __init__(self, params: Params):
+        super().__init__(params)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
 
 
 @functools.partial(
@@ -110,17 +129,17 @@ class Backbone:
 
     @property
     def name(self) -> str:
-        """Under which it is loaded and saved."""
+        """Name under which the backbone is loaded and saved."""
         return self.network.name
 
     @property
     def licence(self) -> str:
-        """Of the weights."""
+        """Licence of the weights."""
         return self.network.licence
 
     @property
     def origin(self) -> str:
-        """Where the weights come from."""
+        """Origin of the weights."""
         return self.network.origin
 
     @property
@@ -130,7 +149,7 @@ class Backbone:
 
     @property
     def stages(self) -> Callable[..., dict[str, Array]]:
-        """`Network.stages`."""
+        """Function `Network.stages` of the network."""
         return self.network.stages
 
 
@@ -152,7 +171,7 @@ def digest(params: Mapping[str, Any]) -> str:
 
 
 def pooled(backbone: Backbone) -> Partial:
-    """What gives the features [b, d] of images, as `Context.backbone` takes it."""
+    """Function that gives the features [b, d] of images, for `Context.backbone`."""
     return Partial(pool, backbone)
 
 

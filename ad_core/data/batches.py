@@ -67,8 +67,8 @@ class TrainBatches:
         for name, own in self.get_state().items():
             if name != "drawn" and state[name] != own:
                 raise UserError(
-                    f"The checkpoint was trained with {name} = {state[name]} and now {name} = "
-                    f"{own}; give back the same training images and seed, or a new workdir."
+                    f"The checkpoint was trained with {name} = {state[name]}, and this run "
+                    f"has {name} = {own}; use the same training images and seed, or a new workdir."
                 )
         self._images.set_state({"next_index": state["drawn"]})
 
@@ -118,10 +118,10 @@ def train_batches(
 def make_pairs(
     normal: Int[np.ndarray, "_"], abnormal: Int[np.ndarray, "_"], *, seed: int
 ) -> Int[np.ndarray, "p 2"]:
-    """As many (normal, abnormal) as the larger class has images, the same in every epoch.
+    """Pairs (normal, abnormal), the same in every epoch; p is the size of the larger class.
 
-    Each image of both classes is in a pair; those of the smaller class fill the rest as drawn
-    with replacement. Source: Bougaham et al., CycleGAN-AD, whose draw has no seed.
+    Each image of both classes is in a pair. Images of the smaller class, drawn with replacement,
+    fill the rest. Source: Bougaham et al., CycleGAN-AD, whose draw has no seed.
 
     Raises:
         UserError: a class without images.
@@ -142,7 +142,7 @@ def make_pairs(
 
 
 def epoch_images(labels: Int[np.ndarray, "_"], *, pairs: bool, augment: str) -> int:
-    """How many images an epoch over training images with these labels draws."""
+    """Number of images that an epoch over training images with these labels draws."""
     if not pairs:
         return len(labels)
     abnormal = int(np.sum(labels))
@@ -224,7 +224,7 @@ def contents(source: Source, samples: Sequence[Sample | None]) -> Int[np.ndarray
 
 
 def _batch(*, image: Any, label: Any, valid: Any, index: Any) -> Batch:
-    """Of host arrays, where the type names those that a compiled step sees."""
+    """Batch of host arrays; the type names the arrays that a compiled step sees."""
     return Batch(image=image, label=label, valid=valid, index=index)
 
 

@@ -97,7 +97,7 @@ def components(hashes: UInt64[np.ndarray, " n"], distance: int) -> Int[np.ndarra
 
 
 def merge_groups(groups: Sequence[str], component: Int[np.ndarray, " n"]) -> list[str]:
-    """The groups after those that share a component became one, named as its first image's."""
+    """The groups, merged where they share a component and named as the first image's group."""
     _, own = np.unique(np.asarray(groups, object), return_inverse=True)
     offset = int(own.max(initial=-1)) + 1
     label = np.arange(offset + int(component.max(initial=-1)) + 1)
@@ -107,7 +107,7 @@ def merge_groups(groups: Sequence[str], component: Int[np.ndarray, " n"]) -> lis
 
 
 def group_near_duplicates(source: Any, distance: int, *, workers: int) -> None:
-    """Puts near-duplicates of a DataSource into one group each, with all that was in theirs.
+    """Merges the groups of a DataSource whose images are near-duplicates.
 
     Every image is read once. One that cannot be read keeps its group.
 

@@ -1,4 +1,4 @@
-"""What lies behind every set of images: records, and a way to read each one."""
+"""Interface of every set of images: records, and a way to read each one."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -95,8 +95,8 @@ def open_source(data: ConfigDict) -> DataSource:
     if data.near_duplicates is not None:
         if is_robust(data):
             raise UserError(
-                "`data.near_duplicates` decides which images train, and `data.value_range` "
-                "(=robust) is fixed by them; give the range as numbers: LOW,HIGH."
+                "`data.value_range` (=robust) depends on the images that train, and "
+                "`data.near_duplicates` decides which do; give the range as numbers: LOW,HIGH."
             )
         group_near_duplicates(source, int(data.near_duplicates), workers=int(data.workers))
     return source

@@ -1,4 +1,4 @@
-"""Who trains, who calibrates, who is judged: the three protocols, by group."""
+"""Splits of the images into those that train, calibrate and are judged: three protocols."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -166,7 +166,7 @@ def _grouped(
 
 
 def _take_defects(groups: list[_Group], share: float, *, normal: int | None = None) -> list[_Group]:
-    """The share of the abnormals, of each defect alike; at most `normal` normals with them.
+    """Groups with the share of the abnormals, alike for each defect, and at most `normal` normals.
 
     Rounding carries over from one defect to the next, so that the total is right too.
     """
@@ -184,7 +184,7 @@ def _take_defects(groups: list[_Group], share: float, *, normal: int | None = No
 def _take(
     groups: list[_Group], *, normal: int | None = None, abnormal: int | None = None
 ) -> list[_Group]:
-    """Groups in order, each if it brings the counts nearer to those wanted; None: no matter."""
+    """Groups in order, each only if it brings the counts nearer to those wanted (None: any)."""
     taken = []
     for group in groups:
         if all(

@@ -1,4 +1,4 @@
-"""From a table of statistics to a decision: classifiers, thresholds and what they promise."""
+"""Decisions from a table of statistics: classifiers, thresholds and their promises."""
 
 from ad_core.decision.classifiers import pairwise_losses as losses
 from ad_core.decision.classifiers.catalogue import make_classifier

@@ -1,4 +1,4 @@
-"""From the statistics of calibration images to a classifier and its thresholds."""
+"""Calibration: fits a classifier and its thresholds to the statistics of calibration images."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -37,7 +37,7 @@ _RULE_OPTIONS = (
 
 
 class Calibration(NamedTuple):
-    """What calibration decided.
+    """Result of a calibration.
 
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by

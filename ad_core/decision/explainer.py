@@ -1,4 +1,4 @@
-"""Which statistics a classifier leans on, and which pushed the score of an image, in words."""
+"""Explanation, in words, of the statistics that pushed an image's score."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Reason(NamedTuple):
     push: float
 
     def __str__(self) -> str:
-        """For instance: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
+        """Reason in words: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
         value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
         words = f" ({_WORDS[self.name][int(self.push <= 0)]})" if self.name in _WORDS else ""
         normals = f"normals {self.low:.3g} to {self.high:.3g}"
@@ -58,7 +58,7 @@ class Explainer:
     """
 
     def __init__(self, classifier: Pipeline, names: Sequence[str], normals: Normals):
-        """Of calibration `normals` the means, medians and ranges are kept.
+        """Keeps the means, medians and ranges of calibration `normals`.
 
         Raises:
             UserError: the number of names is not that of the statistics.
@@ -75,11 +75,11 @@ class Explainer:
         self.method, self._push, self.sums = attribution_of(classifier, reference)
 
     def pushes(self, table: Table) -> Float[np.ndarray, "n _"]:
-        """Of every one of `names` for every row; 0 for one that cleaning dropped."""
+        """Push of each of `names` on every row's score; 0 for one that cleaning dropped."""
         return self._push(self._reduced(table))
 
     def reasons(self, table: Table, *, top: int = 3) -> list[list[Reason]]:
-        """For each row its `top` statistics by |push|; what could not be measured comes first."""
+        """The `top` statistics of each row by |push|; those not measured come first."""
         values = self._reduced(table)
         pushes = self._push(values)
         strength = np.where(np.isfinite(values), np.abs(pushes), np.inf)

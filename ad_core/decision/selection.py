@@ -55,7 +55,7 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
 
 
 class Selection(NamedTuple):
-    """What was chosen by which figure, each a mean over the images held out of a fold.
+    """Choice of a classifier, and the figures behind it: means over the images held out of a fold.
 
     inside: candidate -> its figure in the partition that chose. outside: of nested
     cross-validation, where each fold is judged by the candidate that the others chose. chosen:
@@ -130,14 +130,17 @@ def check_criterion(criterion: str) -> None:
 
 
 def _figure(criterion: str, labels: Int[np.ndarray, "n"], scores: Shaped[np.ndarray, "n"]) -> float:
-    """NaN where a fold lacks a class."""
+    """Figure of the scores of a fold; NaN where it lacks a class."""
     return oracle(labels, scores)[criterion] if len(np.unique(labels)) == 2 else np.nan
 
 
 def _mean(figures: list[float]) -> float:
     known = [figure for figure in figures if np.isfinite(figure)]
     if not known:
-        raise UserError("No fold holds images of both classes: too few to choose a classifier.")
+        raise UserError(
+            "No fold holds images of both classes, so that no classifier can be chosen; add images "
+            "or name a classifier."
+        )
     return float(np.mean(known))
 
 

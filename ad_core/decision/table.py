@@ -30,7 +30,7 @@ class StatisticsTable(NamedTuple):
 
     @property
     def readable(self) -> np.ndarray:
-        """Which rows have values."""
+        """True for each row that has values."""
         return np.array([not error for error in self.error], dtype=bool)
 
 

@@ -1,4 +1,4 @@
-"""What each image of a source is: size, channels, depth, range, digest, perceptual hash."""
+"""Facts of each image of a source: size, channels, depth, range, digest, perceptual hash."""
 
 import hashlib
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Facts(NamedTuple):
 
     @property
     def readable(self) -> np.ndarray:
-        """Which images could be read."""
+        """True for each image that could be read."""
         return np.array([index not in self.errors for index in range(len(self.digest))], bool)
 
 
@@ -118,7 +118,7 @@ def _of_file(source: FileSet, index: int, name: str) -> dict[str, Any]:
 
 
 def _page(path: str) -> bytes:
-    """What tells the pages of one file apart."""
+    """Part of a path that tells the pages of one file apart."""
     return path.rpartition("#")[2].encode("utf-8", "replace") if "#" in path else b""
 
 
@@ -135,7 +135,7 @@ def _of_drawing(image: Float[np.ndarray, "h w c"]) -> dict[str, Any]:
 
 
 def _of_mask(source: DataSource, index: int, placement: Placement) -> str:
-    """What is wrong with the mask of an image that was read, or ""."""
+    """Fault of the mask of an image that was read, or ""."""
     try:
         mask = source.read_mask(index)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, each thing by name, and the configuration that mends it."""
+"""Findings: the faults of a data set by name, and the configuration that mends them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What is looked at. split: of each image, "" for none; distance: bits of near-duplicates."""
+    """Subject of checks. split: of each image, "" for none; distance: bits of near-duplicates."""
 
     source: DataSource
     records: Sequence[Record]
@@ -44,14 +44,14 @@ class Subject(NamedTuple):
 
 
 def find_all(subject: Subject) -> list[Finding]:
-    """Everything that is worth a word, foremost first."""
+    """All findings on a subject, foremost first."""
     checks = (_unreadable, _duplicates, _alike, _groups, _masks, _published, _kinds, _ignored)
     found = [finding for check in checks for finding in check(subject)]
     return sorted(found, key=lambda finding: (UNUSABLE, WARNING, NOTE).index(finding.level))
 
 
 def plural(count: int, noun: str) -> str:
-    """Such as "1 image" or "3 images"."""
+    """Count and noun, such as "1 image" or "3 images"."""
     return f"{count} {noun}" + "s" * (count != 1)
 
 
@@ -95,7 +95,7 @@ def _alike(s: Subject) -> Iterator[Finding]:
             NOTE,
             "alike",
             f"{longest} of {len(place)} images are one chain of hashes within "
-            f"{plural(s.distance, 'bit')}: parts in one pose, say. Such hashes tell no copies",
+            f"{plural(s.distance, 'bit')}, like parts in one pose. Such hashes tell no copies",
         )
         return
     kept, room = [], 1_000_000
@@ -210,7 +210,7 @@ def _published(s: Subject) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             "counts",
-            f"not as many images as were published (in brackets): {', '.join(told)}",
+            f"numbers of images differ from the published ones (in brackets): {', '.join(told)}",
         )
 
 
@@ -259,5 +259,5 @@ def _ignored(s: Subject) -> Iterator[Finding]:
     loose = set(s.source.loose)
     ignored = [path for path in s.source.ignored if path not in loose]
     if ignored:
-        text = f"beside the images and not used: {len(ignored)} files or folders"
+        text = f"{len(ignored)} files or folders beside the images are not used"
         yield Finding(NOTE, "ignored", text, tuple((path,) for path in ignored[:KEPT]))

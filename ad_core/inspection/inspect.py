@@ -1,4 +1,4 @@
-"""What lies in a data set and what is wrong with it: counts, findings, pictures to look at."""
+"""Inspection of a data set: counts, findings, pictures to look at."""
 
 from collections import Counter
 from pathlib import Path
@@ -32,7 +32,7 @@ Cell = tuple[int, int]
 
 
 class Inspection(NamedTuple):
-    """Of the data that a configuration describes. findings: foremost first."""
+    """Inspection of the data that a configuration describes. findings: foremost first."""
 
     name: str
     subject: Subject
@@ -40,12 +40,12 @@ class Inspection(NamedTuple):
 
     @property
     def status(self) -> int:
-        """0, 3 with warnings, 2 when it cannot be used."""
+        """Exit status: 0, 3 with warnings, 2 when the set cannot be used."""
         return max((STATUS[f.level] for f in self.findings), key=(0, 3, 2).index, default=0)
 
     @property
     def splits(self) -> list[str]:
-        """Their names, as the images lie in them; "" for images in none."""
+        """Names of the splits in which images lie; "" for images in none."""
         order = ("train", "calibration", "pool", "test", "")
         return [name for name in order if name in self.subject.split]
 
@@ -109,7 +109,7 @@ def inspect(config: ConfigDict) -> Inspection:
 
 
 def write_findings(path: Path, inspection: Inspection) -> None:
-    """Everything but the pictures, as JSON."""
+    """Writes everything but the pictures as JSON."""
     facts, seen = inspection.subject.facts, inspection.subject.facts.readable
     size = facts.size[seen]
     content: dict[str, Any] = {

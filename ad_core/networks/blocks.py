@@ -46,7 +46,9 @@ def _join(mean: Array, variance: Array, groups: int) -> tuple[Array, Array]:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(swish(norm(conv(swish(norm(x)))))), 3x3, with a 1x1 shortcut on a change of width.
+    """Residual block x + conv(swish(norm(conv(swish(norm(x)))))), 3x3.
+
+    A 1x1 convolution widens or narrows x on a change of width.
 
     Source: Esser et al. 2021 (taming-transformers), without its time embedding.
     """
@@ -56,7 +58,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
-        """The block at unchanged resolution with `features` channels."""
+        """Features at unchanged resolution, `features` channels of them."""
         y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
         y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(y)))
         if x.shape[-1] != self.features:
@@ -65,13 +67,13 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """x + single-head self-attention over all positions. Source: as ResidualBlock."""
+    """Block x + single-head self-attention over all positions. Source: as ResidualBlock."""
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Softmax in float32; memory grows with (h w)^2."""
+        """Features of unchanged shape; softmax in float32, memory grows with (h w)^2."""
         b, h, w, c = x.shape
         tokens = GroupNorm()(x).reshape(b, h * w, c)
         query, key, value = jnp.split(nn.Dense(3 * c, dtype=self.dtype)(tokens), 3, axis=-1)
@@ -88,7 +90,7 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """Unchanged number of channels."""
+        """Features with an unchanged number of channels."""
         pad = ((0, 1), (0, 1))
         return nn.Conv(x.shape[-1], (3, 3), strides=2, padding=pad, dtype=self.dtype)(x)
 
@@ -100,19 +102,19 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        """Unchanged number of channels."""
+        """Features with an unchanged number of channels."""
         return nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype)(double(x))
 
 
 def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """X with each pixel repeated into a square of 2 x 2."""
+    """Image with each pixel repeated into a square of 2 x 2."""
     b, h, w, c = x.shape
     squares = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
     return squares.reshape(b, 2 * h, 2 * w, c)
 
 
 def instance_norm(x: Float[Array, "b h w c"], *, epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
-    """Each channel of each image with mean 0 and variance 1, in the dtype of x; nothing learnt."""
+    """Normalises each channel of each image to mean 0 and variance 1, in the dtype of x."""
     wide = x.astype(jnp.float32)
     # Centred before squaring: E[x^2] - E[x]^2 would cancel in float32.
     centred = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)

@@ -18,7 +18,7 @@ from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
 from ad_core.training.writers import read_metrics
 
-Curves = Mapping[str, tuple[tuple[str, ...], ...]]
+Curves = Mapping[str, tuple[str, ...]]
 
 
 def build_report(
@@ -80,7 +80,7 @@ def _examples(
 
 
 def _trainings(workdir: Workdir, methods: Collection[str]) -> dict[str, Path]:
-    """Where each method's training left its files, by what a caption calls it."""
+    """Folder of each method's training, by the method's name in captions."""
     several = len(methods) > 1
     return {
         f"{method}: " if several else "": workdir.training(method, several=several)
@@ -91,11 +91,10 @@ def _trainings(workdir: Workdir, methods: Collection[str]) -> dict[str, Path]:
 def _curves(workdir: Workdir, curves: Curves) -> dict[str, tuple[list[float], list[float]]]:
     """The training metrics that the methods find worth showing, where there are any."""
     found = {}
-    for (prefix, folder), groups in zip(
-        _trainings(workdir, curves).items(), curves.values(), strict=True
-    ):
+    trainings = _trainings(workdir, curves).items()
+    for (prefix, folder), names in zip(trainings, curves.values(), strict=True):
         rows = read_metrics(folder / "metrics.jsonl")
-        for name in (name for group in groups for name in group):
+        for name in names:
             points = [(float(r["step"]), float(r[name])) for r in rows if r.get(name) is not None]
             if points:
                 found[prefix + name] = tuple(list(column) for column in zip(*points, strict=True))

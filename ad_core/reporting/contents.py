@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""Contents of a report."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Example(NamedTuple):
 
     @property
     def scored(self) -> bool:
-        """Whether it has a score at all."""
+        """Tells whether the image has a score."""
         return math.isfinite(self.score)
 
 
@@ -78,7 +78,7 @@ class Report:
 
     @property
     def refused(self) -> bool:
-        """Whether the deciding rule gave no threshold."""
+        """Tells whether the deciding rule gave no threshold."""
         return "refused" in self.chosen
 
     @property
@@ -92,7 +92,7 @@ class Report:
         return sorted(rules, key=lambda item: item[0] != self.rule)
 
     def working(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Those that gave a threshold."""
+        """Rules that gave a threshold, with their figures."""
         return [(rule, of) for rule, of in self.rules() if "refused" not in of]
 
     def decisions(self) -> Bool[np.ndarray, "n"]:

@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
 
 def decision(report: Report) -> dict[str, Any]:
-    """What the detector did, the rule, the promise."""
+    """Section on the decision: what the detector did, its rule, its promise."""
     of = report.chosen
     if report.refused:
         return {"reason": of["refused"]}
@@ -111,7 +111,7 @@ def _rate(value: float | None) -> str:
 
 
 def _price(report: Report) -> Table | None:
-    """What an operator pays for each rule."""
+    """Table of what an operator pays for each rule."""
     paid = [(rule, of) for rule, of in report.working() if of.get("operation")]
     if not paid:
         return None

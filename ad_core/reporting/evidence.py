@@ -52,7 +52,7 @@ def scores(report: Report) -> dict[str, Any]:
 
 
 def _by_defect(report: Report) -> Table | None:
-    """How many of each kind of defect were caught."""
+    """Table of the images caught and missed of each kind of defect."""
     if not report.defects or report.refused:
         return None
     defects, inspected = np.asarray(report.defects), report.decisions()
@@ -106,7 +106,7 @@ def _pictures(words: str, *groups: Group, scale: Figure | None = None) -> dict[s
 
 
 def _shown(examples: Sequence[Example], count: int, kind: str, fate: str, end: str) -> str:
-    """For instance: 6 normal images inspected; the 4 with the highest scores."""
+    """Caption such as: 6 normal images inspected; the 4 with the highest scores."""
     words = f"{plural(count, f'{kind} image')} {fate}"
     few = 0 < len(examples) < count
     return f"{words}; the {len(examples)} with the {end} scores." if few else f"{words}."
@@ -124,7 +124,7 @@ def _scale(report: Report) -> Figure | None:
 
 
 def statistics(report: Report) -> dict[str, Any]:
-    """What weighs most in the score, and how well the maps find the defect."""
+    """Section on the statistics that weigh most, and on how well the maps find the defect."""
     weights, pixel = _weights(report), _pixel(report)
     return {"weights": weights, "pixel": pixel} if weights or pixel else {}
 
@@ -156,7 +156,7 @@ def _pixel(report: Report) -> Table | None:
 
 
 def choice(report: Report) -> dict[str, Any]:
-    """How the classifier was chosen, and by how much the choice flatters itself."""
+    """Section on how the classifier was chosen, and by how much the choice flatters itself."""
     found = report.results.get("selection")
     if not found:
         return {}
@@ -190,7 +190,7 @@ def training(report: Report) -> dict[str, Any]:
 
 
 def _spans_decades(values: Series) -> bool:
-    """Whether only a logarithmic scale shows the whole of a curve."""
+    """Tells whether only a logarithmic scale shows the whole of a curve."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return bool(finite.size and finite.min() > 0 and finite.max() > 30 * finite.min())

@@ -124,7 +124,7 @@ def _steps(axes: Axes, fpr: np.ndarray, tpr: np.ndarray, tpr_from: Number) -> st
 
 
 def _misses(axes: Axes, tpr_ticks: Sequence[Number], n_abnormal: int) -> str:
-    """At the right end of each grid line, how many images it stands for, where that is whole."""
+    """Number of images that each grid line stands for, at its right end, where that is whole."""
     parts = []
     for tpr in tpr_ticks:
         missed = (1 - tpr) * n_abnormal
@@ -245,7 +245,7 @@ def _rug(axes: Axes, values: np.ndarray, y: Number, sign: int, colour: str) -> s
 
 
 def _counts(axes: Axes, labels: np.ndarray) -> str:
-    """Which side is which, and how many images it shows."""
+    """Labels of the two sides, each with its number of images."""
     normal, abnormal = int((labels == 0).sum()), int((labels == 1).sum())
     return text(
         axes.left, 20, f"\u2191 {normal} normal", anchor="start", colour=NORMAL, more=_BOLD

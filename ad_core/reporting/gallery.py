@@ -11,7 +11,7 @@ HIGHEST = {"misses": False, "false_alarms": True, "hits": True, "passed": False}
 
 
 class Shown(NamedTuple):
-    """One of them. row: its place in the split that judges. panels: names of what it shows."""
+    """Image of a gallery. row: its place in the judging split. panels: names of what it shows."""
 
     row: int
     score: float
@@ -20,8 +20,10 @@ class Shown(NamedTuple):
 
 
 class Gallery:
-    """The most telling images of each kind: the highest scores of what was inspected, the lowest
-    of what passed. At most SHOWN pictures of a kind are held, however many images pass by.
+    """The most telling images of each kind.
+
+    These have the highest scores of what was inspected, or the lowest of what passed. At most
+    SHOWN pictures of a kind are held, however many images pass by.
     """
 
     def __init__(self) -> None:
@@ -59,5 +61,5 @@ class Gallery:
         del kept[SHOWN:]
 
     def shown(self, kind: str) -> list[Shown]:
-        """Those of a kind (a key of HIGHEST), the most telling first."""
+        """Examples of a kind (a key of HIGHEST), the most telling first."""
         return self._kept[kind]

@@ -48,7 +48,7 @@ def make_page(template: str, **content: Any) -> str:
 
 
 def _shown(value: object) -> object:
-    """What comes from outside with nothing invisible in it; markup as it is."""
+    """Text from outside with nothing invisible in it; markup as it is."""
     return value if isinstance(value, Markup) else visible(value)
 
 

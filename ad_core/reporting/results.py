@@ -1,4 +1,4 @@
-"""results.json: the figures of a detector, by the names that DESIGN gives them."""
+"""Figures of a detector, by their names in results.json."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def held_out(
     scores: Shaped[Array | np.ndarray, "n"],
     thresholds: Mapping[str, Threshold | str],
 ) -> dict[str, dict[str, Any]]:
-    """What each threshold, fitted elsewhere, does to the scores of a labelled split.
+    """Figures of each threshold, fitted elsewhere, on the scores of a labelled split.
 
     Args:
         labels: 0 normal, 1 abnormal.
@@ -68,7 +68,7 @@ def miss_rate_bound(missed: int, n_abnormal: int, *, confidence: float = 0.95) -
 def per_thousand(
     tpr: float | int, fpr: float | int, *, defect_rate: float = 0.01
 ) -> dict[str, float | None]:
-    """What 1000 parts of a line bring: {inspected, defects_caught, defects_missed, precision}.
+    """Figures of 1000 parts of a line: {inspected, defects_caught, defects_missed, precision}.
 
     precision = defects caught / parts inspected; None where nothing is inspected.
     """
@@ -82,7 +82,7 @@ def per_thousand(
 
 
 def operation(of: Mapping[str, Any], *, prevalence: float) -> dict[str, Any] | None:
-    """What an operator pays for a rule: see `cost_of_operation`; None where a class is absent.
+    """Price of a rule for an operator, by `cost_of_operation`; None where a class is absent.
 
     Args:
         of: the figures of one rule, as in `held_out`.
@@ -100,7 +100,7 @@ def operation(of: Mapping[str, Any], *, prevalence: float) -> dict[str, Any] | N
 
 
 def price_in_words(price: Mapping[str, Any]) -> str:
-    """For instance: at 1 % abnormal parts 68 false alarms per 1,000 parts (51 to 89), ..."""
+    """Price in words: at 1 % abnormal parts 68 (51 to 89) false alarms per 1,000 parts, ..."""
     alarms, misses = price["false_alarms_per_thousand"], price["misses_per_million"]
     return (
         f"at {100 * price['prevalence']:.3g} % abnormal parts {interval(alarms)} false alarms per "
@@ -126,10 +126,10 @@ def review(
     *,
     rule: str,
 ) -> dict[str, Any]:
-    """What a person would look at: flagged by the deciding rule and not by the one of review.
+    """Images left to a person: flagged by the deciding rule and not by the rule of review.
 
     Args:
-        lower, upper: what each of the two rules flags. rule: the name of the latter.
+        lower, upper: what each of the two rules flags. rule: the name of the rule of review.
 
     Returns:
         {rule, normal, abnormal}: of each class how many images are {normal, person, inspect}.
@@ -145,7 +145,7 @@ def review(
 
 
 def review_in_words(found: Mapping[str, Any]) -> str:
-    """How much of each class a person looks at."""
+    """Number of images of each class that a person looks at, in words."""
     normal, abnormal = found["normal"], found["abnormal"]
     return (
         f"a person looks at {normal['person']} of {sum(normal.values())} normal and "

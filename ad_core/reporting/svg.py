@@ -49,7 +49,7 @@ class Axes(NamedTuple):
 
 
 def ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
-    """About `count` round values (steps of 1, 2 or 5 times a power of ten) in [low, high]."""
+    """Round values in [low, high], about `count` (steps of 1, 2 or 5 times a power of ten)."""
     raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw))) * power

@@ -98,7 +98,10 @@ def _base(name: str | None, rest: Sequence[str]) -> ConfigDict | None:
     size, method = (_take(rest, f"config.{key}")[0] for key in ("size", "method"))
     recipe = load_recipe(name, size=size or "").to_dict()
     if name.endswith(".json") and size not in (None, recipe["size"]):
-        raise UserError(f"`--config.size` (={size}) comes too late for {name}; name a recipe.")
+        raise UserError(
+            f"`--config.size` (={size}) comes too late for {name}, whose size is fixed; name "
+            "a recipe."
+        )
     if method and method != recipe.get("method"):
         recipe |= {"method": method, "reconstructor": {}}  # the settings were of another method
     return complete(ConfigDict({**recipe, "size": size or recipe["size"]}))
@@ -145,7 +148,7 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
 
 
 def _help(argv: Sequence[str]) -> str:
-    """What the script does, its flags, and each key of the config that was named."""
+    """Help of a script: its purpose, its flags, and each key of the config that was named."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
     name, rest = _take(argv, "config")
     config = _base(name, rest)

@@ -21,7 +21,7 @@ SIZES = ("cpu", "accelerator")
 
 
 def defaults(size: str) -> ConfigDict:
-    """All that does not depend on the method. `size` is one of SIZES."""
+    """Default settings that do not depend on the method. `size` is one of SIZES."""
     if size not in SIZES:
         raise UserError(f"`config.size` (={size!r}) must be one of {', '.join(SIZES)}.")
     small = size == "cpu"

@@ -48,6 +48,6 @@ def _alone(config: ConfigDict, name: str, path: str, count: int) -> ConfigDict:
 
 
 def learns_from_abnormal(config: ConfigDict) -> bool:
-    """Whether any method of a configuration trains on abnormal images too."""
+    """Tells whether any method of a configuration trains on abnormal images too."""
     configs = method_configs(config).values()
     return any(resolve(own.method).make(own).trains_on_abnormal for own in configs)

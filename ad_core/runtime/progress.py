@@ -1,4 +1,4 @@
-"""How far long work has come: rate and time left."""
+"""Progress of long work: rate and time left."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ WINDOW_S = 30.0  # the rate is that of the last half minute
 
 
 def duration(seconds: float) -> str:
-    """Such as "7 s", "3 min 05 s" or "2 h 10 min"."""
+    """Duration in words, such as "7 s", "3 min 05 s" or "2 h 10 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -203,7 +203,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder; nothing there is as good."""
+    """Removes a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

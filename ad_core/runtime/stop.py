@@ -14,7 +14,7 @@ class Stopped(SystemExit):
 
 
 class Stop:
-    """Whether this process was asked to end."""
+    """Request to this process to end; true once it was made."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

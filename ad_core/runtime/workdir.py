@@ -23,12 +23,12 @@ class Workdir(NamedTuple):
 
     @property
     def checkpoints(self) -> Path:
-        """One folder a step."""
+        """Checkpoints of a training, one folder a step."""
         return self.root / "checkpoints"
 
     @property
     def detector(self) -> Path:
-        """What a user runs: self-contained."""
+        """Folder of the detector that a user runs; self-contained."""
         return self.root / "detector"
 
     @property
@@ -48,14 +48,14 @@ class Workdir(NamedTuple):
 
     @property
     def in_use(self) -> bool:
-        """Whether anything here was made with the configuration: a mistake in it makes nothing."""
+        """Tells whether the configuration made anything here; a mistake in it makes nothing."""
         folders = (self.checkpoints, *(self.root / "methods").glob("*/checkpoints"))
         made = [step for folder in folders for step in folder.glob("[0-9]*")]
         made += (self.root / "statistics").glob("*.parquet")
         return bool(made) or find_folder(self.detector).exists()
 
     def training(self, method: str, *, several: bool) -> Path:
-        """Where the training of a method leaves its checkpoints and metrics."""
+        """Folder where the training of a method leaves its checkpoints and metrics."""
         return self.root / "methods" / method if several else self.root
 
     def statistics(self, split: str) -> Path:
@@ -82,7 +82,9 @@ def claim(root: str | Path, config: ConfigDict, *, free: tuple[str, ...] = ()) -
             _refuse_another(workdir, config, free)
         write_json(workdir.config, json.loads(to_json(config)))
     except OSError as error:
-        raise UserError(f"`--workdir` (={root}) cannot be written: {error.strerror}.") from error
+        raise UserError(
+            f"`--workdir` (={root}) cannot be written: {error.strerror}; choose another folder."
+        ) from error
     return workdir
 
 

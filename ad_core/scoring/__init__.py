@@ -1,4 +1,4 @@
-"""From images to verdicts: what a trained, calibrated detector does."""
+"""Scoring: a trained, calibrated detector turns images into verdicts."""
 
 from ad_core.scoring.files import load_detector, load_method
 

@@ -33,7 +33,7 @@ def _load(path: Path, config: ConfigDict) -> tuple[Part, ...]:
             if key == "seed" or (key.startswith("data.") and key not in free):
                 raise UserError(
                     f"`statistics.also` (={path}) was trained with {key} = {there} and here it is "
-                    f"{here}, so that it may have seen images that calibrate or judge here; train "
-                    "it with the same data section and seed."
+                    f"{here}. It may have seen images that calibrate or judge here; train it with "
+                    "the same data section and seed."
                 )
     return parts

@@ -21,7 +21,7 @@ NORMAL, INSPECT = "normal", "inspect"
 
 
 class Scores(NamedTuple):
-    """Of n images.
+    """Scores of n images.
 
     score: rises with abnormality; NaN where it could not be computed.
     decision: "normal" only where the score is finite and below the threshold, else "inspect".
@@ -38,7 +38,7 @@ class Scores(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """All that a detector consists of.
+    """Parts of a detector.
 
     config: complete. methods: what has learnt, the first of them foremost.
     thresholds: by rule. rule: the one that decides.
@@ -76,7 +76,7 @@ class Detector:
 
     @property
     def threshold(self) -> Threshold:
-        """The one that decides."""
+        """Threshold that decides."""
         return self.parts.thresholds[self.parts.rule]
 
     @property
@@ -153,7 +153,7 @@ class Detector:
         return np.where(self.threshold.flags(score) | ~np.isfinite(score), INSPECT, NORMAL)
 
     def explain(self, statistics: Float[np.ndarray, "n k"], *, top: int = 3) -> list[list[Reason]]:
-        """For each image the statistics that pushed its score most, foremost first."""
+        """The statistics that pushed each image's score most, foremost first."""
         return self._explainer.reasons(statistics, top=top)
 
     @cached_property
@@ -161,7 +161,7 @@ class Detector:
         return Explainer(self.parts.classifier, self.names, self.parts.reference)
 
     def describe(self) -> dict[str, Any]:
-        """What a summary says: method, name, deciding rule, threshold, guarantee."""
+        """Facts for a summary: name, method, deciding rule, threshold, review rule, guarantee."""
         return {
             "name": self.parts.config.name,
             "method": self.parts.config.method,

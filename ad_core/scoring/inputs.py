@@ -1,4 +1,4 @@
-"""What may be scored: a folder of images, a table that names them, or a TFDS data set."""
+"""Inputs to score: a folder of images, a table that names them, or a TFDS data set."""
 
 from pathlib import Path
 

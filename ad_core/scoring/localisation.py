@@ -1,4 +1,4 @@
-"""Where an image is abnormal: a blurred map, its regions, and one scale for all maps."""
+"""Localisation of what is abnormal: a blurred map, its regions, one scale for all maps."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ RESIDUAL = ""  # the name of the map between an image and its normal version
 
 
 class Localiser(NamedTuple):
-    """How a view becomes the map that localises.
+    """Rule that turns a view into the map that localises.
 
     map: a map of the view by name; None: the one that the view itself names.
     sigma_px: standard deviation of the blur in pixels; 0 or less is no blur.
@@ -31,7 +31,7 @@ class Localiser(NamedTuple):
     sigma_px: float
 
     def fits(self, view: View) -> bool:
-        """Whether a view, given as arrays or as shapes, has that map."""
+        """Tells whether a view, given as arrays or as shapes, has that map."""
         name = view.anomaly if self.map is None else self.map
         return name in view.maps or (name == RESIDUAL and view.image is not None)
 
@@ -145,7 +145,7 @@ def _region(inside: np.ndarray, box: tuple[slice, slice], placement: Placement) 
 
 
 class MapScale(NamedTuple):
-    """How maps become colours, the same for every image of a detector.
+    """Scale from maps to colours, the same for every image of a detector.
 
     low: shown as the coldest colour. level: a region lies above it. high: the hottest colour.
     """
@@ -164,7 +164,7 @@ class MapScale(NamedTuple):
         return cls(*(float(values[name]) for name in cls._fields))
 
     def position(self, anomaly: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Where each value stands between low (0) and high (1), cut off outside; NaN is 1."""
+        """Position of each value between low (0) and high (1), cut off outside; NaN is 1."""
         share = (np.asarray(anomaly, np.float32) - self.low) / (self.high - self.low)
         return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
 

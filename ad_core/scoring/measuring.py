@@ -22,7 +22,7 @@ Given = tuple[Array, Array | None]  # images, and what of each is its file's
 
 
 class Measured(NamedTuple):
-    """What the decision and the pictures need of each image; host arrays.
+    """Measurements of each image for the decision and the pictures; host arrays.
 
     statistics: in the order of the names that were asked for.
     anomaly_map: higher is more anomalous.
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
     drawn: Float[np.ndarray, "n h w c"] | None
 
     def rows(self, chosen: Any) -> "Measured":
-        """Those of some images, by index, slice or mask."""
+        """Measurements of some images, by index, slice or mask."""
         drawn = None if self.drawn is None else np.asarray(self.drawn)[chosen]
         return Measured(
             np.asarray(self.statistics)[chosen], np.asarray(self.anomaly_map)[chosen], drawn
@@ -116,8 +116,9 @@ def make_measurer(
 
 
 def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
-    """All statistics, side by side; the map is that of measurer `shown`, and so is the normal
-    version, or where it draws none that of the first that draws one.
+    """Measurer of all statistics, side by side; the map is that of measurer `shown`.
+
+    The normal version is that of `shown` too, or of the first that draws one if `shown` draws none.
     """
     if len(measurers) == 1:
         return measurers[0]

@@ -79,7 +79,7 @@ def triptych(
 
 
 def panel_names(drawn: Float[np.ndarray, "h w c"] | None) -> tuple[str, ...]:
-    """What `triptych` shows, from left to right."""
+    """Names of the panels of `triptych`, from left to right."""
     return ("image", *(() if drawn is None else ("normal version",)), "anomaly map")
 
 

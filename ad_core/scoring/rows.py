@@ -39,7 +39,8 @@ class Rows:
             self._parquet = pq.ParquetWriter(output / "scores.parquet", SCHEMA)
         except OSError as error:
             raise UserError(
-                f"`--output` (={output}) cannot be written: {error.strerror}."
+                f"`--output` (={output}) cannot be written: {error.strerror}; choose another "
+                "folder."
             ) from error
         self._csv = csv.DictWriter(self._file, SCHEMA.names)
         self._csv.writeheader()

@@ -1,4 +1,4 @@
-"""What is said of an image, and the one function that says it."""
+"""Verdict on an image, and the one function that gives it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Of one image.
+    """Verdict on one image.
 
     path: as it may stand in a table. status: OK or ERROR. error: why it could not be read.
     score: rises with abnormality; None where there is none. decision: normal or inspect.

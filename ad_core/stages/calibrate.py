@@ -46,7 +46,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
 
 
 def recalibrate(job: Job) -> Calibration:
-    """Classifier and thresholds again, from the statistics and networks that the workdir holds.
+    """Renews classifier and thresholds, from the statistics and networks that the workdir holds.
 
     Raises:
         UserError: the workdir was not calibrated before.
@@ -90,7 +90,7 @@ def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
 
 
 def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
-    """What the statistics know of normals, from the normal images that trained."""
+    """Context of the statistics, learnt from the normal images that trained."""
     config = job.config
     measurer = make_measurer(
         learnt.method,

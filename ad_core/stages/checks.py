@@ -1,4 +1,4 @@
-"""What is refused before anything is trained: names and images that could not end well."""
+"""Checks before anything is trained: they refuse names and images that could not end well."""
 
 from collections.abc import Mapping, Sequence
 

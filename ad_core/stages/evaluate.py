@@ -200,7 +200,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
 
 
 def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
-    """By rule: counts on the judging split, and the guarantee from calibration alone."""
+    """Figures of each rule: counts on the judging split, the guarantee from calibration alone."""
     known = detector.parts.thresholds
     rules = {rule: known.get(rule) or _reason(job, rule) for rule in rules_of(job.config.decision)}
     figures = held_out(judged.table.label, judged.scores, rules)
@@ -214,7 +214,7 @@ def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
 
 
 def _review(job: Job, judged: Judged) -> dict[str, Any] | None:
-    """What a person would look at, where the configuration names a rule of review."""
+    """Images left to a person, where the configuration names a rule of review; else None."""
     rule = job.config.decision.review
     if not rule:
         return None
@@ -223,7 +223,7 @@ def _review(job: Job, judged: Judged) -> dict[str, Any] | None:
 
 
 def _reason(job: Job, rule: str) -> str:
-    """Why calibration gave no threshold for `rule`."""
+    """Reason why calibration gave no threshold for `rule`."""
     table = read_table(job.workdir.statistics(job.calibration_split))
     labels = table.label[table.readable]
     _, refused = fit_thresholds(

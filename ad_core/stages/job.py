@@ -21,7 +21,7 @@ from ad_core.types import Method
 
 
 class Job(NamedTuple):
-    """What `prepare` found: see there."""
+    """Job to run, as `prepare` found it: see there."""
 
     config: ConfigDict
     source: DataSource
@@ -40,7 +40,7 @@ class Job(NamedTuple):
         return "pool" if "pool" in self.splits else "test"
 
     def labels(self, split: str) -> Int[np.ndarray, " n"]:
-        """0 normal, 1 abnormal, of a split in its order."""
+        """Labels of a split in its order: 0 normal, 1 abnormal."""
         return np.array([self.source.records[i].label for i in self.splits[split]], int)
 
     def read(self, indices: Int[np.ndarray, " n"], batch_size: int) -> Iterator[Reading]:

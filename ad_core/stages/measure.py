@@ -1,4 +1,4 @@
-"""What a detector's methods measure of a split."""
+"""Measurement of a split by a detector's methods."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the launch scripts say to the person at the terminal."""
+"""Messages of the launch scripts to the person at the terminal."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def require_workdir(value: str | None) -> Path:
 
 
 def announce(job: Job) -> None:
-    """What is about to be done, on which images and devices."""
+    """Prints what is about to be done, on which images and devices."""
     config, devices = job.config, jax.local_devices()
     print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
     for split, counts in count_classes(job).items():
@@ -30,13 +30,13 @@ def announce(job: Job) -> None:
     print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
     if config.size == "accelerator" and devices[0].platform == "cpu":
         print(
-            "warning: this configuration is sized for an accelerator and none was found; on a "
-            "CPU it takes days. Add `cpu` to the variant: --config=configs/NAME.py:cpu."
+            "warning: this configuration is sized for an accelerator and none was found; it "
+            "takes days on a CPU. Add `cpu` to the variant: --config=configs/NAME.py:cpu."
         )
 
 
 def announce_calibration(job: Job, calibration: Calibration) -> None:
-    """The classifier, the thresholds, and what the deciding one promises."""
+    """Prints the classifier, the thresholds, and what the deciding one promises."""
     print(f"classifier: {calibration.name}{_chosen(calibration)}")
     for rule, threshold in calibration.thresholds.items():
         print(f"  {rule:16} flags from {threshold.value:.4f}")
@@ -51,7 +51,8 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
             print(f"a person looks at scores from {deciding.value:.4f} to {upper:.4f} ({review})")
         else:
             print(
-                f"nothing is left to a person: {review} flags from no higher than {deciding.rule}"
+                f"no image is left to a person: the threshold of {review} lies no higher than "
+                f"that of {deciding.rule}"
             )
     print(f"detector: {job.workdir.detector}")
 
@@ -68,7 +69,7 @@ def _chosen(calibration: Calibration) -> str:
 
 
 def announce_results(job: Job, results: Mapping[str, Any]) -> None:
-    """The held-out figures of the deciding rule, and where the report is."""
+    """Prints the held-out figures of the deciding rule, and the path of the report."""
     oracle, held = results["oracle"], results["held_out"][job.config.decision.rule]
     print(f"AUC {oracle['auc']:.4f}" if oracle else "AUC: the test split lacks a class")
     print(
@@ -85,7 +86,7 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
 
 
 def announce_inspection(inspection: Inspection, page: Path) -> None:
-    """Counts, findings with their first images, and the overrides that suit."""
+    """Prints counts, findings with their first images, and the overrides that suit."""
     names = inspection.splits
     width = max(12, *(len(defect) for defect in inspection.counts))
     print(f"{inspection.name}: {len(inspection.subject.records)} images (groups in brackets)")
@@ -103,12 +104,12 @@ def announce_inspection(inspection: Inspection, page: Path) -> None:
 
 
 def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
-    """Counts and speed of a batch scoring."""
+    """Prints counts and speed of a batch scoring."""
     counts = summary["counts"]
     print(
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
     if counts["person"]:
-        print(f"of those to inspect, {counts['person']} are doubtful and wait for a person")
+        print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")

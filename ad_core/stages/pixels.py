@@ -1,4 +1,4 @@
-"""How well the maps agree with the masks, in the pixels of the files."""
+"""Agreement of the maps with the masks, in the pixels of the files."""
 
 import math
 import zlib
@@ -33,7 +33,7 @@ class Truth(NamedTuple):
 
 
 class Pixels:
-    """What pixel figures are taken of, gathered image by image in the order of the split.
+    """Material of the pixel figures, gathered image by image in the order of the split.
 
     unreadable: images with a pixel label that could not be read.
     """

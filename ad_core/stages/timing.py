@@ -1,4 +1,4 @@
-"""How long each stage took, and on what; kept from one command to the next."""
+"""Time that each stage took, and its devices; kept from one command to the next."""
 
 import json
 import platform
@@ -46,7 +46,7 @@ def read_timing(workdir: Workdir) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the project, the packages that figures depend on, and the devices."""
+    """Versions of Python, the project and the packages that figures depend on; the devices."""
     found = {"python": platform.python_version(), "zfn-ad": metadata.version("zfn-ad")}
     found |= {name: metadata.version(name) for name in PACKAGES}
     devices = jax.local_devices()

@@ -20,7 +20,7 @@ TOP_FRACTIONS = (0.001, 0.01, 0.05, 0.1)
 
 
 class Comparison:
-    """What a statistic reads. Shared quantities are traced once, whoever asks first.
+    """Material of a statistic. Shared quantities are traced once, whoever asks first.
 
     Lives for one trace only: it is no pytree and never crosses a `jit`.
     """
@@ -46,7 +46,7 @@ class Comparison:
         self._shared: dict[Hashable, Any] = {}
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for each key."""
+        """Result of `make`, made once for each key."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]

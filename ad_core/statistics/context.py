@@ -1,4 +1,4 @@
-"""What statistics know of normals: learnt once from training normals, in constant memory."""
+"""Knowledge of normals for statistics, learnt once from training normals in constant memory."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _LARGEST = 2.0  # of |x - x̂| for images in [-1, 1]
 
 
 class Context(NamedTuple):
-    """Learnt from normals; None where nothing was learnt. A pytree, safe to pass through jit.
+    """Knowledge of normals; None where nothing was learnt. A pytree, safe to pass through jit.
 
     normal_mask: where normals differ from their own reconstructions, 0 (never) to 1 (most).
     code_log_prob: log probability of each code among normals; a code beyond it counts as the
@@ -100,7 +100,7 @@ def learn_context(
             if CODES_MAP in view.maps:
                 tally.add_codes(np.asarray(view.maps[CODES_MAP], np.float32)[keep])
     if not tally.images:
-        raise UserError("No normal training image to learn the statistics' context from.")
+        raise UserError("The statistics' context needs normal training images; add some.")
     drawn = tally.histogram.any()
     return Context(
         normal_mask=jnp.asarray(tally.mask(), jnp.float32) if drawn else None,

@@ -71,7 +71,7 @@ def correlation(pair: Comparison) -> Float[Array, "b"]:
 
 
 def centred(lines: Float[Array, "b m n"]) -> Float[Array, "b m n"]:
-    """Less its mean; exactly 0 where what remains is the rounding of a constant."""
+    """The array less its mean; exactly 0 where what remains is the rounding of a constant."""
     count = lines.shape[1] * lines.shape[2]
     mean = sums([lines])[0] / count
     mean = mean + sums([lines - mean[:, None, None]])[0] / count

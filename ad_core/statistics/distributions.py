@@ -1,4 +1,4 @@
-"""How values are distributed: entropy, mutual information, Jensen-Shannon, Wasserstein-1."""
+"""Distributions of values: entropy, mutual information, Jensen-Shannon, Wasserstein-1."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ FINE_STEPS = 16384  # over [-1, 1]
 
 
 def histogram(cells: Int[Array, "b n"], count: int) -> Float[Array, "b {count}"]:
-    """How often each cell number occurs in each row."""
+    """Count of each cell number in each row."""
     rows = jnp.arange(cells.shape[0])[:, None]
     return jnp.zeros((cells.shape[0], count), jnp.float32).at[rows, cells].add(1.0)
 
@@ -106,7 +106,7 @@ def _divergence_density(p, q):
 
 
 def entropy(shares: Float[Array, "b k"]) -> Float[Array, "b"]:
-    """In nats, of each row of shares."""
+    """Entropy of each row of shares, in nats."""
     return jnp.sum(jax.scipy.special.entr(shares), axis=1)
 
 

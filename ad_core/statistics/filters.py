@@ -41,7 +41,7 @@ def separable_lines(
 
 
 def mirrored(x: Float[Array, "b h w c"], border: int) -> Float[Array, "b _ _ c"]:
-    """With borders mirrored about the outermost pixel (scipy.ndimage's "mirror")."""
+    """Pads with borders mirrored about the outermost pixel (scipy.ndimage's "mirror")."""
     return jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)), mode="reflect")
 
 

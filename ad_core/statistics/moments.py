@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 class Summary(NamedTuple):
-    """Of each row; skewness and kurtosis are 0 where the row is constant."""
+    """Summary of each row; skewness and kurtosis are 0 where the row is constant."""
 
     min: Float[Array, "b"]
     max: Float[Array, "b"]
@@ -23,9 +23,10 @@ class Summary(NamedTuple):
 
 
 def summarise(rows: Float[Array, "b m n"]) -> Summary:
-    """Of all m * n values of each: extremes; mean, variance (ddof 0), biased skewness
-    m3 / m2^1.5, Fisher kurtosis m4 / m2^2 - 3; mean of squares; mean and variance of
-    absolute values.
+    """Summary of the m * n values of each row.
+
+    It holds the extremes; mean, variance (ddof 0), biased skewness m3 / m2^1.5, Fisher kurtosis
+    m4 / m2^2 - 3; the mean of squares; mean and variance of absolute values.
 
     A row counts as constant where its standard deviation is within the rounding of its mean, as
     in scipy.stats.skew; SciPy gives NaN there, this gives 0 for both.

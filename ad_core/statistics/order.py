@@ -18,7 +18,7 @@ Ranks = tuple[int, ...]
 
 
 def digits(share: float) -> str:
-    """What follows the point of a share, two digits or more: 0.1 -> "10", 0.001 -> "001"."""
+    """Digits after the point of a share, at least two: 0.1 -> "10", 0.001 -> "001"."""
     return f"{share:.6f}"[2:].rstrip("0").ljust(2, "0")
 
 
@@ -40,7 +40,7 @@ def top_count(fraction: float, n: int) -> int:
 def order_statistics(
     rows: tuple[Float[Array, "b m n"], ...], ranks: tuple[Ranks, ...]
 ) -> tuple[Float[Array, "b _"], ...]:
-    """For each array of finite rows, its values of the given ranks (0 is the smallest), exactly.
+    """Exact values of the given ranks (0 is the smallest) of each array of finite rows.
 
     The key of a float32 is a uint32 in the same order. From the highest bit down, a bit of the
     wanted key is set where too few values are at or below the largest key without it.

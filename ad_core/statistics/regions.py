@@ -1,4 +1,4 @@
-"""How much of an image, and how large a connected part of it, lies above normals' residuals.
+"""Shares of an image above normals' residuals: all of them, and the largest connected part.
 
 The levels are `Context.residual_levels`: quantiles of normals' |x - x̂|. A pixel's residual is
 the mean of |x - x̂| over its channels.

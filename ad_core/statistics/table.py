@@ -45,7 +45,7 @@ class Statistic(NamedTuple):
 
 
 class Available(NamedTuple):
-    """What there is: names of a view's losses and maps, of context fields, and its image.
+    """Quantities at hand: names of a view's losses and maps, of context fields, and its image.
 
     features: level -> how many pooled features a view has of it.
     """
@@ -58,7 +58,7 @@ class Available(NamedTuple):
 
     @classmethod
     def of(cls, view: View | None, context: Context | None = None) -> "Available":
-        """What a view (of arrays or their shapes) and a context give; None: a drawn image alone."""
+        """Names in a view (of arrays or their shapes) and a context; None: a drawn image alone."""
         known = (context or Context()).known()
         if view is None:
             return cls(context=known)
@@ -67,13 +67,13 @@ class Available(NamedTuple):
         return cls(tuple(view.losses), tuple(view.maps), known, drawn, widths)
 
     def has(self, need: str) -> bool:
-        """Whether `need`, such as "maps.quantisation", is there."""
+        """Tells whether `need`, such as "maps.quantisation", is there."""
         kind, name = need.split(".", 1)
         return name in getattr(self, kind)
 
 
 def _pairwise() -> dict[str, Statistic]:
-    """Of image and reconstruction; computed on the whole image and on its worst windows."""
+    """Statistics of image and reconstruction, on the whole image and on its worst windows."""
     quick = {**structure.FUNCTIONS, **similarity.FURTHER, **distances.FUNCTIONS, **edges.FUNCTIONS}
     quick = {**quick, **distributions.FUNCTIONS}
     slow = {**curves.FUNCTIONS, **phase.FUNCTIONS}
@@ -248,7 +248,7 @@ def _can(name: str, available: Available) -> bool:
 def check_names(
     asked: tuple[str, ...], views: Mapping[str, View], *, backbone: bool
 ) -> dict[str, tuple[str, ...]]:
-    """What `expand_each` gives once all has been learnt from normals; refuses what it would."""
+    """Names that `expand_each` will give once normals are learnt; refuses what it would."""
     known = tuple(field for field in Context._fields if backbone or field != "backbone")
     given = {name: Available.of(view)._replace(context=known) for name, view in views.items()}
     return expand_each(asked, given)

@@ -39,7 +39,7 @@ SIMILARITIES = (
 
 
 def poolings(name: str) -> tuple[str, ...]:
-    """How the values of the statistic called `name` are pooled over windows."""
+    """Ways to pool the statistic called `name` over windows."""
     return ("min" if name in SIMILARITIES else "max", "mean", "worst")
 
 

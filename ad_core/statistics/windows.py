@@ -22,7 +22,7 @@ MASK_POWER = 10
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How windows are searched; hashable, so that `jax.jit` takes it as static.
+    """Settings of the search for windows; hashable, so that `jax.jit` takes them as static.
 
     blocks: along the shorter side of the image; a block has side // blocks pixels, at least 1.
     peaks: highest blocks around which windows are tried.
@@ -144,7 +144,7 @@ def _peaks(highest, count):
 
 
 def _tried(rows, columns, scale, grid):
-    """Which upper left corners, of all where a window of that scale fits, are candidates."""
+    """Candidates among all upper left corners where a window of that scale fits."""
     b, high, wide = rows.shape[0], grid[0] - scale + 1, grid[1] - scale + 1
     steps = jnp.arange(-1, 2) * max(1, scale // 2)
     top = jnp.clip(rows[:, :, None] - scale // 2 + steps[None, None, :], 0, high - 1)
@@ -167,7 +167,7 @@ def cut(
     largest: int,
     side: int,
 ) -> Float[Array, "b k side side c"]:
-    """What lies in each window, as side x side area means (a pixel counts by its overlap).
+    """Content of each window as side x side area means (a pixel counts by its overlap).
 
     Beyond the image its outermost pixels continue.
 
@@ -220,7 +220,7 @@ def weighted_other(
 
 
 def pool(values: Float[Array, "b k"], kept: Bool[Array, "b k"], how: str) -> Float[Array, "b"]:
-    """Over the kept windows: "max", "min", "mean", or "worst" (the window of highest residual)."""
+    """Pools the kept windows: "max", "min", "mean", or "worst" (the window of highest residual)."""
     if how == "worst":
         return values[:, 0]
     if how == "mean":

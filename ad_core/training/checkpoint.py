@@ -37,7 +37,7 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 
 
 class _OfAnotherModel(Exception):
-    """How a checkpoint differs from the model that asks for it."""
+    """Difference of a checkpoint from the model that asks for it."""
 
 
 def _flat(state: TrainState) -> dict[str, Any]:

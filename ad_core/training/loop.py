@@ -46,7 +46,7 @@ class Batches(Protocol):
 
 
 class _Settings(NamedTuple):
-    """What the loop reads of a configuration."""
+    """Settings that the loop reads of a configuration."""
 
     seed: int
     image_shape: tuple[int, int, int]
@@ -124,7 +124,7 @@ class _Record:
         check_skipped(row, step=step, max_skipped=self._train.max_skipped)
 
     def _warn(self, step: int, values: Mapping[str, float]) -> None:
-        """Says what `watch` finds, once until it finds nothing again."""
+        """Logs a finding of `watch` once; the next one only after `watch` has found nothing."""
         trouble = self._watch(values) if self._watch else ""
         if trouble and not self._warned:
             log.warning("Step %d: %s.", step, trouble)

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(learn: OnePass, batches: Iterable[Batch], *, seed: int, workdir: Path) -> TrainState:
-    """What `learn` makes of the batches, from the checkpoint of `workdir` if there is one.
+    """State that `learn` makes of the batches, from the checkpoint of `workdir` if there is one.
 
     A pass that was cut short is begun anew: it is short, and the result is the same.
 

@@ -15,7 +15,7 @@ from ad_core.errors import UserError
 
 
 class OptimiserSettings(NamedTuple):
-    """What `config.reconstructor.optimiser` and its like hold."""
+    """Settings of an optimiser, as `config.reconstructor.optimiser` and its like hold them."""
 
     lr: float
     name: str = "adam"  # adam | adamw | sgd
@@ -93,9 +93,9 @@ def learning_rate(
 ) -> optax.Schedule:
     """The rate at each update, counted from 0.
 
-    Two schedules of optax, one times the other: the warm-up, which starts at lr / lr_warmup_steps
-    and ends with lr; and the decay over a progress that runs from 0 at its start (or the end of the
-    warm-up, if later) to 1 at `steps`, where lr * lr_end is left.
+    lr times two schedules of optax: the warm-up, which starts at 1 / lr_warmup_steps and ends with 1;
+    and the decay over a progress that runs from 0 at its start (or the end of the
+    warm-up, if later) to 1 at `steps`, where lr_end is left.
 
     Args:
         epochs: equal parts of the training, within each of which progress stands still;
@@ -110,14 +110,15 @@ def learning_rate(
         raise UserError(f"Schedule {settings.schedule!r} needs the number of steps.")
     total, lr, warmup = steps or 0, settings.lr, max(settings.lr_warmup_steps, 1)
     start = max(settings.lr_warmup_steps, settings.lr_decay_start * total)
-    rise = optax.linear_schedule(lr / warmup, lr, warmup - 1) if warmup > 1 else lambda _: lr
+    # Kept apart from lr even without a warm-up: XLA would join other products, to other last bits.
+    rise = optax.linear_schedule(1.0 / warmup, 1.0, max(warmup - 1, 1))
     fall = SCHEDULES[settings.schedule](settings.lr_end)
     begin = _begin_of_epoch(total, epochs) if epochs else lambda count: count
 
     def rate(count: ArrayLike) -> Array:
         done = jnp.asarray(count, jnp.float32)
         progress = jnp.clip((begin(done) - start) / max(total - start, 1.0), 0.0, 1.0)
-        return jnp.asarray(rise(done) * fall(progress), jnp.float32)
+        return jnp.asarray(lr * rise(done) * fall(progress), jnp.float32)
 
     return rate
 

@@ -24,7 +24,7 @@ Tree = TypeVar("Tree")
 
 
 def _in_pmap() -> bool:
-    """Whether the code being traced runs once per device, with the axis bound."""
+    """Tells whether the code being traced runs once per device, with the axis bound."""
     try:
         lax.axis_index(AXIS)
     except NameError:
@@ -142,7 +142,7 @@ def partition(
 
 
 def is_key(x: Any) -> bool:
-    """Whether `x` is an array of typed PRNG keys."""
+    """Tells whether `x` is an array of typed PRNG keys."""
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 

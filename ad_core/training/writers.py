@@ -1,4 +1,4 @@
-"""What a training leaves to look at: metrics.jsonl, tensorboard/, samples/."""
+"""Writers of what a training leaves to look at: metrics.jsonl, tensorboard/, samples/."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def to_pixels(image: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """[-1, 1] to 0..255, clipped; NaN is black."""
+    """Converts [-1, 1] to 0..255, clipped; NaN is black."""
     clipped = np.clip(np.nan_to_num(image, nan=-1.0), -1.0, 1.0)
     return np.round((clipped + 1) * 127.5).astype(np.uint8)
 

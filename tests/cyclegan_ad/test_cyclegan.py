@@ -11,6 +11,7 @@ from ad_core.types import Batch, inference_state
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
 from cyclegan_ad.settings import make_settings
+from tests.quick import compiled, start
 
 SHAPE = (16, 16, 1)
 PAIRS = 8
@@ -21,7 +22,7 @@ def tiny(dtype="float32", **method):
     sgd = {"name": "sgd", "lr": 0.01, "schedule": "constant"}
     settings = {
         "width": 2,
-        "blocks": 1,
+        "blocks": 0,
         "disc_width": 2,
         "disc_layers": 1,
         "pool": 5,
@@ -38,7 +39,7 @@ def tiny(dtype="float32", **method):
     return complete(ConfigDict(recipe))
 
 
-DRAW = jax.jit(make_model(make_settings(tiny()), 1).draw)
+DRAW = compiled(make_model(make_settings(tiny()), 1).draw)
 
 
 def batch_of(image, valid=None):
@@ -57,8 +58,7 @@ def image():
 def plain():
     """(method, state, compiled step)"""
     method = cyclegan.make(tiny())
-    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(jax.random.key(1))
-    return method, state, jax.jit(method.learn.train_step)
+    return method, start(method, SHAPE), compiled(method.learn.train_step)
 
 
 def delta(before, after):
@@ -147,10 +147,10 @@ def test_the_guard_sees_an_image_that_is_not_finite_by_every_optimiser(plain, im
         assert not np.isfinite(metrics[name])
 
 
-def test_reconstruction_keeps_its_contract(plain, image, key):
+def test_views_maps_are_measured_on_the_images_that_it_draws(plain, image, key):
     method, state, _ = plain
-    reconstruct = jax.jit(method.view)
-    drawn = reconstruct(inference_state(state), jnp.asarray(image), key)
+    view, keys = compiled(method.view), jax.random.split(key, len(image))
+    drawn = view(inference_state(state), jnp.asarray(image), keys)
     assert drawn.image.shape == image.shape and float(jnp.abs(drawn.image).max()) <= 1.0
     assert set(drawn.maps) == set(drawn.losses) == {
         "residual", "cycle", "identity",
@@ -161,7 +161,7 @@ def test_reconstruction_keeps_its_contract(plain, image, key):
     np.testing.assert_allclose(drawn.losses["residual"], residual.mean((1, 2)), rtol=1e-4)
     cycled = DRAW(state.params["to_abnormal"], drawn.image)
     np.testing.assert_allclose(drawn.maps["cycle"], np.abs(image - cycled).mean(axis=-1), atol=1e-5)
-    alone = reconstruct(inference_state(state), jnp.asarray(image[2:3]), key)
+    alone = view(inference_state(state), jnp.asarray(image[2:3]), keys[2:3])
     np.testing.assert_allclose(alone.image, drawn.image[2:3], atol=1e-5)
 
 
@@ -171,6 +171,7 @@ def test_every_option_learns_to_repair_a_planted_mark(key):
     config = tiny(
         dtype="bfloat16",
         width=4,
+        blocks=1,
         disc_width=4,
         optimiser=adam,
         disc_optimiser=adam,
@@ -181,16 +182,17 @@ def test_every_option_learns_to_repair_a_planted_mark(key):
     )
     method = cyclegan.make(config)
     step = jax.jit(method.learn.train_step, donate_argnums=0)
-    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(key)
+    state = start(method, SHAPE, seed=0)
     rng = np.random.default_rng(0)
     for number in range(400):
         state, metrics = step(state, batch_of(marked(rng)), jax.random.fold_in(key, number))
     assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert step._cache_size() == 1
     assert float(metrics["change_abnormal"]) > 1.1 * float(metrics["change_normal"])
-    assert method.watch({name: float(x) for name, x in metrics.items()}) == ""
+    assert method.learn.watch({name: float(x) for name, x in metrics.items()}) == ""
     image = marked(rng)
-    drawn = jax.jit(method.view)(inference_state(state), jnp.asarray(image), key)
+    keys = jax.random.split(key, len(image))
+    drawn = compiled(method.view)(inference_state(state), jnp.asarray(image), keys)
     residual = np.asarray(drawn.maps["residual"])[1::2]
     mark = np.abs(image[1::2] - image[0::2]).max(axis=-1) > 0.5
     assert residual[mark].mean() > 3 * residual[~mark].mean()
@@ -209,15 +211,14 @@ def marked(rng):
     return np.stack([normal, abnormal], axis=1).reshape(2 * PAIRS, *SHAPE)
 
 
-def test_the_monitor_changes_no_weight(key):
+def test_the_monitor_changes_no_weight(plain, key):
+    _, state, step = plain
     pairs = batch_of(marked(np.random.default_rng(0)))
-    states = []
-    for monitor in (False, True):
-        method = cyclegan.make(tiny(monitor=monitor))
-        state = method.learn.init(key, SHAPE)
-        states.append(jax.jit(method.learn.train_step)(state, pairs, key)[0])
-    for plain, watched in zip(*map(jax.tree.leaves, states), strict=True):
-        np.testing.assert_allclose(plain, watched, rtol=1e-5, atol=1e-6)
+    monitored = compiled(cyclegan.make(tiny(monitor=True)).learn.train_step)
+    after, metrics = step(state, pairs, key)
+    watched, more = monitored(state, pairs, key)
+    assert_close(after, watched, rtol=1e-5, atol=1e-6)
+    assert set(more) - set(metrics) == {"change_normal", "change_abnormal", "diversity"}
 
 
 def test_watch_tells_likeness_and_collapse_apart():
@@ -254,12 +255,12 @@ def test_an_image_that_does_not_divide_is_refused():
 def test_an_image_need_not_be_a_square():
     config = tiny()
     config.data.image_size = (16, 24)
-    reconstructor, key = cyclegan.make(config), jax.random.key(0)
+    method, key = cyclegan.make(config), jax.random.key(0)
     batch = batch_of(np.zeros((4, 16, 24, 1), np.float32))
-    state = jax.eval_shape(lambda key: reconstructor.init(key, (16, 24, 1)), key)
-    after, _ = jax.eval_shape(reconstructor.train_step, state, batch, key)
+    state = jax.eval_shape(lambda key: method.learn.init(key, (16, 24, 1)), key)
+    after, _ = jax.eval_shape(method.learn.train_step, state, batch, key)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
-    drawn = jax.eval_shape(reconstructor.reconstruct, state, batch.image, key)
+    drawn = jax.eval_shape(method.view, state, batch.image, jax.random.split(key, 4))
     assert drawn.image.shape == batch.image.shape
     config.data.image_size = (16, 23)
     with pytest.raises(UserError, match=r"`data\.image_size` \(=16,23\) must be divisible by"):

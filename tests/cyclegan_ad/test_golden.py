@@ -22,6 +22,7 @@ from ad_core.types import Batch
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
 from cyclegan_ad.settings import make_settings
+from tests.quick import blank, compiled
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cyclegan_torch.npz"
 SHAPE = (16, 16, 3)
@@ -57,9 +58,9 @@ def config_of(upsample):
 
 
 def pieces(row, names, shapes):
-    """Name -> array, from the golden file's long row."""
+    """Name -> array, from the golden file's long row, in which disc_* are called judge_*."""
     flat = flax.traverse_util.flatten_dict(shapes, sep="/")
-    names = str(names).split()
+    names = str(names).replace("judge_", "disc_").split()
     assert set(names) <= set(flat)
     parts = np.split(row, np.cumsum([flat[name].size for name in names]))
     assert parts.pop().size == 0
@@ -85,12 +86,12 @@ def params(golden):
 def steps(golden, params):
     """(state, metrics) after each of three steps."""
     method = cyclegan.make(config_of("transposed"))
-    state = jax.jit(lambda key: method.learn.init(key, SHAPE))(jax.random.key(0))
+    state = blank(method, SHAPE)
     state = state._replace(params=params)
     image = np.stack([golden["normal"], golden["abnormal"]], axis=1).reshape(4, *SHAPE)
     index = np.arange(4, dtype=np.int32)
     batch = Batch(image, index % 2, np.ones(4, bool), index)
-    step, passed = jax.jit(method.learn.train_step), []
+    step, passed = compiled(method.learn.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))
         passed.append((state, metrics))
@@ -99,10 +100,10 @@ def steps(golden, params):
 
 def test_generator_and_discriminator_agree_with_pytorch(golden, params):
     model = make_model(make_settings(config_of("transposed")), 3)
-    drawn = jax.jit(model.draw)(params["to_normal"], jnp.asarray(golden["abnormal"]))
+    drawn = compiled(model.draw)(params["to_normal"], jnp.asarray(golden["abnormal"]))
     # Float32 against float64, values up to 1.
     np.testing.assert_allclose(drawn, golden["drawn"], atol=2e-5)
-    logits = jax.jit(model.judge)(params["judge_normal"], jnp.asarray(golden["normal"]))
+    logits = compiled(model.discriminate)(params["disc_normal"], jnp.asarray(golden["normal"]))
     np.testing.assert_allclose(logits, golden["logits"], atol=2e-5)
 
 
@@ -110,7 +111,7 @@ def test_resized_generator_agrees_with_pytorch(golden):
     model = make_model(make_settings(config_of("resize")), 3)
     placed = pieces(golden["resized_weights"], golden["resized_names"], shapes_of(model))
     params = flax.traverse_util.unflatten_dict(placed, sep="/")["to_normal"]
-    drawn = jax.jit(model.draw)(params, jnp.asarray(golden["abnormal"]))
+    drawn = compiled(model.draw)(params, jnp.asarray(golden["abnormal"]))
     np.testing.assert_allclose(drawn, golden["drawn_resized"], atol=2e-5)
 
 

@@ -27,4 +27,4 @@ def make(config):
         drawn = 0.5 * image + 0.5 * state.params["mean"][None] + settings.noise * noise
         return View(image=jnp.clip(drawn, -1.0, 1.0), losses={"draw": jnp.mean(noise, (1, 2, 3))})
 
-    return Method(Steps(init, train_step), view, curves=(("loss",),))
+    return Method(Steps(init, train_step), view, curves=("loss",))

@@ -31,4 +31,4 @@ def make(config):
             image=drawn, maps={"change": jnp.mean(image - drawn, -1)}, losses={"share": share}
         )
 
-    return Method(Steps(init, train_step), view, trains_on_abnormal=True, curves=(("loss",),))
+    return Method(Steps(init, train_step), view, trains_on_abnormal=True, curves=("loss",))

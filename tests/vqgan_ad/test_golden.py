@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from ad_core.networks.blocks import GroupNorm
 from ad_core.runtime.config import complete
 from ad_core.types import Batch
+from tests.quick import blank, compiled
 from vqgan_ad import vqgan
 from vqgan_ad.model import make_model
 from vqgan_ad.settings import make_settings
@@ -82,13 +83,13 @@ def params(golden, config):
 def steps(golden, config, params):
     """(state, metrics) after each of three steps."""
     method = vqgan.make(config)
-    state = jax.jit(lambda key: method.learn.init(key, (16, 16, 3)))(jax.random.key(0))
+    state = blank(method, (16, 16, 3))
     averaged = {"generator": params["generator"]}
     state = state._replace(params=params, extra={**state.extra, "ema": averaged})
     n = len(golden["image"])
     labels, valid = np.zeros(n, np.int32), np.ones(n, bool)
     batch = Batch(golden["image"], labels, valid, np.arange(n, dtype=np.int32))
-    step, passed = jax.jit(method.learn.train_step), []
+    step, passed = compiled(method.learn.train_step), []
     for number in range(3):
         state, metrics = step(state, batch, jax.random.key(number))
         passed.append((state, metrics))
@@ -98,16 +99,15 @@ def steps(golden, config, params):
 def test_one_pass_agrees_with_pytorch(golden, config, params):
     model = make_model(make_settings(config), 3)
     image = jnp.asarray(golden["image"])
-    passed = jax.jit(model.forward)(params["generator"], image)
+    passed = compiled(model.forward)(params["generator"], image)
     np.testing.assert_array_equal(passed.quantised.codes, golden["codes"])
     assert len(np.unique(golden["codes"])) > 1
     # Float32 against float64, values up to about 1.
     np.testing.assert_allclose(passed.image, golden["reconstruction"], atol=2e-5)
-    logits = jax.jit(model.judge)(params["discriminator"], image)
+    logits = compiled(model.discriminate)(params["discriminator"], image)
     np.testing.assert_allclose(logits, golden["logits"], atol=2e-5)
 
 
-@pytest.mark.slow
 def test_gradients_of_both_players_agree_with_pytorch(golden, steps):
     state, _ = steps[0]
     # Adam's average of gradients starts at zero, so that after one step it is (1 - b1) g.
@@ -123,7 +123,6 @@ def test_gradients_of_both_players_agree_with_pytorch(golden, steps):
         np.testing.assert_allclose(gradient, expected, atol=1e-4 * largest, err_msg=name)
 
 
-@pytest.mark.slow
 def test_losses_of_three_steps_agree_with_pytorch(golden, steps):
     names = str(golden["metric_names"]).split()
     found = np.array([[float(metrics[name]) for name in names] for _, metrics in steps])

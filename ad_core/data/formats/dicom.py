@@ -35,7 +35,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the content is that of a DICOM file, with its preamble."""
+    """Tells whether the content is that of a DICOM file, with its preamble."""
     return data[PREAMBLE : PREAMBLE + 4] == b"DICM"
 
 
@@ -69,7 +69,7 @@ def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: L
 
 
 def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
-    """How many frames the file holds. Raises UserError on a damaged one."""
+    """Number of frames of the file. Raises UserError on a damaged file."""
     return careful(path, lambda: max(1, _frames(_header(path, data))))
 
 
@@ -94,7 +94,7 @@ def _header(path: str | os.PathLike[str], data: bytes) -> Any:
 
 
 def _element_text(item: Any, name: str) -> str:
-    """What stands in an element of text, "" without one.
+    """Text of an element; "" without one.
 
     pydicom's own conversion of whole numbers and identifiers warns of odd ones and quotes them.
     """
@@ -160,7 +160,7 @@ def _grey(
         refuse(path, "has a modality LUT in place of slope and intercept", "convert it")
     slope, intercept = _slope(change)
     if not (np.isfinite([slope, intercept]).all() and slope):
-        refuse(path, "has a rescale slope or intercept that is none", DAMAGED)
+        refuse(path, "has an invalid rescale slope or intercept", DAMAGED)
     window = _window(_item(header, frame, "FrameVOILUTSequence"))
     if window is None and "PixelData" in header:
         window = _holdable(header, slope, intercept)
@@ -170,7 +170,7 @@ def _grey(
 
 
 def _item(header: Any, frame: int, name: str) -> Any:
-    """Where a frame's values stand: an item of its own, one shared by all, or the header."""
+    """Item that holds a frame's values: its own, one shared by all, or the header."""
     own = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = header.get("SharedFunctionalGroupsSequence") or []
     groups = [*own[frame : frame + 1], *shared[:1]]

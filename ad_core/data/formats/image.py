@@ -186,7 +186,7 @@ def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) ->
 
 
 def count_images(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> int:
-    """How many pages, frames or slices a file holds, at most `max_frames` + 1.
+    """Number of pages, frames or slices of a file, at most `max_frames` + 1.
 
     Raises:
         UserError: the file cannot be read so far.

@@ -16,7 +16,7 @@ IMAGES, VALUES = 512, 4096  # looked at: images, and values of each, drawn by a 
 
 
 def is_robust(data: ConfigDict) -> bool:
-    """Whether `data.value_range` is yet to be fixed by the training images."""
+    """Tells whether the training images are yet to fix `data.value_range`."""
     return data.value_range is not None and tuple(data.value_range) == ROBUST
 
 
@@ -65,7 +65,7 @@ def _values(stored: np.ndarray) -> np.ndarray:
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """At most `most` whole numbers below `count`, drawn without replacement, always the same."""
+    """Whole numbers below `count`, at most `most`, drawn without replacement, always the same."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(count).choice(count, most, replace=False))

@@ -30,17 +30,17 @@ _CHUNK = 2**20
 
 
 def is_named_volume(path: str | os.PathLike[str]) -> bool:
-    """Whether the name is that of a volume."""
+    """Tells whether the name is that of a volume."""
     return os.fspath(path).lower().endswith(EXTENSIONS)
 
 
 def is_gzip(data: bytes) -> bool:
-    """Whether the content is compressed by gzip."""
+    """Tells whether the content is compressed by gzip."""
     return data[:2] == b"\x1f\x8b"
 
 
 def is_nifti(data: bytes) -> bool:
-    """Whether the content is that of a NIfTI file (1 or 2), header and data in one."""
+    """Tells whether the content is that of a NIfTI file (1 or 2), header and data in one."""
     sizes = (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
     size = next((size for size in sizes if size in _SIZES), 0)
     magic = data[344:348] if size == 348 else data[4:8]
@@ -85,7 +85,7 @@ def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: L
 
 
 def count_slices(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> int:
-    """How many slices the volume has across `wanted.axis`. Raises UserError as `decode`."""
+    """Number of slices of the volume across `wanted.axis`. Raises UserError as `decode`."""
 
     def count() -> int:
         volume = _volume(path, data)
@@ -96,10 +96,10 @@ def count_slices(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limi
 
 
 def inflate(path: str | os.PathLike[str], data: bytes, limits: Limits) -> bytes:
-    """What gzip's `data` unfold to, at most `max_bytes`; the last two are kept.
+    """Inflated bytes of gzip's `data`, at most `max_bytes`; the last two results are kept.
 
     Raises:
-        UserError: naming `path`, for damaged data and too many.
+        UserError: naming `path`, for damaged data and for too many bytes.
     """
     try:
         return _inflate(data, limits.max_bytes)
@@ -154,7 +154,7 @@ def _volume(path: str | os.PathLike[str], data: bytes) -> Any:
 
 
 def _shape(path: str | os.PathLike[str], volume: Any) -> tuple[int, int, int]:
-    """Of the volume, with a length of 1 for what is missing; refuses a fourth dimension."""
+    """Shape of the volume, 1 for a missing dimension; refuses a fourth dimension."""
     shape = tuple(int(side) for side in volume.shape)
     if any(side < 1 for side in shape) or len(shape) < 2:
         refuse(path, "holds no voxel", DAMAGED)
@@ -178,7 +178,7 @@ def _turned(path: str | os.PathLike[str], volume: Any) -> np.ndarray:
 
     found = nibabel.io_orientation(volume.affine)
     if not np.isfinite(found).all():
-        refuse(path, "has an orientation (affine) that is none", DAMAGED)
+        refuse(path, "has an invalid orientation (affine)", DAMAGED)
     order = np.argsort(found[:, 0])
     return np.stack([order, found[order, 1]], axis=1).astype(int)
 

@@ -56,7 +56,7 @@ _TO_RGB = ("P", "PA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 
 def is_raster(data: bytes) -> bool:
-    """Whether the first bytes are those of one of FORMATS."""
+    """Tells whether the first bytes are those of one of FORMATS."""
     return _format(data) is not None
 
 
@@ -82,7 +82,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
 
 
 def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> int:
-    """How many pages or frames the file holds. Raises UserError on a damaged one."""
+    """Number of pages or frames of the file. Raises UserError on a damaged file."""
     try:
         image = _open(data)
         if not isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -139,7 +139,7 @@ def _seek(
 
 
 def _unread(image: ImageFile.ImageFile) -> str:
-    """What Pillow would decode to something else without a word, or "" if there is nothing."""
+    """Content that Pillow would silently decode to something else; "" where there is none."""
     raw = _raw_mode(image)
     # "BGR;16" are the 5-6-5 bits of a BMP.
     if ";16" in raw and not raw.startswith(("I;", "BGR")) and raw not in _LOW_BYTE:

@@ -1,4 +1,4 @@
-"""From an image of any size to the network's and back: stretch, letterbox, centre crop."""
+"""Resizing from an image of any size to the network's and back: stretch, letterbox, crop."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ RESIZES = ("stretch", "letterbox", "centre_crop")
 
 
 def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement:
-    """Where an image of width x height pixels comes to lie.
+    """Placement of an image of width x height pixels in the network's image.
 
     stretch: all of it fills the network's image; its sides may be scaled apart.
     letterbox: all of it, both sides scaled alike (to whole pixels), in the middle.
@@ -63,7 +63,10 @@ def to_network(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np
 def mask_to_network(
     mask: Bool[np.ndarray, "h w"], placement: Placement
 ) -> Bool[np.ndarray, "h2 w2"]:
-    """The nearest pixels of the part shown; if none of them is True, every cell that holds one."""
+    """The mask at the network's size: the nearest pixels of the part shown.
+
+    If none of them is True, each cell is True that holds a True pixel of the file.
+    """
     left, top, right, bottom = placement.shown
     part = mask[top:bottom, left:right]
     height, width = part.shape
@@ -78,7 +81,10 @@ def mask_to_network(
 def nearest(
     mask: Bool[np.ndarray, "h w"], *, height: int, width: int
 ) -> Bool[np.ndarray, "height width"]:
-    """The mask in other pixels: of each the one in which its centre lies. May be the same array."""
+    """The mask resized: each new pixel takes the old one that holds its centre.
+
+    May be the same array.
+    """
     if mask.shape == (height, width):
         return mask
     rows, columns = (

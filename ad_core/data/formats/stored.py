@@ -1,4 +1,4 @@
-"""What a file holds before it is scaled and resized, the limits on it, and the refusal of it."""
+"""Content of a file before it is scaled and resized, limits on it, and its refusal."""
 
 import os
 import stat
@@ -37,12 +37,12 @@ class Encoded(os.PathLike[str]):
         self.content = content
 
     def __fspath__(self) -> str:
-        """What messages call it."""
+        """Name of the file in messages."""
         return self._name
 
 
 class Limits(NamedTuple):
-    """What a file may ask for, checked before anything is decoded.
+    """Limits on a file, checked before anything is decoded.
 
     max_bytes: of the file, and of what a compressed volume unfolds to. max_frames: pages, frames or
     slices of one file.
@@ -55,7 +55,7 @@ class Limits(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which image of a file: `page` is a number, or the word of a rule; `axis` of a volume."""
+    """Choice of an image in a file: `page` a number or the word of a rule; `axis` of a volume."""
 
     page: int | str
     axis: str
@@ -63,7 +63,7 @@ class Wanted(NamedTuple):
 
 @runtime_checkable
 class FileSet(Protocol):
-    """What a source of files offers besides: a look at what each file holds."""
+    """Source of files, which also shows what each file holds."""
 
     def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:
         """The file of an image, and the options of `read_image` that name a page of it."""
@@ -88,7 +88,7 @@ def refuse(path: str | os.PathLike[str], problem: str, mend: str) -> NoReturn:
 
 
 def careful(path: str | os.PathLike[str], read: Callable[[], T]) -> T:
-    """What `read` returns; of its error, which may quote a header, only the kind is told."""
+    """Result of `read`. A refusal tells only the kind of an error, which may quote a header."""
     try:
         return read()
     except UserError:
@@ -135,7 +135,7 @@ def page_number(wanted: Wanted) -> int | None:
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, keep: bool = False) -> bytes:
-    """The content of a file; refuses what is none, is empty or too large.
+    """The content of a file; refuses a path that is no file, an empty file and one too large.
 
     keep: for a volume, which is read slice by slice. The last two are kept, and given again as long
         as time of change and size are the same.

@@ -46,7 +46,7 @@ def open_source(data: ConfigDict) -> LabelledFiles:
 
 
 def list_classes(root: Path) -> Listing:
-    """What lies in class folders below `root`."""
+    """Content of the class folders below `root`."""
     divisions = [e.name for e in scan(root) if e.is_dir() and e.name.lower() in DIVISIONS]
     found, others = walk(root, depth=2, top=divisions) if divisions else walk(root, depth=1)
     places = {}

@@ -139,7 +139,10 @@ class LabelledFiles(FileSource):
         masks = [read_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             first, last = (os.fspath(path) for path in (paths[0], paths[-1]))
-            raise UserError(f"{first}: differs in size from {last}; one image has both.")
+            raise UserError(
+                f"{first}: differs in size from {last}, a mask of the same image; give both one "
+                "size."
+            )
         return np.logical_or.reduce(masks)
 
     def locate_masks(self, index: int) -> tuple[Sequence[os.PathLike[str]], dict[str, Any]]:
@@ -191,9 +194,9 @@ def label_files(
 
 
 def group_by_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
-    """By path, what the (parentheses) of a regular expression find in it: its group.
+    """Group of each path: what the (parentheses) of a regular expression find in it.
 
-    Empty for an empty pattern.
+    An empty pattern gives no group.
 
     Raises:
         UserError: no regular expression, one without parentheses, or a path without a match.

@@ -42,7 +42,7 @@ def open_source(data: ConfigDict) -> LabelledFiles:
 
 
 def list_layout(root: Path) -> Listing:
-    """What lies below `root` in the MVTec AD layout."""
+    """Content of the MVTec AD layout below `root`."""
     files, ignored = walk(root, depth=2, top=(*MASKS, *MASKS.values()))
     split = {path: path.split("/") for path in files}
     images = {path: (part[0], part[1]) for path, part in split.items() if part[0] in MASKS}
@@ -61,7 +61,7 @@ def list_layout(root: Path) -> Listing:
 
 
 def check_layout(root: Path, listing: Listing) -> None:
-    """There must be normal images to train on; all else is for the split protocol to ask."""
+    """Refuses a layout without normal images to train on; the protocol checks all else."""
     if ("train", NORMAL) in listing.images.values():
         return
     inner = [path.parent.parent for path in sorted(root.glob(f"*/train/{NORMAL}"))]
@@ -80,7 +80,7 @@ def check_layout(root: Path, listing: Listing) -> None:
 
 
 def _class_folders(root: Path) -> str:
-    """What to type where the images lie in class folders of other names, "" where they do not."""
+    """Advice on class folders of other names where the images lie in such, else ""."""
     for depth in (1, 2):
         names = sorted({path.split("/")[-2] for path in walk(root, depth=depth)[0]})
         if names:

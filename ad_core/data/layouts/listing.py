@@ -1,4 +1,4 @@
-"""Which files lie below a folder, and which of them may be read."""
+"""Files below a folder, and the rule which of them may be read."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ _NORMAL = ("normal", "good", "no", "ok", "healthy", "free")
 
 
 class Listing(NamedTuple):
-    """What lies below a root; every path is relative to it.
+    """Content of a root; every path is relative to it.
 
     images: path -> (folder, class) as they lie on disk; folder "" where nothing divides the set.
     masks: path of an image -> paths of its masks, which count together.
@@ -43,12 +43,12 @@ def existing_folder(root: str | os.PathLike[str]) -> Path:
 
 
 def is_inside(path: str | os.PathLike[str], root: Path) -> bool:
-    """Whether a path, its links followed, lies in the real path `root`."""
+    """Tells whether a path, its links followed, lies in the real path `root`."""
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def is_image(path: str) -> bool:
-    """Whether a file's name ends as an image's does."""
+    """Tells whether a file's name ends as an image's does."""
     return path.lower().endswith(EXTENSIONS)
 
 
@@ -60,12 +60,12 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def likely_normal(names: Collection[str]) -> str:
-    """The class to put into a command that one is to type: one called normal, or so; else NAME."""
+    """The class to suggest as normal in a command: one called normal or the like, else NAME."""
     return next((name for name in sorted(names) if name.lower() in _NORMAL), "NAME")
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name. Raises UserError if it cannot be listed."""
+    """Entries of a folder, sorted by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -106,7 +106,7 @@ def walk(
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """Every file below `root` with an image's extension, relative, sorted.
+    """Files below `root` with an image's extension, relative, sorted.
 
     None is opened but those without an extension, or with one of digits alone: scanners write DICOM
     files under such names, and these are listed too.
@@ -133,7 +133,7 @@ def list_images(root: str | os.PathLike[str]) -> list[str]:
 
 
 def _is_bare_dicom(top: Path, path: str) -> bool:
-    """Whether a file without an extension is DICOM; one that cannot be read is not."""
+    """Tells whether a file without an extension is DICOM; an unreadable file is not."""
     name = path.rpartition("/")[2]
     kind = name.rpartition(".")[2] if "." in name else ""
     if (kind and not kind.isdecimal()) or "#" in name or not is_inside(top / path, top):

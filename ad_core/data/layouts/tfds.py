@@ -122,12 +122,12 @@ def find(name: str, root: str) -> Path:
 
 
 def data_dir(root: str) -> Path:
-    """Where data sets lie: `root`, or without it TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """Folder of the data sets: `root`, or without it TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return Path(root or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 class _Table(NamedTuple):
-    """What a data set holds, without the images: an entry an example, sorted by path."""
+    """Content of a data set without the images: one entry an example, sorted by path."""
 
     name: str
     features: Mapping[str, Any]

@@ -52,7 +52,9 @@ class Part(NamedTuple):
 
 
 class Board(NamedTuple):
-    """parts: in drawing order. pads are where the design has them, whatever became of a part.
+    """One board of a family.
+
+    parts: in drawing order. pads are where the design has them, whatever became of a part.
 
     green, gloss: tones of the lacquer and of the solder. traces: polylines of x, y.
     bridges: pairs of neighbouring pads that solder joins.

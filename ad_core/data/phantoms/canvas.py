@@ -84,7 +84,7 @@ def reduce_mask(mask: Bool[np.ndarray, "n n"], size: int) -> Bool[np.ndarray, "s
 
 
 def to_levels(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 1"]:
-    """From [0, 1], clipped, to the 256 levels of a stored image in [-1, 1].
+    """Converts [0, 1], clipped, to the 256 levels of a stored image in [-1, 1].
 
     The levels also absorb last-bit differences between processors.
     """

@@ -24,8 +24,9 @@ SUBJECT, WHOLE, FRAME, CLOCK, NOISE, RESPONSE = 1, 2, 3, 4, 5, 6
 
 
 class Brain(NamedTuple):
-    """slope: activity gained per minute at rest, grey matter about 1.
+    """Uptake of a brain, pixel by pixel.
 
+    slope: activity gained per minute at rest, grey matter about 1.
     rise: the share by which stimulation raises it; 0 but in visual cortex.
     """
 
@@ -36,9 +37,9 @@ class Brain(NamedTuple):
 def activity(
     brain: Brain, minute: float, *, stimulated: bool
 ) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"]]:
-    """What rest alone gives after `minute` minutes of infusion, and what stimulation added.
+    """Activity after `minute` minutes of infusion: the part of rest, the part of stimulation.
 
-    A subject who is not `stimulated` rests throughout. What was taken up stays.
+    A subject who is not `stimulated` rests throughout. Activity that was taken up stays.
     """
     start, end = STIMULATION
     looked = np.clip(minute - start, 0, end - start) if stimulated else 0.0

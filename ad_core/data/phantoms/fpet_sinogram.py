@@ -58,7 +58,7 @@ def draw(
 
 
 def expected(seed: tuple[int, ...], scan: int, *, size: int, dose: float) -> Expected:
-    """What the counts of one frame are drawn from; the ideal observer knows it."""
+    """Expectation from which the counts of a frame are drawn; the ideal observer knows it."""
     rest, added, minute = _projected(seed, scan, size)
     ordinary = dose * minute / REFERENCE
     uptake = np.exp(canvas.stream(WHOLE, seed).normal(0, UPTAKE))

@@ -162,7 +162,7 @@ def _place(easel: Easel, part: Part, gloss: float) -> None:
 
 
 def _print(easel: Easel, part: Part, width: float, height: float) -> None:
-    """What is written on a component: a dot at pin 1 and two lines, a value, or a band."""
+    """Prints the marks of a component: a dot at pin 1 and two lines, a value, or a band."""
     pale, turn = PRINT * 0.85, part.angle
     if part.kind in ("chip", "driver"):
         dot = _beside(part, -0.8 * width, 0.55 * height)

@@ -17,8 +17,9 @@ from ad_core.data.phantoms.canvas import stream
 
 
 class Layer(NamedTuple):
-    """thickness: away from the fovea. at_pit: its factor in the pit's centre.
+    """Layer of the retina.
 
+    thickness: away from the fovea. at_pit: its factor in the pit's centre.
     brightness: of the tissue, RPE 1. softness: blur of its upper border.
     """
 

@@ -11,7 +11,7 @@ from ad_core.data.phantoms.retina_anatomy import INDEX, Retina, borders
 
 
 class Lesion(NamedTuple):
-    """What a lesion adds to the layers: `level` mixed in by `cover`; `mask` is its extent."""
+    """Lesion in the layers: its `level` is mixed in by `cover`; `mask` is its extent."""
 
     retina: Retina
     cover: Float[np.ndarray, "n n"]

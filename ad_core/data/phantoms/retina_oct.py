@@ -106,7 +106,7 @@ def _choroid(
 def _add_hyaloid(
     signal: np.ndarray, base: np.ndarray, ilm: np.ndarray, shot: np.random.Generator
 ) -> None:
-    """In every third scan, the detached vitreous' skin: a faint line above the retina."""
+    """Adds the detached vitreous' skin to every third scan: a faint line above the retina."""
     side = len(ilm)
     x = canvas.centres(side)
     gap = shot.uniform(0.01, 0.07) * (1 + 0.6 * canvas.wave(shot, x, (0.7, 1.6)))

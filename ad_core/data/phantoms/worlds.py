@@ -22,8 +22,9 @@ TRAIN_SHARE = 0.6  # of the patients of each class, for the protocol `folders`
 
 
 class World(NamedTuple):
-    """draw: (seed, scan, *, size, defect) -> image [size, size, 1 or 3] in [-1, 1] and mask.
+    """Kind of phantom, and the function that draws it.
 
+    draw: (seed, scan, *, size, defect) -> image [size, size, 1 or 3] in [-1, 1] and mask.
     `seed` is a tuple of non-negative integers that stands for the patient (or part), whose
     scans 0, 1, … share an anatomy; `defect` is one of `defects`, or None. Equal arguments give
     equal bits in any thread; what else was drawn does not matter.
@@ -46,7 +47,7 @@ KINDS = {
 
 
 class Scan(NamedTuple):
-    """Which drawing a record is: `patient` counts within its class, `scan` within the patient."""
+    """Drawing of a record: `patient` counts within its class, `scan` within the patient."""
 
     label: int
     patient: int

@@ -18,7 +18,7 @@ ABNORMAL = "abnormal"  # in counts: all defects together
 
 
 class KnownSet(NamedTuple):
-    """What is stated of a set.
+    """Facts of a published set.
 
     name: of the TFDS data set. title, source, licence: of whom and under which terms.
     fetch: how to come by a copy. tree: what lies in it. recipe: the configuration to use.
@@ -41,7 +41,7 @@ class KnownSet(NamedTuple):
 
     @property
     def command(self) -> str:
-        """What to type once there is a copy."""
+        """Command to type once there is a copy."""
         return f"python launch/train.py --config={self.recipe} --config.data.root=DIR --workdir=RUN"
 
 
@@ -83,7 +83,7 @@ def open_known(
 def _check_tree(
     known: KnownSet, root: Path, listing: Listing, listed: Callable[[Path], Listing]
 ) -> None:
-    """Every class must be there, and no other one."""
+    """Refuses a copy that lacks a class or holds another one."""
     found = Counter(name for _, name in listing.images.values())
     wanted = set(known.counts) - {ABNORMAL} or {*known.normal, *found}
     if set(found) == wanted and any(name not in known.normal for name in found):

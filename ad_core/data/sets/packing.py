@@ -131,7 +131,7 @@ def _options(root: Any) -> ConfigDict:
 
 
 def _mask(source: LabelledFiles, index: int) -> Bool[np.ndarray, "h w"] | None:
-    """As its file has it; None without one, or where the image or the mask cannot be read."""
+    """Mask as its file has it; None without one, or where image or mask cannot be read."""
     try:
         sample, own = source.read(index), source.read_mask(index)
     except UserError:

@@ -54,7 +54,7 @@ def open_source(data: ConfigDict) -> LabelledFiles:
 
 
 def list_parts(root: Path) -> Listing:
-    """What lies below `root` as families of parts."""
+    """Content of the families of parts below `root`."""
     deep, others = walk(root, depth=4)
     masks_below = {path for path in deep if path.split("/")[1] == MASKS}
     found = walk(root, depth=3)[0]

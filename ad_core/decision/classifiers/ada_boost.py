@@ -31,7 +31,7 @@ class BalancedAdaBoost(AdaBoostClassifier):
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "BalancedAdaBoost":
-        """As scikit-learn; `sample_weight` [n] is multiplied by the classes' weights."""
+        """Fits as scikit-learn does; the classes' weights multiply `sample_weight` [n]."""
         weight = compute_sample_weight(self.class_weight, y)
         super().fit(X, y, weight if sample_weight is None else weight * sample_weight)
         return self

@@ -38,7 +38,7 @@ _LIGHTGBM = {
 
 
 class BoostedTrees(ClassifierMixin, BaseEstimator):
-    """Boosted by the library named; "balanced" classes have the same total weight.
+    """Trees boosted by the library named; "balanced" classes have the same total weight.
 
     Attributes: `model_` the library's own text (JSON for xgboost), exact to the last bit.
     """

@@ -30,7 +30,7 @@ Weights = Float[np.ndarray, "k"]
 
 
 class Line(NamedTuple):
-    """What there is to know of a classifier.
+    """Facts of a classifier.
 
     make: the unfitted model. explain: how it divides its score, from the fitted steps that follow
     cleaning and calibration normals [m, k] as they leave it. weigh: of the fitted model, how much
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
 
 def _stacking(choices: Choices) -> Any:
-    """Each stacked classifier cleans for itself, so that no inner fold tells another anything."""
+    """Stacking; each classifier cleans for itself, so that no inner fold tells another anything."""
     barred = ["stacking", *(name for name, of in CLASSIFIERS.items() if not of.needs_abnormals)]
     if not choices.stacked or set(barred) & set(choices.stacked):
         raise UserError(
@@ -80,7 +80,7 @@ def _slope(model: Any) -> Weights:
 
 
 def _precision(model: Any) -> Weights:
-    """What a deviation of one standard deviation in this column alone adds to the score."""
+    """Rise of the score when this column alone deviates by one standard deviation."""
     return np.diag(model.precision_)
 
 
@@ -165,7 +165,7 @@ def _reducing(line: Line, choices: Choices, names: Sequence[str]) -> list[tuple[
 
 
 def attribution_of(classifier: Pipeline, normals: Rows) -> Attribution:
-    """How a fitted classifier divides its score; a column that cleaning dropped pushes nothing.
+    """Attribution of a fitted classifier's score; a column that cleaning dropped pushes nothing.
 
     Args:
         normals: calibration rows to start from, as cleaning takes them.

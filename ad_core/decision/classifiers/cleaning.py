@@ -73,7 +73,7 @@ class CleanTable(TransformerMixin, BaseEstimator):
 def _finite_range(
     table: Float32[np.ndarray, "n k"],
 ) -> tuple[Float32[np.ndarray, "k"], Float32[np.ndarray, "k"], Float32[np.ndarray, "k"]]:
-    """Of the finite values: one range below the least, the median, one range above the most."""
+    """(one range below the least, median, one range above the most) of the finite values."""
     finite = np.isfinite(table)
     wide = table.astype(np.float64)
     low = np.where(finite, wide, np.inf).min(axis=0)

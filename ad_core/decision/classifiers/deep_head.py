@@ -126,7 +126,7 @@ class DeepHead(_Reduction):
         return self
 
     def fit_transform(self, X: Table, y: Any, groups: Any = None) -> np.ndarray:
-        """Fit, and give the rows their values from heads that have not seen them."""
+        """The reduced table of the rows to fit on, with values of heads that saw none of them."""
         others, features = self._take(X, reset=True)
         sound = np.isfinite(features).all(axis=1)
         labels = np.asarray(y).astype(int)
@@ -145,7 +145,7 @@ class DeepHead(_Reduction):
         return np.column_stack([others, column])
 
     def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """As the others, and HEAD."""
+        """Names of the other columns, and HEAD."""
         return (*super().reduced_names(names), HEAD)
 
     def _learn(
@@ -224,7 +224,9 @@ def _fit_heads(
     inside, back = _basis(rows)
     slopes, offsets = [], []
     for strength in strengths:
-        model = LogisticRegression(C=strength, class_weight=class_weight, tol=1e-8, max_iter=2000)
+        model: Any = LogisticRegression(
+            C=strength, class_weight=class_weight, tol=1e-8, max_iter=2000
+        )
         model.fit(inside, labels)
         slope = (model.coef_[0] if back is None else rows.T @ (back @ model.coef_[0])) / scale
         slopes.append(slope)
@@ -235,7 +237,7 @@ def _fit_heads(
 def _basis(
     rows: Float64[np.ndarray, "n d"],
 ) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "n r"] | None]:
-    """U S of the rows, and U / S, by which rows' V = U / S; else the rows and None."""
+    """Basis U S of the rows, and U / S, by which rows' V = U / S; else the rows and None."""
     if len(rows) >= rows.shape[1]:
         return rows, None
     found = np.linalg.eigh(rows @ rows.T)

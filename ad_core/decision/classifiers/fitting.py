@@ -83,7 +83,7 @@ def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 
 
 def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
-    """As `anomaly_score`, but a missing statistic always counts as the median."""
+    """Score as `anomaly_score` gives it, but a missing statistic always counts as the median."""
     final = _final(classifier)
     if hasattr(final, "mahalanobis"):
         rows = classifier[:-1].transform(table) if len(classifier) > 1 else table
@@ -96,7 +96,7 @@ def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 
 
 def learns_from_normals(classifier: Any) -> bool:
-    """Whether it is fitted on normal images alone."""
+    """Tells whether the classifier is fitted on normal images alone."""
     return not is_classifier(_final(classifier))
 
 

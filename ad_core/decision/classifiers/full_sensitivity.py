@@ -174,7 +174,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         return ((self._squashed(table) - self.mean_) / self.scale_).astype(np.float32)
 
     def _squashed(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
-        """Straight within the middle half of the rows, logarithmic far from it."""
+        """Table that is linear within the middle half of the rows, logarithmic far from it."""
         return np.arcsinh(_NORMAL_IQR * (table - self.median_) / self.spread_)
 
     def _member_logits(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "m n"]:
@@ -237,7 +237,7 @@ def _offset(
     labels: Int[np.ndarray, "n"],
     left_out: Bool[np.ndarray, "m n"],
 ) -> float:
-    """Amid the gap below the lowest abnormal row, scored by the members that left it out."""
+    """Middle of the gap below the lowest abnormal row, scored by the members that left it out."""
     seen_by_none = ~left_out.any(axis=0)
     weight = np.where(seen_by_none, 1.0, left_out)
     scores = (weight * logits).sum(axis=0) / weight.sum(axis=0)

@@ -17,7 +17,7 @@ _WARM_UP_GAMMA = 0.1
 
 
 class MemberTraining(NamedTuple):
-    """What the compiled training depends on, besides the shapes."""
+    """Settings that the compiled training depends on, besides the shapes."""
 
     hidden: tuple[int, ...]
     loss: str

@@ -35,7 +35,7 @@ WEIGHTS = ("balanced", "none")
 
 
 class Choices(NamedTuple):
-    """What a classifier may be told, beside its name.
+    """Settings of a classifier, beside its name.
 
     class_weight: "balanced" gives both classes the same total weight, "none" every row the same.
     gradient_boosting, k_nn, one_class and single take none, full_sensitivity's losses over pairs
@@ -49,7 +49,7 @@ class Choices(NamedTuple):
 
     @property
     def weight(self) -> str | None:
-        """In scikit-learn's words."""
+        """Class weight in scikit-learn's words."""
         return None if self.class_weight == "none" else self.class_weight
 
 

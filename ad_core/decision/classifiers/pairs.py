@@ -49,7 +49,7 @@ def gather(
     columns: Float[Array, "n"],
     form: Surrogate,
 ) -> Float[Array, "n"]:
-    """For each abnormal row i in `rows`, its surrogate gathered over the normal rows; else 0.
+    """Surrogate of each abnormal row i in `rows`, gathered over the normal rows; 0 elsewhere.
 
     sum_j c_j R(s_i - s_j), or t log sum_j c_j exp(R(s_i - s_j) / t).
 

@@ -26,14 +26,14 @@ class Attribution(NamedTuple):
 
 
 def coefficients(model: Pipeline, normals: Rows) -> Attribution:
-    """Of a linear model: coefficient times distance from the normals' mean."""
+    """Attribution of a linear model: coefficient times distance from the normals' mean."""
     final: Any = model[-1]
     start, slope = _before(model, _mean(normals)), final.coef_[0]
     return Attribution("coefficients", lambda rows: (_before(model, rows) - start) * slope)
 
 
 def squared_distance(model: Pipeline, normals: Rows) -> Attribution:
-    """Of z' P z, P the precision and z standardised: z_j (P z)_j. It starts from nothing."""
+    """Attribution of z' P z: z_j (P z)_j, with no start. P is the precision, z standardised."""
     final: Any = model[-1]
 
     def push(rows: Rows) -> Rows:
@@ -44,7 +44,7 @@ def squared_distance(model: Pipeline, normals: Rows) -> Attribution:
 
 
 def integrated_gradients(model: Pipeline, normals: Rows) -> Attribution:
-    """Of a network: integrated gradients from the normals' mean."""
+    """Attribution of a network: integrated gradients from the normals' mean."""
     final: Any = model[-1]
     start = _mean(normals)[0]
     return Attribution(
@@ -54,7 +54,7 @@ def integrated_gradients(model: Pipeline, normals: Rows) -> Attribution:
 
 
 def weighted_sum(parts: Sequence[Attribution], weights: Float[np.ndarray, "p"]) -> Attribution:
-    """Of a weighted sum of scores: the weighted sum of what explains each of them."""
+    """Attribution of a weighted sum of scores: the weighted sum of their attributions."""
 
     def push(rows: Rows) -> Rows:
         pushes = [weight * of.push(rows) for weight, of in zip(weights, parts, strict=True)]
@@ -65,7 +65,7 @@ def weighted_sum(parts: Sequence[Attribution], weights: Float[np.ndarray, "p"]) 
 
 
 def occlusion(score: Callable[[Rows], Float[np.ndarray, "n"]], normals: Rows) -> Attribution:
-    """Of any score: how far it falls when this column alone is set to the normals' median."""
+    """Attribution of any score: its fall when a column alone is set to the normals' median."""
     median = np.median(normals, axis=0)
 
     def push(rows: Rows) -> Rows:

@@ -102,7 +102,7 @@ class Forest:
         ]
 
     def shapley_values(self, table: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-        """Of each column; a row's sum is what the trees give it, less `base`, in float32."""
+        """Shapley values of each column, float32; a row's sum is the trees' score less `base`."""
         values = np.zeros(table.shape)
         for start in range(0, len(table), _ROWS):
             rows = np.ascontiguousarray(table[start : start + _ROWS].T)
@@ -148,7 +148,7 @@ def _join(trees: Sequence[Tree]) -> _Nodes:
 def _nearest(
     parent: Int[np.ndarray, "m"], column: Int[np.ndarray, "m"], nodes: Int[np.ndarray, "e"]
 ) -> Int[np.ndarray, "e"]:
-    """For each node, the nearest one above it that the same column leads to; -1 without one."""
+    """Nearest node above each node that the same column leads to; -1 without one."""
     above = parent[nodes]
     while (climbing := (column[above] >= 0) & (column[above] != column[nodes])).any():
         above = np.where(climbing, parent[above], above)
@@ -196,7 +196,7 @@ def _level(nodes: _Nodes, level, place, depth, grow, push) -> _Level:
 
 
 def _explain(levels: list[_Level], rows: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
-    """Down the levels with the products, up with the sums of the leaves below each edge."""
+    """Walks down the levels with the products, up with the sums of the leaves below each edge."""
     follows, lost, products = _descend(levels, rows)
     below, edges = None, []
     for number in range(len(levels) - 1, 0, -1):
@@ -225,7 +225,7 @@ def _explain(levels: list[_Level], rows: Float[np.ndarray, "k n"]) -> Float[np.n
 def _descend(
     levels: list[_Level], rows: Float[np.ndarray, "k n"]
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """By level: which rows follow each edge's column so far, which had lost it, the products."""
+    """Lists by level: rows that follow each edge's column so far, rows that lost it, products."""
     n, points = rows.shape[1], levels[-1].grow[0].shape[1]
     follows = [np.ones((len(levels[0].value), n), bool)]
     lost: list[np.ndarray] = [np.zeros((0, n), np.float32)]

@@ -16,14 +16,14 @@ _METHOD = "Shapley values of the trees"
 
 
 def forest(model: Pipeline, normals: Rows) -> Attribution:
-    """Of a forest's score, the mean share of abnormal rows in the leaves."""
+    """Attribution of a forest's score, the mean share of abnormal rows in the leaves."""
     grown: Any = model[-1]
     count = len(grown.estimators_)
     return _of([_tree(e.tree_, _abnormal_share(e.tree_) / count) for e in grown.estimators_])
 
 
 def ada_boost(model: Pipeline, normals: Rows) -> Attribution:
-    """Of AdaBoost's score, the trees' weighted votes."""
+    """Attribution of AdaBoost's score, the trees' weighted votes."""
     boosted: Any = model[-1]
     shares = boosted.estimator_weights_ / boosted.estimator_weights_.sum()
     pairs = zip(boosted.estimators_, shares, strict=False)  # a tree for each weight that is used
@@ -31,14 +31,14 @@ def ada_boost(model: Pipeline, normals: Rows) -> Attribution:
 
 
 def gradient_boosting(model: Pipeline, normals: Rows) -> Attribution:
-    """Of scikit-learn's gradient boosting, whose score is the sum of the leaves at its rate."""
+    """Attribution of scikit-learn's gradient boosting: its score sums the leaves at its rate."""
     boosted: Any = model[-1]
     grown = [estimator.tree_ for estimator in boosted.estimators_[:, 0]]
     return _of([_tree(tree, boosted.learning_rate * tree.value[:, 0, 0]) for tree in grown])
 
 
 def boosted_elsewhere(model: Pipeline, normals: Rows) -> Attribution:
-    """Of XGBoost's and LightGBM's trees: the library's own values."""
+    """Attribution of XGBoost's and LightGBM's trees: the library's own values."""
     boosted: Any = model[-1]
     return Attribution(_METHOD, boosted.contributions)
 

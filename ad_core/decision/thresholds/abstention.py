@@ -13,7 +13,7 @@ DECISIONS = ("normal", "person", "inspect")
 
 @dataclass(frozen=True)
 class AbstainBand:
-    """normal below `lower`, inspect from `upper` on, a person's look in between.
+    """Band of scores: normal below `lower`, inspect from `upper` on, a person's look in between.
 
     `lower` bounds the misses (zfn, np_umbrella, conformal_risk), `upper` the parts that are called
     abnormal unseen (target_fpr, normal_quantile). Each keeps its own guarantee: a part is missed

@@ -1,4 +1,4 @@
-"""What a threshold promises about parts yet to come, from the images that calibrated it.
+"""Promises of a threshold about future parts, from the images that calibrated it.
 
 All bounds are exact for any distribution of scores, ties included; they ask only that future
 parts are drawn like the calibration images, each independently of the others.
@@ -40,7 +40,7 @@ def images_needed(bound: float, confidence: float) -> int:
 
 
 class Terms(NamedTuple):
-    """Under which a promise is made.
+    """Terms of a promise.
 
     out_of_fold: the scores come from classifiers that had not seen the image. candidates: how many
     classifiers the same images chose from.
@@ -51,7 +51,7 @@ class Terms(NamedTuple):
     candidates: int = 1
 
     def proviso(self) -> str:
-        """What must hold, in words."""
+        """Condition of the promise, in words."""
         drawn = "future parts are drawn like the calibration images, each on its own"
         if self.out_of_fold:
             # The final classifier has seen the calibration images; their scores come from
@@ -126,7 +126,7 @@ def false_alarm_guarantee(
 
 
 def no_guarantee(reason: str, n_abnormal: int, terms: Terms) -> Guarantee:
-    """A rule that promises nothing says why, and what would."""
+    """Statement of a rule that promises nothing: why, and what would give a promise."""
     statement = f"{reason}; {_others(n_abnormal, terms.confidence)}."
     return _guarantee(statement, None, terms.confidence, n_abnormal)
 
@@ -141,7 +141,7 @@ def _guarantee(statement: str, bound: float | None, confidence: float, n: int) -
 
 
 def _wanted(n_abnormal: int, confidence: float, *, at: str = "") -> str:
-    """How many more images each target takes, from the lowest score of all."""
+    """Number of further images that each target takes, from the lowest score of all."""
     wanted = [(images_needed(bound, confidence), bound) for bound in _TARGETS]
     more = [
         f"{n} ({n - n_abnormal} more) would promise {_percent(bound)}"
@@ -152,7 +152,7 @@ def _wanted(n_abnormal: int, confidence: float, *, at: str = "") -> str:
 
 
 def _others(n_abnormal: int, confidence: float) -> str:
-    """What zfn makes of the abnormal images, where this rule makes nothing of them."""
+    """Promise that zfn would draw from the abnormal images, where this rule draws none."""
     if not n_abnormal:
         needed = images_needed(_TARGETS[0], confidence)
         return f"abnormal calibration images would give one, {needed} at most {_percent(0.05)}"

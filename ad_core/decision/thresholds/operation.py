@@ -1,4 +1,4 @@
-"""What an operator pays: false alarms and misses among the parts of a line."""
+"""Cost for an operator: false alarms and misses among the parts of a line."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Rate(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Per 1,000 parts the false alarms, per million parts the misses."""
+    """False alarms per 1,000 parts, and misses per million parts."""
 
     false_alarms_per_thousand: Rate
     misses_per_million: Rate

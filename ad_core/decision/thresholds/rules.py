@@ -21,7 +21,7 @@ Sorted = Float[np.ndarray, "_"]
 
 @dataclass(frozen=True)
 class Options:
-    """What rules may read; each rule reads only what it needs."""
+    """Settings of the rules; each rule reads only what it needs."""
 
     target_fpr: float | int
     normal_quantile: float | int
@@ -37,7 +37,7 @@ class Options:
 
     @property
     def terms(self) -> Terms:
-        """Under which a rule promises."""
+        """Terms of a rule's promise."""
         return Terms(self.confidence, self.out_of_fold, self.candidates)
 
 
@@ -133,7 +133,7 @@ def _target_fpr(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[flo
 
 
 def _normal_quantile(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """Just above the ceil(q (n + 1))-th smallest normal score, or above all if n is too small.
+    """Value just above the ceil(q (n + 1))-th smallest normal score; above all if n is too small.
 
     A further normal part then exceeds it with probability at most 1 - q (1 / (n + 1) when n is
     too small): the split-conformal quantile, conservative under ties.
@@ -232,7 +232,7 @@ def _just_above(score: float) -> float:
 
 
 def _amid_gap(scores: Float[np.ndarray, "n"], lowest_flagged: float) -> float:
-    """Halfway to the highest score below `lowest_flagged`, which stays flagged."""
+    """Value halfway to the highest score below `lowest_flagged`, which stays flagged."""
     below = scores[scores < lowest_flagged]
     if not below.size:
         return float(lowest_flagged)
@@ -241,7 +241,7 @@ def _amid_gap(scores: Float[np.ndarray, "n"], lowest_flagged: float) -> float:
 
 
 class Rule(NamedTuple):
-    """What draws the line, and the calibration images that it cannot do without."""
+    """Function that draws the line, and the kinds of calibration images that it needs."""
 
     fit: Callable[[Sorted, Sorted, Options], tuple[float, Guarantee]]
     needs_normal: bool

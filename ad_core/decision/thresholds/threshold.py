@@ -37,7 +37,7 @@ class Threshold:
         return ~(np.asarray(scores, dtype=np.float64) < self.value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, exact; JSON has no infinity, so that one is written as "inf"."""
+        """The threshold for JSON, exact. JSON has no infinity: it is written as "inf"."""
         value = self.value if math.isfinite(self.value) else str(self.value)
         return {**asdict(self), "value": value}
 

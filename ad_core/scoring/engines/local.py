@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Seconds by what they went to; within `decode` only what the device had to wait for."""
+    """Seconds by the work they went to; `decode` counts only the time that the device waited."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -55,9 +55,7 @@ class Stopwatch:
 
 
 class Block(NamedTuple):
-    """Images that have been measured: their places in the source, what they are, and what was
-    measured of them, row by row.
-    """
+    """Measured images: places in the source, what they are, measurements, row by row."""
 
     index: list[int]
     seen: list[Seen]
@@ -88,7 +86,9 @@ def score_files(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"`--output` (={output}) cannot be made: {error.strerror}.") from error
+        raise UserError(
+            f"`--output` (={output}) cannot be made: {error.strerror}; choose another folder."
+        ) from error
     stop = Stop() if stop is None else stop  # an unset Stop is false
     kinds = ("ok", "error", "normal", "inspect", "person")
     watch, counts = Stopwatch(), Counter[str](dict.fromkeys(kinds, 0))
@@ -111,7 +111,7 @@ def score_files(
 def _measured(
     detector: Detector, source: FileSource, workers: int, watch: Stopwatch, stop: Stop
 ) -> Iterator[Block]:
-    """What was measured of each batch, padding left out."""
+    """Yields the measurements of each batch, padding left out."""
     measurer = detector.measurer
 
     def readings() -> Iterator[Reading]:
@@ -148,7 +148,7 @@ def _block(source: FileSource, reading: Reading, measured: Measured) -> Block:
 
 
 def _blocks(parts: Iterator[Block], size: int) -> Iterator[Block]:
-    """At least `size` images together; what there is at the end, and before a stop goes its way."""
+    """Yields blocks of at least `size` images, and the rest at the end or before a stop."""
     held: list[Block] = []
     try:
         for part in parts:

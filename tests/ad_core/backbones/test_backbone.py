@@ -156,3 +156,11 @@ def test_a_file_alone_is_the_familys():
     assert network_of("inception:x.npz", family="vgg16").name == "inception"
     with pytest.raises(UserError, match=r"Weights of vgg16 \(=none.npz\): no such file"):
         load_backbone("none.npz", family="vgg16")
+
+
+def test_levels_need_the_weights_up_to_the_last_of_them_and_no_others(toys):
+    backbone = load_backbone("toys.backbones:toy")
+    assert set(backbone.network.part(backbone.params, ["first"])) == {"first"}
+    assert set(backbone.network.part(backbone.params, ["second"])) == {"first", "second"}
+    with pytest.raises(UserError, match="Unknown level 'third'"):
+        backbone.network.part(backbone.params, ["third"])

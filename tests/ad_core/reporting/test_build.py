@@ -7,7 +7,7 @@ from PIL import Image
 from ad_core.reporting import build
 from ad_core.runtime.workdir import Workdir
 
-CURVES = {"a": (("loss", "kl"), ("absent",)), "b": (("loss",),)}
+CURVES = {"a": ("loss", "kl", "never_written"), "b": ("loss",)}
 
 
 @pytest.fixture

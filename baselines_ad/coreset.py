@@ -1,0 +1,75 @@
+"""A few patches that stand for many: a bounded sample, and of it the greedy k-centre coreset."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+class Reservoir:
+    """A uniform sample of at most `size` of all patches that pass by, in their order.
+
+    Each patch draws a number in the order in which the patches come, and those with the lowest
+    numbers stay: the sample does not depend on how the patches are divided into batches.
+    """
+
+    def __init__(self, size: int, key: PRNGKeyArray):
+        self.size = size
+        self.seen = 0
+        self._random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        self._drawn = np.zeros(0)
+        self._patches: np.ndarray | None = None
+
+    def add(self, patches: Float[np.ndarray, "n d"]) -> None:
+        """Takes in the next patches."""
+        drawn = self._random.random(len(patches))
+        self.seen += len(patches)
+        # Once it is full few stay, and no more than these are copied.
+        stay = drawn < (self._drawn.max() if len(self._drawn) == self.size else 1.0)
+        drawn = np.concatenate([self._drawn, drawn[stay]])
+        before = patches[:0] if self._patches is None else self._patches
+        patches = np.concatenate([before, patches[stay]])
+        lowest = np.sort(np.argsort(drawn)[: self.size])
+        self._drawn, self._patches = drawn[lowest], patches[lowest]
+
+    def patches(self) -> Float[np.ndarray, "n d"]:
+        """The sample; nothing was seen: no rows and no columns."""
+        return np.zeros((0, 0), np.float32) if self._patches is None else self._patches
+
+
+def project(
+    points: Float[np.ndarray, "n d"], key: PRNGKeyArray, *, width: int
+) -> Float[Array, "n _"]:
+    """Points in `width` random directions, which keep their distances on average.
+
+    All d coordinates as they are where `width` is 0 or not below d. Source: Johnson and
+    Lindenstrauss; PatchCore, section 3.2.
+    """
+    d = points.shape[1]
+    if not 0 < width < d:
+        return jnp.asarray(points)
+    directions = jax.random.normal(key, (d, width)) / np.sqrt(width)
+    return jnp.matmul(points, directions, precision=jax.lax.Precision.HIGHEST)
+
+
+def k_centres(points: Float[Array, "n d"], start: Int[Array, ""], *, size: int) -> Int[Array, " k"]:
+    """Indices of `size` points: `start`, then each time the one farthest from those chosen.
+
+    Args:
+        size: from 1 to n; static under jit.
+
+    Source: PatchCore (Roth et al. 2022), algorithm 1; ties go to the lowest index.
+    """
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        chosen, nearest = carry
+        difference = points - points[chosen[i - 1]][None]
+        nearest = jnp.minimum(nearest, jnp.sum(difference**2, axis=1))
+        return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
+
+    chosen = jnp.zeros(size, jnp.int32).at[0].set(start.astype(jnp.int32))
+    carry = chosen, jnp.full(len(points), jnp.inf)
+    return jax.lax.fori_loop(1, size, step, carry)[0]
+
+
+k_centres_compiled = jax.jit(k_centres, static_argnames="size")

@@ -1,0 +1,134 @@
+"""PaDiM: a Gaussian of a frozen backbone's features at each position of the image.
+
+Source: Defard et al. 2021, "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection
+and Localization". Deviations: all channels unless told otherwise (the paper draws some at random),
+and the floor of the covariance follows the variance of each level (the paper adds 0.01).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.data.shape import image_shape
+from ad_core.scoring.localisation import Localiser
+from ad_core.types import Batch, Method, TrainState, View
+from baselines_ad.frozen import (
+    Frozen,
+    Maps,
+    Seen,
+    highest,
+    in_range,
+    look,
+    make_frozen,
+    no_images,
+    one_pass,
+    stack,
+    top,
+)
+from baselines_ad.moments import add, mahalanobis, no_moments, whiten
+
+DISTANCE = "distance"
+
+
+def defaults(size: str) -> ConfigDict:
+    """The `config.reconstructor` section for "cpu" or "accelerator"."""
+    return ConfigDict(
+        {
+            "backbone": "efficientnet_lite0" if size == "cpu" else "efficientnet_lite2",
+            "levels": ("stage3", "stage5"),  # strides 8 and 16; () for all
+            "channels": 0,  # drawn at random of those of all levels; 0 keeps all
+            "floor": 0.1,  # of variances, as a share of the mean variance of their level
+        }
+    )
+
+
+class Settings(NamedTuple):
+    """What the memory reads of a configuration."""
+
+    channels: int
+    floor: float
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of a complete configuration; UserError if one is out of its range."""
+    return Settings(
+        channels=in_range(config, "channels", 0, 4096), floor=in_range(config, "floor", 1e-9, 1e6)
+    )
+
+
+def make(config: ConfigDict) -> Method:
+    """The method of a complete configuration; reads no weights.
+
+    Raises:
+        UserError: a backbone, a level or a setting that does not exist.
+    """
+    frozen = make_frozen(config)
+    settings = make_settings(config)
+    sigma_px = config.localisation.sigma * min(image_shape(config.data)[:2])
+    localise = Localiser(DISTANCE, sigma_px)
+    return Method(
+        learn=one_pass(frozen, frozen.maps, lambda seen, key: fit_features(seen, key, settings)),
+        view=lambda state, image, keys: _view(frozen, localise, state, image),
+        losses=("score", "top"),
+        maps=(DISTANCE,),
+    )
+
+
+def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
+    """What `fit_features` takes: the levels of each image."""
+    return look(frozen.maps, weights, batches)
+
+
+def fit_features(
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: Settings
+) -> dict[str, np.ndarray]:
+    """The memory: `mean` [h, w, d], `whiten` [h, w, d, d] and `channels` [d], those that count.
+
+    It takes h w d (d + 1) floats, however many images there are.
+
+    Raises:
+        UserError: there is no image.
+    """
+    moments, kept, groups = None, np.zeros(0, np.int32), np.zeros(0, np.int32)
+    update = jax.jit(lambda moments, maps, valid, kept: add(moments, grid(maps, kept), valid))
+    for maps, valid in seen:
+        if moments is None:
+            widths = [x.shape[-1] for x in maps.values()]
+            kept = draw_channels(key, sum(widths), settings.channels)
+            groups = np.repeat(np.arange(len(widths)), widths)[kept]
+            h, w, d = jax.eval_shape(grid, maps, kept).shape[1:]
+            moments = no_moments(h, w, d)
+        moments = update(moments, maps, valid, kept)
+    if moments is None or not moments.count:
+        raise no_images()
+    groups = np.unique(groups, return_inverse=True)[1]  # a level may have lost all its channels
+    whitening = whiten(moments, groups, floor=settings.floor)
+    return {"mean": np.asarray(moments.mean), "whiten": whitening, "channels": kept}
+
+
+def draw_channels(key: PRNGKeyArray, count: int, wanted: int) -> np.ndarray:
+    """`wanted` of `count` channels in ascending order; all where 0 or too many are wanted."""
+    if not 0 < wanted < count:
+        return np.arange(count, dtype=np.int32)
+    return np.sort(np.asarray(jax.random.permutation(key, count))[:wanted]).astype(np.int32)
+
+
+def grid(maps: Maps, channels: Array | np.ndarray) -> Float[Array, "b h w d"]:
+    """The kept channels of all levels at the positions of the finest."""
+    return jnp.take(stack(maps), channels, axis=-1)
+
+
+def _view(
+    frozen: Frozen, localise: Localiser, state: TrainState, image: Float[Array, "b h w c"]
+) -> View:
+    memory = state.params["memory"]
+    x = grid(frozen.maps(state.params["backbone"], image), memory["channels"])
+    maps = {DISTANCE: mahalanobis(memory["mean"], memory["whiten"], x)}
+    # The paper's score is the largest value of the blurred map at the image's size.
+    score = highest(localise(image, View(maps=maps)))
+    return View(maps=maps, losses={"score": score, "top": top(maps[DISTANCE])}, anomaly=DISTANCE)

@@ -1,0 +1,179 @@
+"""PatchCore: the distance of each patch to the nearest of a few patches of normal images.
+
+Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection". Deviations: the
+levels' channels are scaled by their deviation among normals instead of pooled to one width, and
+the coreset is taken of a bounded random sample of the patches.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.types import Batch, Method, TrainState, View
+from baselines_ad.coreset import Reservoir, k_centres_compiled, project
+from baselines_ad.frozen import (
+    Frozen,
+    Maps,
+    Seen,
+    average,
+    in_range,
+    look,
+    make_frozen,
+    no_images,
+    one_pass,
+    rows,
+    stack,
+    top,
+)
+from baselines_ad.nearest import Nearest, nearest, reweighted
+
+log = logging.getLogger(__name__)
+DISTANCE = "distance"
+WINDOW = 3  # positions whose mean is a patch, across and down
+
+
+def defaults(size: str) -> ConfigDict:
+    """The `config.reconstructor` section for "cpu" or "accelerator"."""
+    small = size == "cpu"
+    return ConfigDict(
+        {
+            "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
+            "levels": ("stage3", "stage5"),  # strides 8 and 16; () for all
+            "patches": 50_000 if small else 400_000,  # kept of all images before the coreset
+            "coreset": 0.02 if small else 0.01,  # share of these that is the memory
+            "projection": 128,  # random directions in which the coreset is chosen; 0: all
+            "floor": 0.1,  # of the channels' variances, as a share of the mean of their level
+            "neighbours": 9,  # of the nearest item, which weight an image's score; 1: no weight
+        }
+    )
+
+
+class Settings(NamedTuple):
+    """What the memory reads of a configuration."""
+
+    patches: int
+    coreset: float
+    projection: int
+    floor: float
+    neighbours: int
+
+
+def make_settings(config: ConfigDict) -> Settings:
+    """The settings of a complete configuration; UserError if one is out of its range."""
+    return Settings(
+        patches=in_range(config, "patches", 1, 10**8),
+        coreset=in_range(config, "coreset", 1e-9, 1.0),
+        projection=in_range(config, "projection", 0, 4096),
+        floor=in_range(config, "floor", 1e-9, 1e6),
+        neighbours=in_range(config, "neighbours", 1, 1000),
+    )
+
+
+def make(config: ConfigDict) -> Method:
+    """The method of a complete configuration; reads no weights.
+
+    Raises:
+        UserError: a backbone, a level or a setting that does not exist.
+    """
+    frozen = make_frozen(config)
+    settings = make_settings(config)
+    return Method(
+        learn=one_pass(
+            frozen,
+            lambda weights, image: pooled(frozen.maps(weights, image)),
+            lambda seen, key: fit_features(seen, key, settings),
+        ),
+        view=lambda state, image, keys: _view(frozen, settings, state, image),
+        losses=("score", "top"),
+        maps=(DISTANCE,),
+    )
+
+
+def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
+    """What `fit_features` takes: the pooled levels of each image."""
+    return look(lambda w, image: pooled(frozen.maps(w, image)), weights, batches)
+
+
+def pooled(maps: Maps) -> Maps:
+    """Each position's mean over WINDOW x WINDOW of its own level."""
+    return {name: average(x, window=WINDOW, stride=1) for name, x in maps.items()}
+
+
+def fit_features(
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: Settings
+) -> dict[str, np.ndarray]:
+    """The memory: `bank` [m, d], scaled patches of normals, and `scale` [d] of the channels.
+
+    Before and during the choice it holds `patches` patches, however many images there are; what
+    that takes is logged before the first is kept and before the choice starts.
+
+    Raises:
+        UserError: there is no image.
+    """
+    for_sample, for_project, for_start = jax.random.split(key, 3)
+    reservoir, groups = Reservoir(settings.patches, for_sample), np.zeros(0, np.int32)
+    stacked = jax.jit(stack)
+    for maps, valid in seen:
+        found = rows(Seen(stacked(maps), valid))
+        if not len(groups):
+            widths = [x.shape[-1] for x in maps.values()]
+            groups = np.repeat(np.arange(len(widths)), widths)
+            _announce("PatchCore keeps at most", settings.patches, len(groups))
+        reservoir.add(found.reshape(-1, found.shape[-1]))
+    patches = reservoir.patches()
+    if not len(patches):
+        raise no_images()
+    size = max(1, round(settings.coreset * len(patches)))
+    _announce(f"PatchCore chooses {size:,} of", len(patches), len(groups), of=reservoir.seen)
+    scale = channel_scale(patches, groups, floor=settings.floor)
+    patches = patches * scale
+    start = jax.random.randint(for_start, (), 0, len(patches))
+    flat = project(patches, for_project, width=settings.projection)
+    chosen = np.asarray(k_centres_compiled(flat, start, size=size))
+    return {"bank": patches[chosen], "scale": scale}
+
+
+def _announce(what: str, patches: int, channels: int, of: int = 0) -> None:
+    drawn = f", drawn from {of:,}" if of else ""
+    size = patches * channels * 4 / 2**20
+    log.info(
+        "%s %s patches of %d channels (%.0f MB)%s.", what, f"{patches:,}", channels, size, drawn
+    )
+
+
+def channel_scale(
+    patches: Float[np.ndarray, "n d"], groups: np.ndarray, *, floor: float
+) -> Float[np.ndarray, " d"]:
+    """1 / sqrt(variance + floor * mean variance of the channel's level): dead channels stay small.
+
+    Args:
+        groups: [d], the number of the level of each channel.
+    """
+    variance = patches.var(axis=0, dtype=np.float64)
+    means = np.array([variance[groups == g].mean() for g in range(groups.max() + 1)])
+    means = np.where(means > 0, means, 1.0)  # a level without any variance
+    return (1.0 / np.sqrt(variance + floor * means[groups])).astype(np.float32)
+
+
+def _view(
+    frozen: Frozen, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
+) -> View:
+    memory = state.params["memory"]
+    bank = jnp.asarray(memory["bank"])
+    x = stack(pooled(frozen.maps(state.params["backbone"], image)))
+    b, h, w, d = x.shape
+    queries = (x * memory["scale"].reshape(1, 1, 1, -1)).reshape(b, h * w, d)
+    found = nearest(queries, bank)
+    place = jnp.argmax(found.distance, axis=1)[:, None]
+    worst = Nearest(*(jnp.take_along_axis(part, place, axis=1) for part in found))
+    query = jnp.take_along_axis(queries, place[..., None], axis=1)[:, 0]
+    distance = found.distance.reshape(b, h, w)
+    score = reweighted(query, worst, bank, neighbours=settings.neighbours)
+    losses = {"score": score, "top": top(distance)}
+    return View(maps={DISTANCE: distance}, losses=losses, anomaly=DISTANCE)

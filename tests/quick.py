@@ -1,0 +1,20 @@
+"""Programs that compile in seconds, for tests that run them a few times."""
+
+from functools import partial
+
+import jax
+
+# XLA's optimiser takes longer than the small networks of the tests take to run: half a minute for
+# a start that draws each kernel by itself, two seconds without.
+compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def start(method, shape, *, seed=1):
+    """The state of a method that learns by steps, before the first."""
+    return compiled(lambda key: method.learn.init(key, shape))(jax.random.key(seed))
+
+
+def blank(method, shape):
+    """As `start`, with zero for every number: for tests that bring weights of their own."""
+    shapes = jax.eval_shape(lambda key: method.learn.init(key, shape), jax.random.key(0))
+    return jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), shapes)
