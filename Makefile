@@ -5,8 +5,11 @@ PYTHONS := 3.13 3.12 3.11
 LOCK := requirements.lock
 DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
-LONG := statistics/test_first_set.py decision/classifiers/test_pairwise_losses.py \
-	decision/thresholds/test_thresholds.py
+LONG := tests/ad_core/statistics/test_first_set.py \
+	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
+	tests/ad_core/decision/thresholds/test_thresholds.py
+# Two workers; tests/conftest.py groups the tests and puts the longest groups first.
+PYTEST := python -m pytest -q -n 2 --no-loadscope-reorder
 # A .venv that was not made here is somebody's own: leave it alone.
 VENV := $(if $(wildcard .venv),$(if $(wildcard .venv/.made-by-make),.venv,.venv-zfn),.venv)
 BIN := $(VENV)/bin
@@ -20,7 +23,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 help:
 	@echo "make demo       set up, train and evaluate on made-up retina scans, say where the report is"
-	@echo "make test       set up, then ruff, pyright and the tests (the newest Python found, and 3.11)"
+	@echo "make test       set up, then ruff, pyright and the tests on the newest Python found"
+	@echo "make test-3.11  what is shared, without the long tests, on Python 3.11 where there is one"
 	@echo "make test-slow  the tests that take more than 20 seconds each"
 	@echo "make setup      the virtual environment $(VENV) from $(LOCK), once"
 	@echo "make boosting   add XGBoost and LightGBM to it"
@@ -52,8 +56,7 @@ demo: setup
 
 # XGBoost has no CPU build for macOS; its tests are left out where it is missing.
 test: setup $(if $(filter Linux,$(shell uname -s)),boosting) lint
-	@$(MAKE) --no-print-directory test-3.11
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check --quiet .
@@ -63,13 +66,13 @@ lint: setup
 # The oldest Python with its jax 0.10: what is shared, without the long ones.
 test-3.11: setup
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
-		echo "Python 3.11 is the newest here; it runs all tests."; \
+		echo "Python 3.11 is the newest here; make test runs all tests on it."; \
 	elif ! .ci/find-python 3.11 > /dev/null 2>&1; then \
 		echo "No Python 3.11 here; its subset is left out."; \
 	else \
 		$(MAKE) --no-print-directory .venv-3.11/.installed && \
-		.venv-3.11/bin/python -m pytest -q -m "not slow" tests/test_*.py tests/ad_core \
-			$(addprefix --ignore=tests/ad_core/,$(LONG)); \
+		.venv-3.11/bin/$(PYTEST) -m "not slow" tests/test_*.py tests/ad_core \
+			$(addprefix --ignore=,$(LONG)); \
 	fi
 
 test-slow: setup

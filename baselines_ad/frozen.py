@@ -1,4 +1,4 @@
-"""What the methods here share: levels of a frozen backbone, and a memory learnt in one pass."""
+"""Levels of a frozen backbone and a memory learnt in one pass, which all methods here share."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Frozen(NamedTuple):
         return network_of(self.spec)
 
     def weights(self) -> dict[str, Any]:
-        """What the levels need of the backbone's weights; errors as `load_backbone`."""
+        """The backbone's weights, as far as the levels need them; errors as `load_backbone`."""
         return self.network.part(load_backbone(self.spec).params, self.levels)
 
     def maps(self, weights: Any, image: Float[Array, "b h w c"]) -> Maps:
@@ -45,7 +45,7 @@ class Frozen(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a memory sees of a batch. Rows with `valid` False are not learnt.
+    """A batch as a memory sees it. Rows with `valid` False are not learnt.
 
     values: a tree of arrays [b, ...]. A part of the images is learnt by a `valid` of that part.
     """
@@ -114,7 +114,7 @@ def rows(seen: Seen) -> Any:
 
 
 def no_images() -> UserError:
-    """What is raised where a memory saw no image."""
+    """The error of a memory that saw no image."""
     return UserError("No normal image to learn from; give more images or other shares.")
 
 

@@ -43,15 +43,15 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
-class Settings(NamedTuple):
-    """What the memory reads of a configuration."""
+class GaussianSettings(NamedTuple):
+    """Settings that the memory reads of a configuration."""
 
     floor: float
 
 
-def make_settings(config: ConfigDict) -> Settings:
+def make_settings(config: ConfigDict) -> GaussianSettings:
     """The settings of a complete configuration; UserError if one is out of its range."""
-    return Settings(floor=in_range(config, "floor", 1e-9, 1e6))
+    return GaussianSettings(floor=in_range(config, "floor", 1e-9, 1e6))
 
 
 def make(config: ConfigDict) -> Method:
@@ -91,12 +91,12 @@ def coarse(frozen: Frozen, weights: Any, image: Float[Array, "b h w c"]) -> dict
 
 
 def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """What `fit_features` takes: every level of each image, as `coarse` gives it."""
+    """Features that `fit_features` takes: every level of each image, as `coarse` gives it."""
     return look(lambda w, image: coarse(frozen, w, image), weights, batches)
 
 
 def fit_features(
-    seen: Iterable[Seen], key: PRNGKeyArray, settings: Settings
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: GaussianSettings
 ) -> dict[str, dict[str, np.ndarray]]:
     """The memory: of each level `mean` [d], `whiten` [d, d] and `map`, the mean map [h, w, d].
 

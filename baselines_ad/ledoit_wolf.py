@@ -36,7 +36,7 @@ class PowerSums:
         self._fourth += float(np.sum(square**2))
 
     def mean(self) -> Float64[np.ndarray, " d"]:
-        """Of all rows; at least one was added."""
+        """Mean of all rows; at least one was added."""
         return self._origin + self._first / self.count
 
     def covariance(self) -> tuple[Float64[np.ndarray, "d d"], float]:

@@ -11,7 +11,7 @@ HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round to t
 
 
 class Moments(NamedTuple):
-    """What was seen so far; scatter is the sum of products of deviations from the mean."""
+    """Moments of the rows seen so far; scatter sums the products of deviations from the mean."""
 
     count: Float[Array, ""]
     mean: Float[Array, "h w d"]

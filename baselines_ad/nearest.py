@@ -11,7 +11,7 @@ BLOCK = 2**22  # distances held at a time: 16 MB
 
 
 class Nearest(NamedTuple):
-    """Of each query its distance to the nearest item, and which item that is."""
+    """Distance of each query to the nearest item, and which item that is."""
 
     distance: Float[Array, "b n"]
     item: Int[Array, "b n"]

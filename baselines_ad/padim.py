@@ -47,16 +47,16 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
-class Settings(NamedTuple):
-    """What the memory reads of a configuration."""
+class PadimSettings(NamedTuple):
+    """Settings that the memory reads of a configuration."""
 
     channels: int
     floor: float
 
 
-def make_settings(config: ConfigDict) -> Settings:
+def make_settings(config: ConfigDict) -> PadimSettings:
     """The settings of a complete configuration; UserError if one is out of its range."""
-    return Settings(
+    return PadimSettings(
         channels=in_range(config, "channels", 0, 4096), floor=in_range(config, "floor", 1e-9, 1e6)
     )
 
@@ -80,12 +80,12 @@ def make(config: ConfigDict) -> Method:
 
 
 def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """What `fit_features` takes: the levels of each image."""
+    """Features that `fit_features` takes: the levels of each image."""
     return look(frozen.maps, weights, batches)
 
 
 def fit_features(
-    seen: Iterable[Seen], key: PRNGKeyArray, settings: Settings
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: PadimSettings
 ) -> dict[str, np.ndarray]:
     """The memory: `mean` [h, w, d], `whiten` [h, w, d, d] and `channels` [d], those that count.
 

@@ -54,8 +54,8 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
-class Settings(NamedTuple):
-    """What the memory reads of a configuration."""
+class PatchcoreSettings(NamedTuple):
+    """Settings that the memory reads of a configuration."""
 
     patches: int
     coreset: float
@@ -64,9 +64,9 @@ class Settings(NamedTuple):
     neighbours: int
 
 
-def make_settings(config: ConfigDict) -> Settings:
+def make_settings(config: ConfigDict) -> PatchcoreSettings:
     """The settings of a complete configuration; UserError if one is out of its range."""
-    return Settings(
+    return PatchcoreSettings(
         patches=in_range(config, "patches", 1, 10**8),
         coreset=in_range(config, "coreset", 1e-9, 1.0),
         projection=in_range(config, "projection", 0, 4096),
@@ -96,7 +96,7 @@ def make(config: ConfigDict) -> Method:
 
 
 def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """What `fit_features` takes: the pooled levels of each image."""
+    """Features that `fit_features` takes: the pooled levels of each image."""
     return look(lambda w, image: pooled(frozen.maps(w, image)), weights, batches)
 
 
@@ -106,7 +106,7 @@ def pooled(maps: Maps) -> Maps:
 
 
 def fit_features(
-    seen: Iterable[Seen], key: PRNGKeyArray, settings: Settings
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: PatchcoreSettings
 ) -> dict[str, np.ndarray]:
     """The memory: `bank` [m, d], scaled patches of normals, and `scale` [d] of the channels.
 
@@ -162,7 +162,7 @@ def channel_scale(
 
 
 def _view(
-    frozen: Frozen, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
+    frozen: Frozen, settings: PatchcoreSettings, state: TrainState, image: Float[Array, "b h w c"]
 ) -> View:
     memory = state.params["memory"]
     bank = jnp.asarray(memory["bank"])

@@ -1,16 +1,19 @@
 """The main job on real image sets, several seeds each: oracle and held-out figures as a table.
 
     python benchmarks/real_images.py --data=DIR --workdirs=runs/real [--size=cpu] [--seeds=3]
+    python benchmarks/real_images.py --data=DIR --workdirs=runs/padim --sets=mvtec_screw \
+        --protocols=folders -- --config.method=baselines_ad.padim --config.data.image_size=224
 
-DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. A run that is finished
-is not run again, so the command may be interrupted. Prints Markdown: mean ± population standard
-deviation over the seeds, in per cent.
+DIR holds one folder a set, in the MVTec AD layout, by the names in SETS. Overrides behind -- go to
+every run. A run that is finished is not run again, so the command may be interrupted. Prints
+Markdown: mean ± population standard deviation over the seeds, in per cent.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,13 @@ SETS = {
     "busi": "breast_ultrasound.py:{size}",
     "mvtec_transistor": "mvtec.py:transistor,{size}",
     "magnetic_tile": "magnetic_tile.py:{size}",
+    "mvtec_screw": "mvtec.py:screw,{size}",
+    "retina_oct": "retina_oct.py:{size}",
+    "alien_toys": "folder.py:{size}",
+    "elpv": "folder.py:{size}",
+    "pcb_real": "folder.py:{size}",
 }
+USUAL = ("brain_mri", "busi", "mvtec_transistor", "magnetic_tile")
 PROTOCOLS = ("cyclegan_ad", "folders")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,13 +42,16 @@ def main() -> None:
     parser.add_argument("--size", default="cpu", choices=("cpu", "accelerator"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--sets", nargs="+", default=USUAL, choices=tuple(SETS))
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
+    parser.add_argument("overrides", nargs="*", help="--config.KEY=VALUE of every run, behind --")
     given = parser.parse_args()
-    for name in SETS:
-        for protocol in PROTOCOLS:
+    for name in given.sets:
+        for protocol in given.protocols:
             for seed in range(given.seeds):
                 if not given.table:
                     run(given, name, protocol, seed)
-    print(table(given.workdirs, given.seeds))
+    print(table(given.workdirs, given.sets, given.seeds))
 
 
 def workdir(root: Path, name: str, protocol: str, seed: int) -> Path:
@@ -60,18 +72,19 @@ def run(given: argparse.Namespace, name: str, protocol: str, seed: int) -> None:
         f"--config.data.protocol={protocol}",
         f"--config.seed={seed}",
         f"--workdir={path}",
+        *given.overrides,
     ]
     subprocess.run(command, check=True)
 
 
-def table(root: Path, seeds: int) -> str:
+def table(root: Path, sets: Sequence[str], seeds: int) -> str:
     """A row a set and protocol."""
     head = (
         "| set | protocol | seeds | oracle ZFN | oracle ACC | oracle AUC | "
         "missed, `zfn` | false alarms, `zfn` | promised at most | pixel AUROC | min a run |"
     )
     lines = [head, "|" + " --- |" * 11]
-    for name in SETS:
+    for name in sets:
         for protocol in PROTOCOLS:
             paths = (workdir(root, name, protocol, s) / "results.json" for s in range(seeds))
             results = [json.loads(path.read_text()) for path in paths if path.exists()]

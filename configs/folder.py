@@ -5,6 +5,7 @@ Licence: yours.
 Data: at --config.data.root=, as train/good, train/<defect>, test/good, test/<defect>, masks
     (white: abnormal) as ground_truth/<defect>/<stem>_mask.png, ground_truth_train/ likewise.
 Command: python launch/train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/own
+    Learnt in one pass instead: --config.method=baselines_ad.padim --config.data.image_size=224
 Variants: cpu, accelerator; without one the device decides.
 Measured: no set of its own; docs/results.md has four that are read in this layout.
 """

@@ -1,16 +1,71 @@
-"""Settings of every test: eight CPU devices, strict ranks and dtypes."""
+"""Settings of every test: eight CPU devices, strict ranks and dtypes, one store of programs."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import hypothesis
 import jax
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+TESTS = Path(__file__).parent
+TOGETHER = "launch"  # a folder whose files share trained workdirs: one worker runs them all
+LONGEST = (TOGETHER, "vqgan_ad", "cyclegan_ad")  # folders that begin, so that workers end together
+
+# Compiled programs live for the session, and its workers share them: these inherit the variable.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+jax.config.update("jax_compilation_cache_dir", PROGRAMS)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# With a limit JAX locks the folder; else a worker could read what another has half written.
+jax.config.update("jax_compilation_cache_max_size", 8 * 2**30)
+
+# Two workers share the machine with whatever else runs there: an example may take its time.
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=SLOW)
+hypothesis.settings.load_profile("shared")
+
+
+class Groups(LoadScopeScheduling):
+    """Gives a worker all tests of a file, or of the folder TOGETHER."""
+
+    def _split_scope(self, nodeid):
+        return group_of(nodeid)
+
+
+def group_of(nodeid):
+    path = nodeid.split("::")[0]
+    return TOGETHER if path.startswith(f"{TESTS.name}/{TOGETHER}/") else path
+
+
+@pytest.hookimpl(optionalhook=True)  # so that tests run without the plug-in too
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=_turn)
+
+
+def _turn(item):
+    top = item.path.relative_to(TESTS).parts[0]
+    return LONGEST.index(top) if top in LONGEST else len(LONGEST)
+
+
+def pytest_unconfigure():
+    if not IS_WORKER:
+        shutil.rmtree(PROGRAMS)
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
+import hypothesis
 import pytest
 from packaging.requirements import Requirement
 from setuptools import find_packages
@@ -66,3 +68,44 @@ def test_no_extra_changes_a_version_of_the_main_lock():
 @pytest.mark.parametrize("script", [".ci/run", ".ci/find-python"])
 def test_the_scripts_of_ci_can_be_run(script):
     assert os.access(ROOT / script, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("test", "oldest", "ran", "status"),
+    [
+        (0, 0, ["test", "test-3.11"], 0),
+        (2, 0, ["test"], 2),
+        (0, 3, ["test", "test-3.11"], 3),
+    ],
+)
+def test_ci_runs_both_targets_and_ends_with_the_first_failure(tmp_path, test, oldest, ran, status):
+    make = tmp_path / "make"
+    make.write_text(f'#!/bin/sh\ntest "$1" = test && exit {test}\nexit {oldest}\n')
+    make.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == status
+    assert re.findall(r"make (\S+) took \d+ s", ended.stdout) == ran
+
+
+def test_the_tests_that_python_3_11_leaves_out_are_there():
+    (listed,) = re.findall(
+        r"^LONG := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    left_out = listed.replace("\\\n", " ").split()
+    assert len(left_out) == 3
+    assert all((ROOT / path).is_file() for path in left_out)
+
+
+def test_a_worker_takes_whole_files_and_the_scripts_together(pytestconfig):
+    module = pytestconfig.pluginmanager.getplugin(str(ROOT / "tests" / "conftest.py"))
+    for nodeid, group in (
+        ("tests/ad_core/test_metrics.py::test_a[b::c]", "tests/ad_core/test_metrics.py"),
+        ("tests/launch/test_score.py::test_a", "launch"),
+        ("tests/launch/test_main_job.py::test_a", "launch"),
+    ):
+        assert module.group_of(nodeid) == group
+
+
+def test_no_example_of_hypothesis_has_a_deadline():
+    assert hypothesis.settings.default.deadline is None

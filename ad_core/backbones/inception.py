@@ -90,7 +90,7 @@ def load(spec: str) -> Backbone:
     arrays = file.read([f"{name}.{part}" for name in _names() for part in parts])
     read = {name: [arrays[f"{name}.{part}"] for part in parts] for name in _names()}
     pairs = read if folded else {name: fold(*values) for name, values in read.items()}
-    return with_weights(network(), {name: _pair(*pair) for name, pair in pairs.items()})
+    return with_weights(network(NAMES[0]), {name: _pair(*pair) for name, pair in pairs.items()})
 
 
 def prepare(image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ 3"]:

@@ -48,7 +48,7 @@ def load(spec: str) -> Backbone:
     """
     wanted = [f"features.{n}.{part}" for b in BLOCKS for n in b for part in ("weight", "bias")]
     arrays = GivenFile(spec, mend=_MEND).read(wanted)
-    return with_weights(network(), {n: x.astype(np.float32) for n, x in arrays.items()})
+    return with_weights(network(NAMES[0]), {n: x.astype(np.float32) for n, x in arrays.items()})
 
 
 def prepare(image: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:

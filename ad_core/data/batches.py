@@ -129,8 +129,8 @@ def make_pairs(
     if not len(normal) or not len(abnormal):
         raise UserError(
             f"{len(normal)} normal and {len(abnormal)} abnormal images train, and this method "
-            "needs pairs of both; give more, or use a method that needs no abnormal images, "
-            "such as --config.method=vqgan_ad.vqgan."
+            "needs pairs of both; give more, or choose a `--config.method` that needs no "
+            "abnormal images."
         )
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
     count = max(len(normal), len(abnormal))

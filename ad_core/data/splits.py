@@ -227,7 +227,7 @@ def _check_splits(
         raise UserError(
             f"Protocol {protocol}: no abnormal image in train ({told}), and this method learns "
             "from both classes; give more, set `--config.data.calibration.abnormal` below 1, or "
-            "use one that trains on normal images alone: `--config.method=vqgan_ad.vqgan`."
+            "choose a `--config.method` that trains on normal images alone."
         )
 
 

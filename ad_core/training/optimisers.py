@@ -93,9 +93,9 @@ def learning_rate(
 ) -> optax.Schedule:
     """The rate at each update, counted from 0.
 
-    lr times two schedules of optax: the warm-up, which starts at 1 / lr_warmup_steps and ends with 1;
-    and the decay over a progress that runs from 0 at its start (or the end of the
-    warm-up, if later) to 1 at `steps`, where lr_end is left.
+    lr times two schedules of optax. The warm-up starts at 1 / lr_warmup_steps and ends with 1. The
+    decay goes over a progress that runs from 0 at its start (or the end of the warm-up, if later)
+    to 1 at `steps`, where lr_end is left.
 
     Args:
         epochs: equal parts of the training, within each of which progress stands still;

@@ -114,7 +114,7 @@ def test_pairs_resume_where_they_were(workers):
 def test_batches_that_cannot_be_pairs_are_refused():
     with pytest.raises(UserError, match=r"`train.batch_size` \(=5\) must be even.*use 4 or 6"):
         batches_of(Labelled(3, 3), batch_size=5)
-    with pytest.raises(UserError, match="3 normal and 0 abnormal images train.*vqgan_ad.vqgan"):
+    with pytest.raises(UserError, match="3 normal and 0 abnormal images.*`--config.method` that"):
         batches_of(Labelled(3, 0))
     with pytest.raises(UserError, match="'flip'.*nine_versions"):
         batches_of(Labelled(3, 3), augment="flip")

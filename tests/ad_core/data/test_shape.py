@@ -2,7 +2,8 @@ import pytest
 
 from ad_core.data.shape import check_divisible_sides, check_square, image_shape, sides
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete, defaults, differences, from_json, to_json
+from ad_core.runtime.config import defaults, differences, from_json, to_json
+from tests.small_config import small_config
 
 
 def data_of(size):
@@ -28,7 +29,7 @@ def test_what_is_no_size_is_refused_with_its_value(stated):
 
 
 def test_a_size_survives_the_configuration():
-    config = complete(defaults("cpu"))
+    config = small_config()
     config.data.image_size = (64, 96)
     again = from_json(to_json(config))
     assert image_shape(again.data) == (64, 96, 1) and differences(config, again) == {}

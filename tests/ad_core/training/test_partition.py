@@ -108,12 +108,12 @@ def test_an_unknown_mode_is_refused():
         partition(measure, "pjit")
 
 
-def test_inference_splits_the_images_and_changes_no_value(key):
-    def double(state, image, key):
+def test_inference_splits_the_images_and_changes_no_value():
+    def double(state, image):
         return {"image": image * 2, "mean": image.mean((1, 2, 3)) + state.params["w"][0]}
 
     image = np.random.default_rng(0).normal(size=(16, 3, 3, 1)).astype(np.float32)
-    out = infer(double, make_mesh())(state_of(), image, key)
+    out = infer(double, make_mesh())(state_of(), image)
     assert out["mean"].sharding.spec == jax.sharding.PartitionSpec(AXIS)
     np.testing.assert_array_equal(out["image"], image * 2)
     np.testing.assert_allclose(out["mean"], image.mean((1, 2, 3)) + 1, rtol=1e-5, atol=1e-6)
@@ -123,9 +123,9 @@ def test_the_mesh_traces_gathers_and_reshapes_of_a_split_batch():
     # With explicit axes, JAX's default, both raise ShardingTypeError.
     codebook = np.arange(12.0, dtype=np.float32).reshape(4, 3)
 
-    def look_up(state, ids, key):
+    def look_up(state, ids):
         return jnp.asarray(codebook)[ids].reshape(len(ids), -1)
 
     ids = np.arange(16).reshape(8, 2) % 4
-    out = infer(look_up, make_mesh())((), ids, jax.random.key(0))
+    out = infer(look_up, make_mesh())((), ids)
     np.testing.assert_array_equal(out, codebook[ids].reshape(8, -1))
