@@ -78,24 +78,29 @@ class View:
         logits). Sizes may differ from map to map.
     losses: name -> one number per image.
     anomaly: which map localises; "" is the residual between the input and `image`.
+    features: level -> pooled features of each image, of which a classifier makes one number.
     """
 
     image: Float[Shaped, "b h w c"] | None = None
     maps: Mapping[str, Float[Shaped, "b _ _"]] = field(default_factory=dict)
     losses: Mapping[str, Float[Shaped, "b"]] = field(default_factory=dict)
     anomaly: str = ""
+    features: Mapping[str, Float[Shaped, "b _"]] = field(default_factory=dict)
 
 
-def _view_of(anomaly: str, parts: tuple[Any, Any, Any]) -> View:
+_ARRAYS = ("image", "maps", "losses", "features")  # fields of a View that JAX sees
+
+
+def _view_of(anomaly: str, parts: tuple[Any, ...]) -> View:
     """A view of whatever JAX puts in the places of its arrays, which no annotation describes."""
     view = object.__new__(View)
-    for name, value in zip(("image", "maps", "losses", "anomaly"), (*parts, anomaly), strict=True):
+    for name, value in zip((*_ARRAYS, "anomaly"), (*parts, anomaly), strict=True):
         object.__setattr__(view, name, value)
     return view
 
 
 jax.tree_util.register_pytree_node(
-    View, lambda view: ((view.image, view.maps, view.losses), view.anomaly), _view_of
+    View, lambda view: (tuple(getattr(view, name) for name in _ARRAYS), view.anomaly), _view_of
 )
 
 

@@ -189,7 +189,9 @@ def test_a_view_tells_images_apart(learnt):
 def test_a_compiled_view_equals_a_plain_one(learnt):
     image = jnp.asarray(learnt.images)
     plain = learnt.method.view(learnt.state, image, image_keys(image))
-    assert_close(jax.device_get(plain), learnt.view)
+    # Means of single channels, near 0 among values of 10, behind all layers of a backbone.
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if learnt.view.features else CLOSE
+    assert_close(jax.device_get(plain), learnt.view, **tolerance)
 
 
 def test_place_and_padding_change_no_view(learnt):

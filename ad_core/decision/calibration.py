@@ -69,7 +69,7 @@ def calibrate(
     table = select(table, table.readable)
     values, labels, groups = table.values, table.label, np.array(table.group)
     name, selection = _choose(decision, table, seed=seed)
-    make = partial(make_by, decision, name, seed=seed)
+    make = partial(make_by, decision, name, seed=seed, names=table.names)
     given = {"resample": decision.resample, "seed": seed}
     scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
     candidates = len(decision.candidates) if selection else 1
@@ -81,14 +81,19 @@ def calibrate(
     return Calibration(classifier, name, scores, thresholds, refused, selection)
 
 
-def make_by(decision: ConfigDict, name: str, *, seed: int) -> Pipeline:
-    """The unfitted classifier `name` with the options of the section `decision`."""
+def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] = ()) -> Pipeline:
+    """The unfitted classifier `name` with the options of the section `decision`.
+
+    Args:
+        names: of the table's columns.
+    """
     return make_classifier(
         name,
         seed=seed,
         class_weight=decision.class_weight,
         loss=decision.loss,
         stacked=decision.stacked,
+        names=names,
     )
 
 
@@ -100,7 +105,7 @@ def _choose(
     if name != "select":
         return name, None
     selection = select_classifier(
-        partial(make_by, decision, seed=seed),
+        partial(make_by, decision, seed=seed, names=table.names),
         decision.candidates,
         table.values,
         table.label,

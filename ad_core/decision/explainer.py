@@ -1,19 +1,27 @@
 """Explanation, in words, of the statistics that pushed an image's score."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 from sklearn.pipeline import Pipeline
 
 from ad_core.decision.classifiers.catalogue import attribution_of, line_of
-from ad_core.decision.classifiers.cleaning import Table
+from ad_core.decision.classifiers.cleaning import Table, chain_of
+from ad_core.decision.classifiers.deep_head import HEAD, DeepHead
 from ad_core.errors import UserError
 
 # Of the normals' values, what is called their range; rows that global weights are taken from.
 _RANGE = (0.05, 0.95)
 _WEIGHED = 64
+# A name that says too little, in words: of a push above 0, and of one below.
+_WORDS = {
+    HEAD: (
+        "looks like the abnormal images that calibrated",
+        "does not look like the abnormal images that calibrated",
+    )
+}
 
 Normals = Shaped[Array | np.ndarray, "m k"]
 
@@ -34,16 +42,19 @@ class Reason(NamedTuple):
     def __str__(self) -> str:
         """Reason in words: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
         value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
-        return f"{self.name} {value}, normals {self.low:.3g} to {self.high:.3g} ({self.push:+.2g})"
+        words = f" ({_WORDS[self.name][int(self.push <= 0)]})" if self.name in _WORDS else ""
+        normals = f"normals {self.low:.3g} to {self.high:.3g}"
+        return f"{self.name} {value}{words}, {normals} ({self.push:+.2g})"
 
 
 class Explainer:
     """Explains the scores of a fitted classifier, by the method that its line names.
 
     Made once, used for any number of rows: what depends on the classifier alone is done here.
+    Pooled features are explained as the one column that a head makes of them.
 
-    Attributes: `method` how a score is divided among the statistics, in words; `sums` whether the
-    pushes of a row sum to its score less a constant.
+    Attributes: `names` of the statistics that are explained; `method` how a score is divided
+    among them, in words; `sums` whether the pushes of a row sum to its score less a constant.
     """
 
     def __init__(self, classifier: Pipeline, names: Sequence[str], normals: Normals):
@@ -52,20 +63,25 @@ class Explainer:
         Raises:
             UserError: the number of names is not that of the statistics.
         """
-        reference = np.asarray(normals, np.float64)
-        self.names = tuple(names)
-        self._columns = _columns(classifier, len(self.names))
+        self._chain = chain_of(classifier)
+        self.names = _names(classifier, names)
+        self._columns = self._chain.cleaning.kept_
+        reference = self._reduced(normals)
         self.low, self.high = _range_of(reference)
+        if isinstance(self._chain.before, DeepHead):
+            # The head knows these normals by heart: their range is that of values unseen.
+            unseen = _range_of(self._chain.before.normals_[:, None])
+            self.low[-1:], self.high[-1:] = unseen
         self.method, self._push, self.sums = attribution_of(classifier, reference)
 
-    def pushes(self, table: Table) -> Float[np.ndarray, "n k"]:
-        """Push of every statistic on every row's score; 0 for one that cleaning dropped."""
-        return self._push(np.asarray(table, np.float64))
+    def pushes(self, table: Table) -> Float[np.ndarray, "n _"]:
+        """Push of each of `names` on every row's score; 0 for one that cleaning dropped."""
+        return self._push(self._reduced(table))
 
     def reasons(self, table: Table, *, top: int = 3) -> list[list[Reason]]:
         """The `top` statistics of each row by |push|; those not measured come first."""
-        values = np.asarray(table, np.float64)
-        pushes = self.pushes(values)
+        values = self._reduced(table)
+        pushes = self._push(values)
         strength = np.where(np.isfinite(values), np.abs(pushes), np.inf)
         dropped = np.setdiff1d(np.arange(len(self.names)), self._columns)
         strength[:, dropped] = -1.0
@@ -74,6 +90,9 @@ class Explainer:
             [self._reason(row, push, int(column)) for column in columns]
             for row, push, columns in zip(values, pushes, order, strict=True)
         ]
+
+    def _reduced(self, table: Table) -> Float[np.ndarray, "n _"]:
+        return np.asarray(self._chain.reduce(np.asarray(table, np.float64)), np.float64)
 
     def _reason(
         self, row: Float[np.ndarray, "k"], push: Float[np.ndarray, "k"], column: int
@@ -91,30 +110,35 @@ def important_statistics(
     total gain), linear models by |coefficient| on the standardised table, one_class by what a
     deviation of one standard deviation in this statistic alone adds; others by the mean |push|
     over (at most 64) `normals`. A statistic that cleaning dropped, because it is constant or
-    repeats an earlier one, weighs 0.
+    repeats an earlier one, weighs 0. Pooled features weigh together, as one.
 
     Raises:
         UserError: the number of names is not that of the statistics.
     """
-    columns, weigh = _columns(classifier, len(names)), line_of(classifier).weigh
+    columns, weigh = chain_of(classifier).cleaning.kept_, line_of(classifier).weigh
+    known = _names(classifier, names)
     if weigh is not None:
         kept = weigh(classifier[-1])
     else:
         rows = np.asarray(normals)
         pushes = Explainer(classifier, names, rows).pushes(rows[:_WEIGHED])
         kept = np.abs(pushes).mean(axis=0)[columns]
-    weights = np.zeros(len(names))
+    weights = np.zeros(len(known))
     weights[columns] = kept / kept.sum() if kept.sum() > 0 else 1.0 / kept.size
     order = np.argsort(-weights, kind="stable")
-    return [(names[int(i)], float(weights[i])) for i in order]
+    return [(known[int(i)], float(weights[i])) for i in order]
 
 
-def _columns(classifier: Pipeline, n_names: int) -> np.ndarray:
-    """Columns of the table that cleaning, the first step, leaves."""
-    cleaning: Any = classifier[0]
-    if n_names != cleaning.missing_.size:
-        raise UserError(f"{n_names} names for a classifier of {cleaning.missing_.size} statistics.")
-    return cleaning.kept_
+def _names(classifier: Pipeline, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the table as cleaning takes it."""
+    chain = chain_of(classifier)
+    if chain.before is not None:
+        return chain.before.reduced_names(names)
+    if len(names) != chain.cleaning.missing_.size:
+        raise UserError(
+            f"{len(names)} names for a classifier of {chain.cleaning.missing_.size} statistics."
+        )
+    return tuple(names)
 
 
 def _range_of(

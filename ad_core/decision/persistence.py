@@ -19,6 +19,8 @@ ALLOWED_TYPES = (
     "ad_core.decision.classifiers.ada_boost.BalancedAdaBoost",
     "ad_core.decision.classifiers.boosting.BoostedTrees",
     "ad_core.decision.classifiers.cleaning.CleanTable",
+    "ad_core.decision.classifiers.deep_head.DeepHead",
+    "ad_core.decision.classifiers.deep_head.WithoutFeatures",
     "ad_core.decision.classifiers.full_sensitivity.FullSensitivityClassifier",
     "ad_core.decision.classifiers.single.SingleStatistic",
     "ad_core.decision.classifiers.stacking.StackedScores",

@@ -14,7 +14,7 @@ from ad_core.data.formats.resizing import mirror
 from ad_core.runtime.devices import infer, make_mesh
 from ad_core.runtime.keys import image_keys
 from ad_core.scoring.localisation import Localiser
-from ad_core.statistics import Context, WindowSettings, compute
+from ad_core.statistics import Context, WindowSettings, compute, feature_block, is_feature
 from ad_core.types import Method, TrainState, View
 
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
@@ -85,6 +85,8 @@ def make_measurer(
         localise: None where another measurer's map is shown; the map is then 0.
     """
     mesh = make_mesh()
+    scalars = tuple(name for name in names if not is_feature(name))
+    deep = names[len(scalars) :]  # `expand` puts them last
 
     def view(state: TrainState, given: Given) -> View:
         image, content = given
@@ -96,9 +98,11 @@ def make_measurer(
     def measure(learnt: tuple[TrainState, Context | None], given: Given) -> tuple[Any, ...]:
         (state, context), (image, _) = learnt, given
         seen = view(state, given)
-        statistics = compute(names, image, seen, context, windows=windows) if names else {}
-        columns = [statistics[name] for name in names]
+        statistics = compute(scalars, image, seen, context, windows=windows) if scalars else {}
+        columns = [statistics[name] for name in scalars]
         stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
+        if deep:
+            stacked = jnp.concatenate([stacked, feature_block(deep, seen)], axis=1)
         found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
         return stacked, found, seen.image
 

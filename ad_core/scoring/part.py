@@ -71,6 +71,7 @@ def view_shapes(method: Method, config: ConfigDict, state: TrainState) -> View:
         maps={name: view.maps[name] for name in maps},
         losses={name: view.losses[name] for name in losses},
         anomaly=view.anomaly,
+        features=view.features,
     )
 
 

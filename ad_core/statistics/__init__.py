@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
+from ad_core.statistics.deep import feature_block, feature_names, is_feature
 from ad_core.statistics.table import Available, check_names, expand, expand_each, names, table
 from ad_core.statistics.windows import WindowSettings, usable_scales
 from ad_core.types import View
@@ -18,6 +19,9 @@ __all__ = [
     "compute",
     "expand",
     "expand_each",
+    "feature_block",
+    "feature_names",
+    "is_feature",
     "learn_context",
     "names",
     "usable_scales",
@@ -36,6 +40,7 @@ def compute(
 
     Args:
         names: statistics and groups; a group stands for what can be computed from what is given.
+            Pooled features, which are no single numbers, are left out.
         image: in [-1, 1], any number of channels.
         view: what a method made of it; the normal version, where there is one, of the same shape.
         context: what was learnt from normals, where a statistic needs it.
@@ -53,7 +58,8 @@ def compute(
         raise UserError(
             f"Image {image.shape} and its normal version {view.image.shape} differ in shape."
         )
-    chosen = expand(names, view, context=context)
+    asked = expand(names, view, context=context)
+    chosen = tuple(name for name in asked if not is_feature(name))
     pair = Comparison(
         image,
         view.image,

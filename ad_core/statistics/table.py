@@ -6,6 +6,7 @@ Needs are written "view.image", "losses.<name>", "maps.<name>" or "context.<fiel
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from jaxtyping import Array, Float
@@ -27,9 +28,11 @@ from ad_core.statistics import (
 )
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import CODES_MAP, Context
+from ad_core.statistics.deep import feature_names, is_feature
 from ad_core.types import View
 
-GROUPS = ("all", "pixel", "window", "loss", "fast", "default")
+GROUPS = ("all", "pixel", "window", "loss", "deep", "fast", "default")
+_WITH_FEATURES = ("all", "deep", "fast", "default")
 _IMAGE = ("view.image",)
 
 
@@ -42,12 +45,16 @@ class Statistic(NamedTuple):
 
 
 class Available(NamedTuple):
-    """Quantities at hand: names of a view's losses and maps, of context fields, and its image."""
+    """Quantities at hand: names of a view's losses and maps, of context fields, and its image.
+
+    features: level -> how many pooled features a view has of it.
+    """
 
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     view: tuple[str, ...] = ("image",)
+    features: Mapping[str, int] = MappingProxyType({})
 
     @classmethod
     def of(cls, view: View | None, context: Context | None = None) -> "Available":
@@ -56,7 +63,8 @@ class Available(NamedTuple):
         if view is None:
             return cls(context=known)
         drawn = () if view.image is None else ("image",)
-        return cls(tuple(view.losses), tuple(view.maps), known, drawn)
+        widths = {level: x.shape[1] for level, x in view.features.items()}
+        return cls(tuple(view.losses), tuple(view.maps), known, drawn, widths)
 
     def has(self, need: str) -> bool:
         """Tells whether `need`, such as "maps.quantisation", is there."""
@@ -137,7 +145,7 @@ def table(available: Available) -> dict[str, Statistic]:
 
 
 def names(group: str = "all", *, available: Available | None = None) -> tuple[str, ...]:
-    """Names of the statistics of a group, in the order of the table.
+    """Names of the statistics of a group, in the order of the table, columns of features last.
 
     Args:
         group: one of GROUPS.
@@ -149,11 +157,12 @@ def names(group: str = "all", *, available: Available | None = None) -> tuple[st
     if group not in GROUPS:
         raise UserError(f"Unknown group of statistics {group!r}; known: {', '.join(GROUPS)}.")
     there = Available(context=Context._fields) if available is None else available
-    return tuple(
+    scalars = tuple(
         name
         for name, line in table(there).items()
         if (group == "all" or group in line.groups) and all(map(there.has, line.needs))
     )
+    return (*scalars, *(feature_names(there.features) if group in _WITH_FEATURES else ()))
 
 
 def expand(
@@ -164,6 +173,7 @@ def expand(
 ) -> tuple[str, ...]:
     """Names of statistics from names and groups mixed, each once, in the order given.
 
+    Columns of pooled features come with their groups, all of them and last.
     A group stands for those of its statistics that can be computed; a statistic asked for by
     its own name is refused where it cannot.
 
@@ -191,7 +201,7 @@ def _expand(asked: tuple[str, ...], available: Available) -> tuple[str, ...]:
             chosen[item] = None
     if not chosen:
         raise UserError(f"`config.statistics.names` (={asked!r}) leaves no statistic to compute.")
-    return tuple(chosen)
+    return tuple(sorted(chosen, key=is_feature))
 
 
 def expand_each(

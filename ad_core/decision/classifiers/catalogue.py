@@ -16,13 +16,15 @@ from sklearn.preprocessing import StandardScaler
 
 from ad_core.decision.classifiers import models
 from ad_core.decision.classifiers.boosting import require_library
-from ad_core.decision.classifiers.cleaning import CleanTable
+from ad_core.decision.classifiers.cleaning import CleanTable, chain_of
+from ad_core.decision.classifiers.deep_head import DeepHead, WithoutFeatures
 from ad_core.decision.classifiers.fitting import imputed_score
 from ad_core.decision.classifiers.models import WEIGHTS, Choices
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.decision.explaining import attribution, trees
 from ad_core.decision.explaining.attribution import Attribution, Rows
 from ad_core.errors import UserError
+from ad_core.statistics import is_feature
 
 Weights = Float[np.ndarray, "k"]
 
@@ -127,8 +129,13 @@ def make_classifier(
     class_weight: str = "balanced",
     loss: str = "two_way",
     stacked: Sequence[str] = Choices().stacked,
+    names: Sequence[str] = (),
 ) -> Pipeline:
     """The unfitted pipeline called `name`; fit it with `fit_classifier`. Options: see `Choices`.
+
+    Args:
+        names: of the table's columns, where some are of pooled features: those become the one
+            column of a `DeepHead` first, or are left out of a classifier of normals alone.
 
     Raises:
         UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), its library is
@@ -142,22 +149,34 @@ def make_classifier(
     if line.library:
         require_library(line.library)
     scaling = [("scale", StandardScaler())] if line.scaled else []
-    model = line.make(Choices(seed, class_weight, loss, tuple(stacked)))
-    return Pipeline([("clean", CleanTable()), *scaling, (name, model)])
+    choices = Choices(seed, class_weight, loss, tuple(stacked))
+    reducing = _reducing(line, choices, names)
+    return Pipeline([*reducing, ("clean", CleanTable()), *scaling, (name, line.make(choices))])
+
+
+def _reducing(line: Line, choices: Choices, names: Sequence[str]) -> list[tuple[str, Any]]:
+    columns = np.flatnonzero([is_feature(name) for name in names])
+    if not columns.size:
+        return []
+    if not line.needs_abnormals:
+        return [("features", WithoutFeatures(columns))]
+    head = DeepHead(columns, class_weight=choices.weight, random_state=choices.seed)
+    return [("features", head)]
 
 
 def attribution_of(classifier: Pipeline, normals: Rows) -> Attribution:
     """Attribution of a fitted classifier's score; a column that cleaning dropped pushes nothing.
 
     Args:
-        normals: calibration rows to start from.
+        normals: calibration rows to start from, as cleaning takes them.
     """
-    cleaning: Any = classifier[0]
+    chain = chain_of(classifier)
+    cleaning = chain.cleaning
 
     def cleaned(rows: Rows) -> Float[np.ndarray, "n _"]:
         return cleaning.transform(rows).astype(np.float64)
 
-    inside = line_of(classifier).explain(classifier[1:], cleaned(normals))
+    inside = line_of(classifier).explain(chain.model, cleaned(normals))
 
     def push(rows: Rows) -> Rows:
         pushes = np.zeros(rows.shape)

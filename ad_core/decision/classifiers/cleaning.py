@@ -1,11 +1,12 @@
 """Tables of statistics as classifiers can read them: finite, varying, not repeated."""
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Shaped
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ad_core.errors import UserError
@@ -104,3 +105,22 @@ def _first_of_kind(
         if not repeats[column, kept].any():
             kept.append(column)
     return np.array(kept, dtype=np.int64)
+
+
+class Chain(NamedTuple):
+    """The steps of a fitted classifier: what comes before cleaning, if anything, and after."""
+
+    before: Any
+    cleaning: CleanTable
+    model: Pipeline
+
+    def reduce(self, table: Table) -> Shaped[Array | np.ndarray, "n _"]:
+        """The table as cleaning takes it."""
+        return table if self.before is None else self.before.transform(table)
+
+
+def chain_of(classifier: Pipeline) -> Chain:
+    """The steps of a pipeline with a CleanTable in its first or second place."""
+    place = next(i for i, (_, step) in enumerate(classifier.steps) if isinstance(step, CleanTable))
+    cleaning: Any = classifier[place]
+    return Chain(classifier[0] if place else None, cleaning, classifier[place + 1 :])

@@ -8,7 +8,7 @@ from sklearn.base import is_classifier, is_outlier_detector
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from ad_core.decision.classifiers.cleaning import CleanTable, Table
+from ad_core.decision.classifiers.cleaning import CleanTable, Table, chain_of
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -75,9 +75,10 @@ def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
     """
     rows = np.asarray(table)
     scores = imputed_score(classifier, rows)
-    cleaning = classifier[0] if isinstance(classifier, Pipeline) else None
-    if isinstance(cleaning, CleanTable):
-        scores[cleaning.unmeasured(rows)] = np.nan
+    steps = classifier.named_steps.values() if isinstance(classifier, Pipeline) else ()
+    if any(isinstance(step, CleanTable) for step in steps):
+        chain = chain_of(classifier)
+        scores[chain.cleaning.unmeasured(chain.reduce(rows))] = np.nan
     return scores
 
 
@@ -104,8 +105,8 @@ def _final(classifier: Any) -> Any:
 
 
 def _fit_options(classifier: Any, groups: Shaped[np.ndarray, "n"]) -> dict[str, Any]:
-    """The groups, for a last step that splits the rows again."""
-    if not has_fit_parameter(_final(classifier), "groups"):
-        return {}
-    step = f"{classifier.steps[-1][0]}__" if isinstance(classifier, Pipeline) else ""
-    return {f"{step}groups": groups}
+    """The groups, for each step that splits the rows again."""
+    if not isinstance(classifier, Pipeline):
+        return {"groups": groups} if has_fit_parameter(classifier, "groups") else {}
+    splitting = [name for name, step in classifier.steps if has_fit_parameter(step, "groups")]
+    return {f"{name}__groups": groups for name in splitting}

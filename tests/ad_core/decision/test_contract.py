@@ -2,7 +2,8 @@
 
 Classifiers see tumours of scikit-learn (benign = normal), eight columns of which one tells most of
 the classes apart, one is constant and one repeats another; some values are infinite or missing.
-Each is fitted once for all tests here.
+Each is fitted once for all tests here, and once with columns of pooled features beside them, which
+tell nothing.
 """
 
 import importlib.util
@@ -26,6 +27,7 @@ from ad_core.decision import (
     save_classifier,
 )
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS, Line, line_of
+from ad_core.decision.classifiers.deep_head import HEAD
 from ad_core.decision.classifiers.fitting import imputed_score, learns_from_normals
 from ad_core.decision.thresholds.guarantees import images_needed
 from ad_core.decision.thresholds.rules import RULES
@@ -33,7 +35,10 @@ from ad_core.errors import UserError
 from ad_core.metrics import auroc
 
 NAMES = ("concave", "constant", "texture", "smooth", "fractal", "rough", "concave_again", "error")
+DEEP = tuple(f"deep_stem_{i:04d}" for i in range(300))
 DROPPED = [1, 6]
+CASES = [(name, False) for name in CLASSIFIERS]
+CASES += [(name, True) for name, line in CLASSIFIERS.items() if not line.one_statistic]
 
 
 def tumours():
@@ -48,7 +53,7 @@ def tumours():
 
 
 class Case(NamedTuple):
-    """A classifier fitted on every second row, and all rows."""
+    """A classifier fitted on every second row, and all rows. told: the names it explains."""
 
     name: str
     line: Line
@@ -56,6 +61,7 @@ class Case(NamedTuple):
     table: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+    told: tuple[str, ...]
 
     @property
     def normals(self):
@@ -64,20 +70,27 @@ class Case(NamedTuple):
     def fit(self):
         table, labels = self.table[::2], self.labels[::2]
         groups = np.arange(len(labels)) // 2
-        return fit_classifier(make_classifier(self.name, seed=7), table, labels, groups=groups)
+        made = make_classifier(self.name, seed=7, names=self.names)
+        return fit_classifier(made, table, labels, groups=groups)
 
     def explainer(self, classifier=None):
         return Explainer(classifier or self.classifier, self.names, self.normals)
 
 
-@pytest.fixture(scope="module", params=CLASSIFIERS)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0] + "+deep" * case[1])
 def case(request):
-    line = CLASSIFIERS[request.param]
+    name, deep = request.param
+    line = CLASSIFIERS[name]
     if line.library and importlib.util.find_spec(line.library) is None:
         pytest.skip(f"{line.library} is not installed")
     table, labels = tumours()
     width = 1 if line.one_statistic else len(NAMES)
-    bare = Case(request.param, line, None, table[:, :width], labels, NAMES[:width])
+    table, names, told = table[:, :width], NAMES[:width], NAMES[:width]
+    if deep:
+        noise = np.random.default_rng(4).normal(size=(len(table), len(DEEP)))
+        table, names = np.column_stack([table, noise]), (*NAMES, *DEEP)
+        told = (*NAMES, HEAD) if line.needs_abnormals else NAMES
+    bare = Case(name, line, None, table, labels, names, told)
     return bare._replace(classifier=bare.fit())
 
 
@@ -135,6 +148,7 @@ def test_pushes_sum_to_the_score_less_a_constant_where_they_say_so(case, scores,
     pushes = explainer.pushes(case.table)
     up = pushes[case.labels == 1].mean(axis=0)
     assert up.argmax() == 0 and up[0] > 0
+    assert pushes.shape[1] == len(case.told)
     if len(case.names) > 1:
         assert not pushes[:, DROPPED].any()
     rest = scores - pushes.sum(axis=1)
@@ -150,7 +164,7 @@ def test_pushes_sum_to_the_score_less_a_constant_where_they_say_so(case, scores,
 def test_weights_of_statistics_sum_to_one_and_none_is_given_to_what_cleaning_dropped(case):
     weights = important_statistics(case.classifier, case.names, case.normals)
     assert sum(weight for _, weight in weights) == pytest.approx(1.0)
-    assert sorted(name for name, _ in weights) == sorted(case.names)
+    assert sorted(name for name, _ in weights) == sorted(case.told)
     assert [w for _, w in weights] == sorted((w for _, w in weights), reverse=True)
     assert all(weight >= 0 for _, weight in weights)
     for dropped in DROPPED if len(case.names) > 1 else []:
@@ -165,7 +179,8 @@ def test_a_line_says_whether_abnormal_rows_are_needed(case):
             choose_classifier(case.name, normals)
     else:
         assert choose_classifier(case.name, normals) == case.name
-        alone = fit_classifier(make_classifier(case.name), case.table[:40], normals)
+        made = make_classifier(case.name, names=case.names)
+        alone = fit_classifier(made, case.table[:40], normals)
         assert auroc(case.labels, anomaly_score(alone, case.table)) > 0.75
 
 

@@ -1,0 +1,249 @@
+"""One column in place of many: a strongly regularised linear head on pooled features."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int, Shaped
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+
+from ad_core.decision.classifiers.cleaning import Table
+from ad_core.decision.classifiers.out_of_fold import Folds, grouped_folds
+from ad_core.errors import UserError
+
+HEAD = "deep_head"  # the column that replaces the others
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of the logistic regression; small is strong
+# Share of the abnormal rows, the lowest ones, at each of whose scores false alarms are counted.
+_TAIL = 0.2
+# Share of the columns' mean variance that is added to each: a channel that is all but dead among
+# the images which calibrate must not explode in a later one.
+_FLOOR = 1e-2
+
+
+class _Reduction(TransformerMixin, BaseEstimator):
+    """A scikit-learn step that takes the columns of pooled features out of the table.
+
+    Args:
+        columns: their places.
+    """
+
+    def __init__(self, columns: Any = ()):
+        self.columns = columns
+
+    def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Names of the columns that this step leaves, of all that it takes.
+
+        Raises:
+            UserError: the number of names is not that of the columns.
+        """
+        if len(names) != self.n_features_in_:
+            raise UserError(
+                f"{len(names)} names for a classifier of {self.n_features_in_} statistics."
+            )
+        return tuple(str(names[i]) for i in self._others())
+
+    def _take(
+        self, X: Table, *, reset: bool = False
+    ) -> tuple[np.ndarray, Float64[np.ndarray, "n d"]]:
+        """The other columns as they are, and those of features."""
+        table = np.asarray(X)
+        if reset:
+            self.n_features_in_ = table.shape[1]
+        check_is_fitted(self, "n_features_in_")
+        if table.shape[1] != self.n_features_in_:
+            raise UserError(f"{table.shape[1]} statistics for {self.n_features_in_} at fitting.")
+        return table[:, self._others()], table[:, np.asarray(self.columns)].astype(np.float64)
+
+    def _others(self) -> Int[np.ndarray, "_"]:
+        return np.setdiff1d(np.arange(self.n_features_in_), self.columns)
+
+
+class WithoutFeatures(_Reduction):
+    """The table without its columns of pooled features, for a classifier of normal images alone."""
+
+    def fit(self, X: Table, y: object = None) -> "WithoutFeatures":
+        """Count the columns. `y` is not read.
+
+        Raises:
+            UserError: nothing is left.
+        """
+        if not self._take(X, reset=True)[0].shape[1]:
+            raise UserError(
+                "All statistics are pooled features, of which only abnormal images make a score; "
+                "add others to `config.statistics.names`, or abnormal images."
+            )
+        return self
+
+    def transform(self, X: Table) -> np.ndarray:
+        """The other columns."""
+        return self._take(X)[0]
+
+
+class DeepHead(_Reduction):
+    """The table with one column, the last, in place of those of pooled features.
+
+    The column is the decision value of a logistic regression with an L2 penalty on standardised
+    features: it rises with abnormality. In the rows it is fitted on, `fit_transform` gives each
+    the value of a head that has seen neither the row nor its group, so that the classifier which
+    learns from the column meets the errors of later images; `transform` takes the head of all rows.
+
+    C is one for all inner folds, so that their values have one scale: the one with the fewest
+    `tail_alarms`, of equals the smallest. Where a class lacks the groups for two folds, C is the
+    smallest, and the values are those of the head of all rows.
+
+    A row with a feature that is not finite has no value (NaN), and teaches the head nothing.
+
+    Args:
+        columns: places of the features in the table.
+        strengths: values of C to choose from, ascending.
+        folds: at most, of the inner partition. class_weight: as scikit-learn's.
+
+    Attributes: `slope_` [d] and `offset_` of the head, `strength_` the C chosen, `normals_` the
+    column's values of the normal rows at fitting.
+    """
+
+    def __init__(
+        self,
+        columns: Any = (),
+        *,
+        strengths: Sequence[float] = STRENGTHS,
+        folds: int = 5,
+        class_weight: str | None = "balanced",
+        random_state: int = 0,
+    ):
+        super().__init__(columns)
+        self.strengths = strengths
+        self.folds = folds
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    def fit(self, X: Table, y: Any, groups: Any = None) -> "DeepHead":
+        """Fit on X [n, k] and y [n] with classes 0 and 1; `groups` [n] stay together."""
+        self.fit_transform(X, y, groups)
+        return self
+
+    def fit_transform(self, X: Table, y: Any, groups: Any = None) -> np.ndarray:
+        """The reduced table of the rows to fit on, with values of heads that saw none of them."""
+        others, features = self._take(X, reset=True)
+        sound = np.isfinite(features).all(axis=1)
+        labels = np.asarray(y).astype(int)
+        names = np.arange(labels.size) if groups is None else np.asarray(groups)
+        column = np.full(labels.size, np.nan)
+        column[sound] = self._learn(features[sound], labels[sound], names[sound])
+        self.normals_ = column[sound & (labels == 0)]
+        return np.column_stack([others, column])
+
+    def transform(self, X: Table) -> np.ndarray:
+        """The other columns, and the value of the head of all rows."""
+        others, features = self._take(X)
+        sound = np.isfinite(features).all(axis=1)
+        column = np.full(len(features), np.nan)
+        column[sound] = features[sound] @ self.slope_ + self.offset_
+        return np.column_stack([others, column])
+
+    def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Names of the other columns, and HEAD."""
+        return (*super().reduced_names(names), HEAD)
+
+    def _learn(
+        self,
+        features: Float64[np.ndarray, "n d"],
+        labels: Int[np.ndarray, "n"],
+        groups: Shaped[np.ndarray, "n"],
+    ) -> Float64[np.ndarray, "n"]:
+        if np.unique(labels).size != 2:
+            raise UserError("The head learns from both classes; features of one are not finite.")
+        parts = inner_folds(labels, groups, folds=self.folds, seed=self.random_state)
+        unseen = np.empty((len(self.strengths), labels.size))
+        for fit, held_out in parts:
+            slopes, offsets = self._heads(features[fit], labels[fit], self.strengths)
+            unseen[:, held_out] = slopes @ features[held_out].T + offsets[:, None]
+        alarms = [tail_alarms(labels, values) if parts else 0.0 for values in unseen]
+        best = int(np.argmin(alarms))
+        self.strength_ = float(self.strengths[best])
+        slopes, offsets = self._heads(features, labels, [self.strength_])
+        self.slope_, self.offset_ = slopes[0], float(offsets[0])
+        return unseen[best] if parts else features @ self.slope_ + self.offset_
+
+    def _heads(
+        self, features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
+    ) -> tuple[Float64[np.ndarray, "s d"], Float64[np.ndarray, "s"]]:
+        return linear_heads(features, labels, strengths, class_weight=self.class_weight)
+
+
+def inner_folds(
+    labels: Int[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"], *, folds: int, seed: int
+) -> Folds:
+    """`grouped_folds`, or none where the groups of a class allow none."""
+    try:
+        return grouped_folds(labels, groups, folds=folds, seed=seed)
+    except UserError:
+        return []
+
+
+def tail_alarms(labels: Int[np.ndarray, "n"], scores: Float64[np.ndarray, "n"]) -> float:
+    """Share of the normal rows at or above a threshold, averaged over thresholds.
+
+    The thresholds are the scores of the ceil(_TAIL * m) lowest of the m abnormal rows: the false
+    alarms where hardly an abnormal row is missed, without hanging on the lowest one alone.
+    """
+    abnormal, normal = np.sort(scores[labels == 1]), scores[labels == 0]
+    lowest = abnormal[: int(np.ceil(_TAIL * abnormal.size))]
+    return float(np.mean(normal[:, None] >= lowest[None]))
+
+
+def linear_heads(
+    features: Float64[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    strengths: Sequence[float],
+    *,
+    class_weight: str | None,
+) -> tuple[Float64[np.ndarray, "s d"], Float64[np.ndarray, "s"]]:
+    """Slopes and offsets of the logistic regression with each C, for features as they are.
+
+    With fewer rows than columns the regression is fitted in a basis of the rows: of standardised
+    rows Z = U S V', on U S. The penalised optimum lies in the span of the rows, and |V w| = |w|: it
+    is the same one, in n unknowns instead of d.
+    """
+    with threadpool_limits(1, user_api="blas"):  # many small products: more threads only wait
+        return _fit_heads(features, labels, strengths, class_weight)
+
+
+def _fit_heads(
+    features: Float64[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+    strengths: Sequence[float],
+    class_weight: str | None,
+) -> tuple[Float64[np.ndarray, "s d"], Float64[np.ndarray, "s"]]:
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    scale = np.sqrt(variance + _FLOOR * (variance.mean() or 1.0))
+    rows = (features - mean) / scale
+    inside, back = _basis(rows)
+    slopes, offsets = [], []
+    for strength in strengths:
+        model: Any = LogisticRegression(
+            C=strength, class_weight=class_weight, tol=1e-8, max_iter=2000
+        )
+        model.fit(inside, labels)
+        slope = (model.coef_[0] if back is None else rows.T @ (back @ model.coef_[0])) / scale
+        slopes.append(slope)
+        offsets.append(model.intercept_[0] - mean @ slope)
+    return np.stack(slopes), np.array(offsets)
+
+
+def _basis(
+    rows: Float64[np.ndarray, "n d"],
+) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "n r"] | None]:
+    """Basis U S of the rows, and U / S, by which rows' V = U / S; else the rows and None."""
+    if len(rows) >= rows.shape[1]:
+        return rows, None
+    found = np.linalg.eigh(rows @ rows.T)
+    squares, u = found.eigenvalues, found.eigenvectors
+    if not squares[-1] > 0:  # all rows are the same
+        return rows, None
+    kept = squares > 1e-12 * squares[-1]
+    s = np.sqrt(squares[kept])
+    return u[:, kept] * s, u[:, kept] / s

@@ -1,0 +1,32 @@
+"""Columns of pooled features: one block a method, named by level and number.
+
+They are no statistics by themselves: a classifier first makes one number of all of them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ad_core.types import View
+
+_COLUMN = re.compile(r"(?:.*\.)?deep_(?P<level>.+)_\d{4,}")
+
+
+def feature_names(widths: Mapping[str, int]) -> tuple[str, ...]:
+    """Names of the columns, "deep_LEVEL_0000" and on, of levels with so many features each."""
+    return tuple(f"deep_{level}_{i:04d}" for level, width in widths.items() for i in range(width))
+
+
+def is_feature(name: str) -> bool:
+    """Whether a column is one of pooled features, of any method ("METHOD.deep_LEVEL_0000")."""
+    return _COLUMN.fullmatch(name) is not None
+
+
+def feature_block(names: Iterable[str], view: View) -> Float[Array, "b _"]:
+    """The columns `names`, whole levels one after the other, as one array in float32."""
+    found = (_COLUMN.fullmatch(name) for name in names)
+    levels = dict.fromkeys(match["level"] for match in found if match)
+    blocks = [view.features[level].astype(jnp.float32) for level in levels]
+    return jnp.concatenate(blocks, axis=1)

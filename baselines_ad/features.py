@@ -1,0 +1,126 @@
+"""Pooled features of a frozen backbone, of which a classifier makes one column.
+
+It learns little: which activations of one level are usual, for a map. What is abnormal, the head in
+the classifier learns from the images that calibrate.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from ml_collections import ConfigDict
+
+from ad_core.errors import UserError
+from ad_core.types import Method, OnePass, TrainState, View
+from baselines_ad.frozen import Frozen, Maps, Seen, in_range, make_frozen, no_images, one_pass, rows
+
+DEVIATION = "deviation"
+
+
+def defaults(size: str) -> ConfigDict:
+    """The `config.reconstructor` section for "cpu" or "accelerator"."""
+    small = size == "cpu"
+    return ConfigDict(
+        {
+            "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
+            "levels": (),  # () for all
+            "flips": not small,  # average over the image and its mirror image: twice the time
+            "map_level": "",  # of which the map is made; "" for the middle one of `levels`
+            "floor": 1e-2,  # of variances, as a share of the mean variance of the map's level
+        }
+    )
+
+
+class Settings(NamedTuple):
+    """Settings of pooling and of the map."""
+
+    flips: bool
+    map_level: str
+    floor: float
+
+
+class Activations(NamedTuple):
+    """Mean and mean square of each channel over the positions of an image."""
+
+    mean: Float[Array, "b d"]
+    square: Float[Array, "b d"]
+
+
+def make(config: ConfigDict) -> Method:
+    """The method of a complete configuration; reads no weights.
+
+    Raises:
+        UserError: a backbone, a level or a setting that does not exist.
+    """
+    frozen = make_frozen(config)
+    settings = _settings(config, frozen)
+    return Method(
+        learn=_learning(frozen, settings),
+        view=lambda state, image, keys: _view(frozen, settings, state, image),
+        maps=(DEVIATION,),
+    )
+
+
+def _settings(config: ConfigDict, frozen: Frozen) -> Settings:
+    own, levels = config.reconstructor, frozen.levels
+    level = own.map_level or levels[len(levels) // 2]
+    if level not in levels:
+        raise UserError(
+            f"`reconstructor.map_level` (={level}) must be one of the levels that are taken: "
+            f"{', '.join(levels)}."
+        )
+    return Settings(own.flips, level, in_range(config, "floor", 1e-9, 1e6))
+
+
+def _learning(frozen: Frozen, settings: Settings) -> OnePass:
+    only = frozen._replace(levels=(settings.map_level,))
+
+    def values(weights: Any, image: Float[Array, "b h w c"]) -> Activations:
+        x = only.maps(weights, image)[settings.map_level]
+        return Activations(jnp.mean(x, axis=(1, 2)), jnp.mean(x**2, axis=(1, 2)))
+
+    return one_pass(frozen, values, lambda seen, key: _remember(seen, key, settings.floor))
+
+
+def _remember(seen: Iterable[Seen], key: PRNGKeyArray, floor: float) -> dict[str, np.ndarray]:
+    """The memory: `mean` and `scale` [d] of the channels over all positions of all normal images.
+
+    `key` is not used: nothing is drawn. Raises UserError where there is no image.
+    """
+    count, mean, square = 0, 0.0, 0.0
+    for batch in seen:
+        found = rows(batch)
+        count += len(found.mean)
+        mean = mean + found.mean.sum(axis=0, dtype=np.float64)
+        square = square + found.square.sum(axis=0, dtype=np.float64)
+    if not count:
+        raise no_images()
+    mean, square = np.asarray(mean) / count, np.asarray(square) / count
+    variance = np.maximum(square - mean**2, 0.0)
+    scale = np.sqrt(variance + floor * (variance.mean() or 1.0))
+    return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+
+
+def _view(
+    frozen: Frozen, settings: Settings, state: TrainState, image: Float[Array, "b h w c"]
+) -> View:
+    weights, memory = state.params["backbone"], state.params["memory"]
+    maps = frozen.maps(weights, image)
+    features = pool(maps)
+    if settings.flips:
+        mirrored = pool(frozen.maps(weights, image[:, :, ::-1]))
+        features = {name: (x + mirrored[name]) / 2 for name, x in features.items()}
+    z = maps[settings.map_level] - memory["mean"].reshape(1, 1, 1, -1)
+    z = z / memory["scale"].reshape(1, 1, 1, -1)
+    deviation = jnp.sqrt(jnp.mean(z**2, axis=-1))
+    return View(maps={DEVIATION: deviation}, anomaly=DEVIATION, features=features)
+
+
+def pool(maps: Maps) -> dict[str, Float[Array, "b _"]]:
+    """Mean and then maximum over the positions of every channel, of each level."""
+    return {
+        name: jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
+        for name, x in maps.items()
+    }

@@ -1,0 +1,102 @@
+"""Pooled features as a method: what they are, and where their map is hot."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ad_core.errors import UserError
+from ad_core.metrics import auroc
+from ad_core.statistics import compute, expand, feature_block, is_feature
+from ad_core.types import View
+from baselines_ad import features
+from tests.baselines_ad import toy_backbone
+from tests.baselines_ad.test_methods import batches_of, config_of, seen_by, textures
+
+WIDTHS = {"stem": 12, "stage3": 16, "stage5": 24, "head": 10}
+
+
+def learnt(**settings):
+    config = config_of("features", **settings)
+    method = features.make(config)
+    return method, method.learn.fit(batches_of(textures(20)), jax.random.key(3))
+
+
+def test_features_are_the_mean_and_the_maximum_of_every_channel():
+    method, state = learnt(flips=False)
+    images = textures(4, seed=1)
+    view = seen_by(method, state, images)
+    backbone = toy_backbone.load("toy")
+    for name, x in backbone.stages(backbone.params, jnp.asarray(images)).items():
+        x = np.asarray(x)
+        expected = np.concatenate([x.mean((1, 2)), x.max((1, 2))], axis=1)
+        np.testing.assert_allclose(view.features[name], expected, rtol=1e-5, atol=1e-5)
+    assert {name: x.shape[1] for name, x in view.features.items()} == WIDTHS
+
+
+def test_a_flip_changes_nothing_where_flips_are_averaged():
+    images = textures(4, seed=1)
+    for flips, same in ((True, True), (False, False)):
+        method, state = learnt(flips=flips)
+        one, other = (seen_by(method, state, x) for x in (images, images[:, :, ::-1].copy()))
+        pairs = [(one.features[name], other.features[name]) for name in WIDTHS]
+        assert all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs) == same
+
+
+def test_the_map_is_the_standardised_distance_from_the_normals_mean_and_finds_a_blob():
+    method, state = learnt(map_level="stage3", floor=1e-9)
+    backbone = toy_backbone.load("toy")
+    x = np.asarray(
+        backbone.stages(backbone.params, jnp.asarray(textures(20)))["stage3"], np.float64
+    )
+    memory = state.params["memory"]
+    np.testing.assert_allclose(memory["mean"], x.mean((0, 1, 2)), atol=1e-4)
+    np.testing.assert_allclose(memory["scale"], x.std((0, 1, 2)), rtol=1e-3)
+    images = textures(40, seed=1)
+    images[20:, 8:14, 16:22] = 0.9
+    view = seen_by(method, state, images)
+    found = np.asarray(view.maps["deviation"])
+    later = np.asarray(backbone.stages(backbone.params, jnp.asarray(images))["stage3"], np.float64)
+    z = (later - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+    np.testing.assert_allclose(found, np.sqrt((z**2).mean(-1)), rtol=1e-2)
+    assert auroc(np.repeat([0, 1], 20), found.max((1, 2))) > 0.95
+    hottest = np.stack([np.unravel_index(m.argmax(), m.shape) for m in found[20:]]) * 4 + 2
+    assert (np.abs(hottest - [11, 19]).max(axis=1) <= 7).mean() >= 0.9
+
+
+def test_batches_and_padding_change_nothing_that_is_learnt():
+    method = features.make(config_of("features"))
+    images = textures(21)
+    one, other = (method.learn.fit(batches_of(images, n), jax.random.key(0)) for n in (24, 5))
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_learnt_is_refused_in_one_message():
+    with pytest.raises(UserError, match=r"`reconstructor.map_level` \(=stage9\).*: stem, stage3"):
+        features.make(config_of("features", map_level="stage9"))
+    with pytest.raises(UserError, match=r"`reconstructor.floor` \(=0.0\) must lie in"):
+        features.make(config_of("features", floor=0.0))
+    with pytest.raises(UserError, match="No normal image to learn from"):
+        features.make(config_of("features")).learn.fit(iter(()), jax.random.key(0))
+
+
+def test_columns_of_features_are_one_block_behind_the_statistics():
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.uniform(-1, 1, (3, 8, 8, 1)), jnp.float32)
+    parts = {"b_2": rng.normal(size=(3, 2)), "a": rng.normal(size=(3, 3))}
+    view = View(
+        losses={"x": jnp.ones(3)}, features={name: jnp.asarray(x) for name, x in parts.items()}
+    )
+    names = expand(("deep", "loss"), view)
+    deep = ("deep_b_2_0000", "deep_b_2_0001", "deep_a_0000", "deep_a_0001", "deep_a_0002")
+    assert names == ("loss_x", *deep)
+    np.testing.assert_allclose(
+        feature_block(deep, view), np.column_stack([parts["b_2"], parts["a"]]), rtol=1e-6
+    )
+    assert set(compute("all", image, view)) == {"loss_x"}
+    assert all(expand((group,), view)[-5:] == deep for group in ("all", "default", "fast", "deep"))
+    assert expand(("loss",), view) == ("loss_x",)
+    assert is_feature("features2.deep_a_0000") and not is_feature("deep_perceptual")
+    with pytest.raises(UserError, match="Unknown statistic 'deep_a_0001'"):
+        expand(("deep_a_0001",), view)
