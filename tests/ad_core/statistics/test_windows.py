@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -220,7 +222,7 @@ def test_every_statistic_there_is_stays_finite_on_adversarial_images(batch):
         residual_levels=jnp.asarray([0.1, 0.2, 0.3]),
     )
     settings = WindowSettings(scales=(8, 16), worst=3, side=14)
-    values = compiled("all", x, reconstruction._replace(maps=maps), context, windows=settings)
+    values = compiled("all", x, replace(reconstruction, maps=maps), context, windows=settings)
     assert len(values) > 200
     for name, value in values.items():
         assert value.shape == (len(x),) and value.dtype == jnp.float32, name
