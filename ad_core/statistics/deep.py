@@ -20,7 +20,7 @@ def feature_names(widths: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def is_feature(name: str) -> bool:
-    """Tells whether a column is one of pooled features, of any method ("METHOD.deep_LEVEL_0000")."""
+    """Tells whether a column is one of pooled features, of any method: "METHOD.deep_LEVEL_0000"."""
     return _COLUMN.fullmatch(name) is not None
 
 
