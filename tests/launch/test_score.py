@@ -392,9 +392,9 @@ def test_a_detector_of_an_earlier_version_is_refused_in_one_message(workdir, tmp
 
 def test_a_method_is_found_in_its_detector(workdir, detector):
     method, state = load_method(workdir / "detector")
-    image = np.zeros((2, 32, 32, 1), np.float32)
-    view = method.view(state, image, image_keys(jnp.asarray(image)))
-    np.testing.assert_allclose(view.image, detector.score(image).drawn, atol=1e-6)
+    image = jnp.zeros((2, 32, 32, 1))
+    view = method.view(state, image, image_keys(image))
+    np.testing.assert_allclose(view.image, detector.score(np.asarray(image)).drawn, atol=1e-6)
     named, _ = load_method(workdir / "detector", "vqgan")
     assert named.maps == method.maps
     with pytest.raises(UserError, match="has no method 'padim'; it has vqgan"):
