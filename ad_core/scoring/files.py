@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -102,7 +103,7 @@ def load_method(directory: str | Path, name: str = "") -> tuple[Method, TrainSta
     if name and name not in known:
         raise UserError(f"Detector {directory} has no method {name!r}; it has {', '.join(known)}.")
     part = known[name] if name else methods[0]
-    return part.make(), part.state
+    return part.make(), jax.tree.map(jnp.asarray, part.state)
 
 
 def load_parts(directory: Path) -> Parts:
