@@ -394,7 +394,8 @@ def test_a_method_is_found_in_its_detector(workdir, detector):
     method, state = load_method(workdir / "detector")
     image = jnp.zeros((2, 32, 32, 1))
     view = method.view(state, image, image_keys(image))
-    np.testing.assert_allclose(view.image, detector.score(np.asarray(image)).drawn, atol=1e-6)
+    drawn = detector.score(np.asarray(image)).drawn
+    np.testing.assert_allclose(view.image, drawn, atol=1e-5)  # compiled or not: float32 rounds
     named, _ = load_method(workdir / "detector", "vqgan")
     assert named.maps == method.maps
     with pytest.raises(UserError, match="has no method 'padim'; it has vqgan"):
