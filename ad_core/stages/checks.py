@@ -24,27 +24,31 @@ def check_calibration(decision: ConfigDict, records: Sequence[Record], *, split:
     check_decision(decision, labels, groups, split=split)
 
 
-def check_methods(config: ConfigDict, methods: Made) -> None:
-    """Refuses what could not be computed after the training, as far as shapes tell.
+def check_settings(config: ConfigDict) -> None:
+    """Refuses what no method could mend; UserError.
 
-    A method that learns in one pass has no shapes before it: its names are checked after it.
-
-    Raises:
-        UserError: statistics that no method gives, a map that localises nothing, windows that
-            do not fit the image, companions trained on other images.
+    It is told of windows that do not fit the image, a classifier of one statistic with several, and
+    companions that were trained on other images.
     """
     usable_scales(WindowSettings(**config.statistics.windows), *image_shape(config.data)[:2])
-    also = load_companions(config)
-    check_single(
-        config.decision.classifier,
-        (*config.statistics.names, *(name for part in also for name in part.statistics)),
-    )
-    if all(isinstance(method.learn, Steps) for method, _ in methods.values()):
-        own = {
-            name: view_shapes(method, of, _start(method, of))
-            for name, (method, of) in methods.items()
-        }
-        check_views(config, own, also)
+    also = [name for part in load_companions(config) for name in part.statistics]
+    check_single(config.decision.classifier, (*config.statistics.names, *also))
+
+
+def check_methods(config: ConfigDict, methods: Made, learnt: Mapping[str, TrainState]) -> None:
+    """Refuses what could not be computed after a training by gradient, as far as shapes tell.
+
+    Args:
+        learnt: the states of the methods that learn in one pass, which have no shapes before it.
+
+    Raises:
+        UserError: statistics that no method gives, or a map that localises nothing.
+    """
+    own = {
+        name: view_shapes(method, of, learnt[name] if name in learnt else _start(method, of))
+        for name, (method, of) in methods.items()
+    }
+    check_views(config, own, load_companions(config))
 
 
 def check_views(config: ConfigDict, own: Mapping[str, View], also: Sequence[Part]) -> None:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from ad_core.data.batches import eval_batches, train_batches
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
-from ad_core.stages.checks import check_methods
+from ad_core.stages.checks import check_methods, check_settings
 from ad_core.stages.job import Job, make_methods, with_length
 from ad_core.stages.timing import timed
 from ad_core.training import one_pass
@@ -33,17 +33,31 @@ class Learnt(NamedTuple):
 def run_training(job: Job) -> tuple[Learnt, ...]:
     """Trains every method of the configuration, or resumes, or finds the training finished.
 
+    What takes one pass comes first: a mistake in the names is then told before the long trainings.
+
     Raises:
-        UserError: what `check_methods` refuses, or the training itself.
+        UserError: what `check_settings` and `check_methods` refuse, or the training itself.
     """
     methods = make_methods(job.config)
-    check_methods(job.config, methods)
-    images = job.config.train.steps * job.config.train.batch_size
+    check_settings(job.config)
+    several = len(methods) > 1
+    once = [name for name, (method, _) in methods.items() if isinstance(method.learn, OnePass)]
+    images = sum(_images(job, method) for method, _ in methods.values())
     with timed(job.workdir, "train", count=lambda: images):
-        return tuple(
-            Learnt(name, method, own, _learn(job, name, method, own, several=len(methods) > 1))
-            for name, (method, own) in methods.items()
-        )
+        states = {name: _learn(job, name, *methods[name], several=several) for name in once}
+        check_methods(job.config, methods, states)
+        for name in methods:
+            if name not in once:
+                states[name] = _learn(job, name, *methods[name], several=several)
+    return tuple(Learnt(name, *methods[name], states[name]) for name in methods)
+
+
+def _images(job: Job, method: Method) -> int:
+    """How many images a method sees while it learns."""
+    if isinstance(method.learn, OnePass):
+        labels = job.labels("train")
+        return len(labels) if method.trains_on_abnormal else int((labels == 0).sum())
+    return job.config.train.steps * job.config.train.batch_size
 
 
 def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: bool) -> TrainState:

@@ -74,6 +74,12 @@ def photos(tmp_path_factory):
 def test_every_kind_of_method_trains_calibrates_scores_and_reports(runs, photos, tmp_path, method):
     workdir = runs(method)
     results = json.loads((workdir / "results.json").read_text())
+    steps = method not in (FLAT, TOGETHER)
+    assert not steps or results["timing"]["train"]["images"] == 12 * 8
+    assert (
+        method != FLAT
+        or results["timing"]["train"]["images"] == results["counts"]["train"]["normal"]
+    )
     assert results["method"] == method and 0 <= results["held_out"]["zfn"]["tpr"] <= 1
     report = (workdir / "report" / "index.html").read_text()
     assert "Right decisions" in report or "False alarms" in report
@@ -166,6 +172,7 @@ def test_the_map_that_localises_can_be_named(launch, runs, tmp_path):
     [
         (PAIRED, "--config.localisation.map=nothing", "names nothing that localises; known: "),
         (f"{PAIRED},{NOISY}", "--config.statistics.names=noisy.ssim", "no statistic of paired"),
+        (f"{PAIRED},{FLAT}", "--config.statistics.names=mse", "no statistic of flat"),
         (f"{PAIRED},{PAIRED}", "", "names two methods alike"),
     ],
 )
@@ -176,4 +183,5 @@ def test_a_composite_that_cannot_work_is_one_message(
     assert launch("train", *argv) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
-    assert not (tmp_path / "checkpoints").exists() and not (tmp_path / "methods").exists()
+    assert not (tmp_path / "checkpoints").exists()
+    assert not (tmp_path / "methods" / "paired").exists()
