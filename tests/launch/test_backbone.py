@@ -1,6 +1,5 @@
 """The statistic `fid` from weights that the user gives, through the whole main job."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -51,20 +50,3 @@ def test_a_detector_carries_the_backbone_that_its_statistics_need(
     (copied / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="inception.npz is not in MANIFEST"):
         load_detector(copied)
-    again = _written_before(run / "detector", tmp_path / "before")
-    np.testing.assert_array_equal(again.score(image).score, scores.score)
-
-
-def _written_before(detector, old):
-    """The detector as it was written before backbones had a folder of their own."""
-    shutil.copytree(detector, old)
-    with np.load(old / "backbones" / "inception.npz") as arrays:
-        np.savez(old / "backbone.npz", **{k.replace("/", "."): x for k, x in arrays.items()})
-    shutil.rmtree(old / "backbones")
-    described = json.loads((old / "detector.json").read_text())
-    del described["backbone"]
-    (old / "detector.json").write_text(json.dumps(described))
-    files = [path for path in old.iterdir() if path.is_file() and path.name != "MANIFEST.json"]
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    (old / "MANIFEST.json").write_text(json.dumps(digests))
-    return load_detector(old, batch_size=8)

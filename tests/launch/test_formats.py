@@ -129,7 +129,7 @@ def test_a_robust_range_is_fixed_by_the_training_normals_alone(
     root = tmp_path / "run"
     config, *rest = job_arguments
     argv = [
-        config.replace("retina_oct.py:phantom", "folder.py:cpu"),
+        config.replace("retina_oct.py:phantom,cpu", "folder.py:cpu"),
         *(word for word in rest if "phantom" not in word),
         f"--config.data.root={plates}", "--config.data.channels=1",
         "--config.data.resize=letterbox", "--config.data.value_range=robust",

@@ -17,7 +17,7 @@ def recipe(request, job_arguments, tmp_path):
     """(name, root of a copy in miniature, command line of a tiny job on it)."""
     name = request.param
     root = getattr(known_trees, name)(tmp_path / "copy")
-    path = job_arguments[0].replace("retina_oct.py:phantom", SETS[name])
+    path = job_arguments[0].replace("retina_oct.py:phantom,cpu", SETS[name])
     return name, root, (path, *job_arguments[1:], "--config.data.channels=1")
 
 
