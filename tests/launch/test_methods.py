@@ -11,9 +11,12 @@ from PIL import Image
 import ad_core.scoring.measuring as measuring
 from ad_core.data.phantoms import retina_oct
 from ad_core.decision.table import read_table
+from ad_core.runtime.config import from_json
 from ad_core.runtime.devices import make_mesh
+from ad_core.runtime.stop import Stop
 from ad_core.scoring import load_detector, load_method
 from ad_core.scoring.engines.local import score_files
+from ad_core.stages.job import prepare
 
 TOYS = Path(__file__).parents[1] / "toys"
 FLAT, NOISY, PAIRED = (f"tests.toys.{name}" for name in ("flat", "noisy", "paired"))
@@ -95,29 +98,30 @@ def test_the_toys_are_as_small_as_a_method_may_be():
         assert len(path.read_text().splitlines()) <= 40, path
 
 
-def test_of_several_methods_each_learns_what_it_learns_alone(runs):
-    """The composite's columns are those of each method by itself, under its name."""
+def test_a_method_among_several_learns_what_it_learns_alone(runs):
+    """Alone the pairs have the same splits, so that their columns must be the same."""
     together = read_table(runs(TOGETHER) / "statistics" / "test.parquet")
-    for method, prefix in ((FLAT, ""), (NOISY, "noisy."), (PAIRED, "paired.")):
-        alone = read_table(runs(method) / "statistics" / "test.parquet")
-        rows = [alone.path.index(path) for path in together.path if path in alone.path]
-        assert rows
-        kept = [row for row, path in enumerate(together.path) if path in alone.path]
-        if method == PAIRED:  # only then are the splits the same: a pair leaves others to judge
-            assert alone.path == together.path
-        for k, name in enumerate(alone.names):
-            column = together.values[kept, together.names.index(prefix + name)]
-            if method == PAIRED:
-                np.testing.assert_allclose(column, alone.values[rows, k], rtol=1e-4, atol=1e-5)
+    alone = read_table(runs(PAIRED) / "statistics" / "test.parquet")
+    assert alone.path == together.path
+    columns = [together.names.index(f"paired.{name}") for name in alone.names]
+    np.testing.assert_allclose(together.values[:, columns], alone.values, rtol=1e-4, atol=1e-5)
     assert "mse" not in together.names  # the first method draws nothing
     assert {"noisy.mse", "paired.mse", "loss_distance"} <= set(together.names)
 
 
-def test_one_pass_methods_never_see_abnormal_images(runs):
+def test_a_one_pass_method_never_sees_abnormal_images(runs, tmp_path):
+    """Among others that do: its memory is the mean of the normal training images alone."""
+    config = from_json((runs(TOGETHER) / "config.json").read_text())
+    job = prepare(config, tmp_path, Stop())
+    labels, images = (
+        job.labels("train"),
+        [job.source.read(int(i)).image for i in job.splits["train"]],
+    )
+    assert labels.any()
     _, state = load_method(runs(TOGETHER) / "detector", "flat")
-    _, alone = load_method(runs(FLAT) / "detector")
-    assert state.params["memory"]["mean"].shape == alone.params["memory"]["mean"].shape
-    assert set(state.params) == {"memory"}
+    mean, normals = state.params["memory"]["mean"], np.stack(images)[labels == 0]
+    np.testing.assert_allclose(mean, normals.mean(axis=0), atol=1e-5)
+    assert not np.allclose(mean, np.mean(images, axis=0), atol=1e-3)
 
 
 def test_a_finished_one_pass_method_is_found_again(launch, runs, capsys):
