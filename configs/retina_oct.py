@@ -11,6 +11,8 @@ Command: python launch/train.py --config=configs/retina_oct.py:phantom --workdir
 Variants: phantom; cpu, accelerator, without which the device decides: retina_oct.py:phantom,cpu.
 Measured: phantom (made-up images), seed 0, size cpu: AUC 98.5 %, pixel AUROC 96.2 %;
     rule zfn: 0 of 125 abnormal images pass, 225 of 236 normal ones are inspected.
+    The demo (`make demo`: a pretrained backbone at 256 px): AUC 99.99 %; 0 of 125 pass, 14 of 236
+    are inspected.
 """
 
 RECIPE = {
