@@ -20,7 +20,7 @@ from ad_core.scoring.measuring import Measured
 from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.job import Job, count_classes, make_methods
-from ad_core.stages.measure import measure_split
+from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.pixels import Pixels
 from ad_core.stages.timing import read_timing, timed, versions
 from ad_core.types import Sample
@@ -144,7 +144,8 @@ def _look(
         samples = [sample for sample in reading.samples if sample is not None]
         each(Passed(rows, samples, measured.rows(places)))
 
-    return measure_split(job, split, detector.measurer, detector.names, each=show)
+    turns = [Turn(job.splits[split], detector.measurer)]
+    return measure_split(job, split, turns, detector.names, each=show)
 
 
 def _keep(
