@@ -61,11 +61,18 @@ def _data(small: bool) -> ConfigDict:
             "image_size": FieldReference(64 if small else 256, field_type=object),
             "channels": 1,
             "protocol": "folders",  # folders | cyclegan_ad | vqganodip
-            # Shares that leave training (or the abnormal test images) for calibration.
-            "calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5},
+            # Shares that leave training (or the abnormal test images) for calibration. `normal`
+            # None: 0.4 where a method learns step by step, else 1.0. What learns in one pass learns
+            # from the normals that calibrate too, in `folds` parts each of which is left out once.
+            "calibration": {
+                "normal": placeholder(float),
+                "abnormal": 1.0,
+                "abnormal_of_test": 0.5,
+                "folds": 5,
+            },
             "augment": "none",  # none | hflip | flips_and_turns | nine_versions
             # (low, high) of the stored values; None: what the file or its type says; ("robust",):
-            # percentiles of the normal images that train (the run then states the numbers)
+            # percentiles of the normal images that train or calibrate (the run states the numbers)
             "value_range": placeholder(tuple),
             "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
