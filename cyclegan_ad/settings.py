@@ -8,6 +8,7 @@ from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
 from ad_core.training.optimisers import optimiser_defaults
+from ad_core.training.perceptual_loss import PerceptualSettings, perceptual_defaults
 from ad_core.training.players import SECTIONS
 from cyclegan_ad.variation import KINDS
 
@@ -35,6 +36,7 @@ def defaults(size: str) -> ConfigDict:
             "adversarial_weight": 1.0,
             "cycle_weight": 10.0,
             "identity_weight": 5.0,
+            "perceptual": perceptual_defaults(),  # between an image and its cycle
             "pool": 50,  # past fakes of each domain that the discriminators are shown
             "optimiser": optimiser,  # of both generators together
             "disc_optimiser": optimiser.copy_and_resolve_references(),  # of each discriminator
@@ -61,6 +63,7 @@ class CycleganSettings:
     adversarial_weight: float
     cycle_weight: float
     identity_weight: float
+    perceptual: PerceptualSettings
     pool: int
     disc_augment: tuple[str, ...]
     ema: float
@@ -87,5 +90,6 @@ def make_settings(config: ConfigDict) -> CycleganSettings:
     section = config.reconstructor.to_dict()
     values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["disc_augment"] = tuple(values["disc_augment"])
+    values["perceptual"] = PerceptualSettings(**values["perceptual"])
     check_divisible_sides(config.data, 4, "the downsampling of the generators")
     return CycleganSettings(**values, dtype=config.train.dtype)

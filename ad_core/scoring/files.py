@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ad_core.backbones import Backbone, pooled, read_saved, save_backbone
+from ad_core.backbones import Backbone, read_saved, save_backbone
 from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
@@ -41,7 +41,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     for name, part in zip(names, parts.methods, strict=True):
         _write_part(folder / name, part)
         if part.context.backbone is not None:
-            save_backbone(part.context.backbone.args[0], folder / BACKBONES)
+            save_backbone(part.context.backbone, folder / BACKBONES)
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
@@ -66,7 +66,7 @@ def _write_part(folder: Path, part: Part) -> None:
     backbone = part.context.backbone
     described = {
         "name": part.name,
-        "backbone": None if backbone is None else backbone.args[0].name,
+        "backbone": None if backbone is None else backbone.name,
         "statistics": list(part.statistics),
         "config": json.loads(to_json(part.config)),
     }
@@ -134,7 +134,7 @@ def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
         params = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
     with np.load(folder / "context.npz", allow_pickle=False) as arrays:
         learnt = dict(arrays)
-    backbone = described["backbone"] and pooled(backbones[described["backbone"]])
+    backbone = described["backbone"] and backbones[described["backbone"]]
     return Part(
         name=described["name"],
         config=from_json(json.dumps(described["config"])),

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from ad_core.backbones import load_backbone, pooled
+from ad_core.backbones import Backbone, load_backbone
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import Calibration, calibrate
 from ad_core.decision.table import StatisticsTable, read_table, write_table
@@ -26,7 +25,14 @@ from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.timing import timed, versions
 from ad_core.stages.train import Learnt, read_once
-from ad_core.statistics import Available, Context, WindowSettings, expand_each, learn_context
+from ad_core.statistics import (
+    Available,
+    Context,
+    WindowSettings,
+    expand_each,
+    learn_context,
+    without_idle,
+)
 from ad_core.statistics.context import CODES_MAP
 from ad_core.training.cross_fit import fit_parts
 from ad_core.types import Batch, OnePass, View
@@ -139,6 +145,7 @@ def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
     }
     given = {name: Available.of(views[name], contexts[name]) for name in views}
     chosen = expand_each(tuple(job.config.statistics.names), given)
+    contexts = {name: without_idle(contexts[name], chosen[name]) for name in chosen}
     return tuple(
         Part(one.name, one.config, one.state, contexts[one.name], chosen[one.name])
         for one in learnt
@@ -175,6 +182,6 @@ def _learn_context(
     return learn_context(pairs())._replace(backbone=backbone)
 
 
-def _backbone(config: ConfigDict) -> Partial | None:
+def _backbone(config: ConfigDict) -> Backbone | None:
     spec = config.statistics.backbone
-    return pooled(load_backbone(spec, family="inception")) if spec else None
+    return load_backbone(spec, family="inception") if spec else None
