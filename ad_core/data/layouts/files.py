@@ -12,13 +12,15 @@ from ml_collections import ConfigDict
 
 from ad_core.data.formats.image import (
     SETTINGS,
+    TYPE,
+    UNFIXED,
     check_settings,
     count_images,
     read_image,
-    read_mask,
     read_stored,
     read_view,
 )
+from ad_core.data.formats.masks import image_turn, read_mask, turn_as
 from ad_core.data.formats.pages import find_page, spread
 from ad_core.data.formats.resizing import nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
@@ -39,6 +41,7 @@ class FileSource:
 
     left_out: Sequence[str] = ()
     own: Sequence[str] = ()
+    unfixed: tuple[str, ...] = TYPE  # reads so where `data.value_range` says nothing
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[str], data: ConfigDict):
         self.root = Path(root).resolve()
@@ -47,6 +50,8 @@ class FileSource:
         check_settings(options)
         self.image_shape = image_shape(options)
         self.letterboxed = options["resize"] == "letterbox"
+        if options["value_range"] is None:
+            options["value_range"] = self.unfixed
         self._options = options
         self._read_file = _reader(options)
 
@@ -63,8 +68,8 @@ class FileSource:
         path, page = self.locate(index)
         return read_stored(path, *self._wanted(page))
 
-    def fix_range(self, value_range: tuple[float, float]) -> None:
-        """Makes `read` and `view` use this `data.value_range` from now on."""
+    def fix_range(self, value_range: Sequence[float | int | str]) -> None:
+        """Makes `read` and `view` use this `value_range` of `read_image` from now on."""
         self._options = self._options | {"value_range": value_range}
         self._read_file = _reader(self._options)
 
@@ -98,6 +103,7 @@ class LabelledFiles(FileSource):
     """
 
     published: Mapping[str, Sequence[int]] = {}
+    unfixed = UNFIXED
 
     def __init__(
         self,
@@ -135,7 +141,8 @@ class LabelledFiles(FileSource):
     def read_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
         """True where abnormal, in the pixels of the mask's file; None of a normal image.
 
-        Raises UserError if a mask cannot be read, or an image's masks differ in size.
+        It is upright as its image is, where an EXIF tag turns that. Raises UserError if a mask
+        cannot be read, an image's masks differ in size, or a tag leaves open how a mask lies.
         """
         if self.records[index].label == 0 or not self.records[index].has_mask:
             return None
@@ -153,7 +160,8 @@ class LabelledFiles(FileSource):
         self, index: int, path: os.PathLike[str], page: dict[str, Any]
     ) -> Bool[np.ndarray, "h w"]:
         wanted, limits = self._wanted(page)
-        return read_mask(path, wanted, limits._replace(min_side=1))
+        mask = read_mask(path, wanted, limits._replace(min_side=1))
+        return turn_as(path, mask, image_turn(self.locate(index)[0], limits))
 
     def locate_masks(self, index: int) -> Sequence[tuple[os.PathLike[str], dict[str, Any]]]:
         """The files of an abnormal image's masks, each with the options that name a page of it.
