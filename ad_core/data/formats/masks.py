@@ -73,7 +73,7 @@ def _is_one_colour(values: Shaped[np.ndarray, "... c"]) -> bool:
 
 
 def image_turn(path: str | os.PathLike[str], limits: Limits) -> Turn:
-    """How an image's file turns it; no turn for what has no such tag. UserError as `read_image`."""
+    """Turn of an image by the EXIF tag of its file, if it has one. UserError as `read_image`."""
     if not isinstance(path, Encoded) and not raster.is_raster(read_head(path) or b""):
         return Turn()
     data = read_bytes(path, limits.max_bytes)

@@ -11,7 +11,7 @@ from ad_core.data.formats.image import count_images
 from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.errors import UserError
 
-_PAGE = re.compile(r"(?P<file>.+)#(?:(?P<axis>[xyz])=)?(?P<page>[0-9]{1,9})")
+_PAGE = re.compile(r"(?P<file>.+)#(?:(?P<axis>[xyz])=)?(?P<page>[0-9]{1,9})", re.DOTALL)
 _SINGLE = (".bmp",)  # never opened to look for more
 
 

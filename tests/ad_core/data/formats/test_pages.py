@@ -38,6 +38,7 @@ def frames(count, shape=(8, 8), dtype=np.uint8):
         ("plain.png", ("plain.png", {})),
         ("a.tif#z=", ("a.tif#z=", {})),
         ("#4", ("#4", {})),
+        ("a\nb.tif#1", ("a\nb.tif", {"page": 1})),
     ],
 )
 def test_a_path_names_a_page_behind_a_hash(path, expected):
