@@ -183,6 +183,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
     counts["unreadable_masks"] = judged.pixels.unreadable
+    counts["full_masks"] = judged.pixels.full
     methods = {name: method for name, (method, _) in make_methods(job.config).items()}
     return {
         "name": job.config.name,

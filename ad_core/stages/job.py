@@ -9,7 +9,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from ad_core.data.batches import Reading, epoch_images, eval_batches
-from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.intensity import settle_range
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.runtime.methods import (
@@ -67,7 +67,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
 
     The job's configuration is `config` with what the methods and the images fix: the share of
     normals that calibrates, the length of an epoch, of a training that is given in epochs, and a
-    robust range. `config` itself stays as it is.
+    range that no file's type states. `config` itself stays as it is.
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
@@ -86,8 +86,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     labels = np.array([source.records[i].label for i in splits["train"]], int)
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
-    if is_robust(config.data):
-        config.data.value_range = fix_range(source, _normals(source, splits))
+    config.data.value_range = settle_range(source, config.data, _normals(source, splits))
     job = Job(config, source, splits, Workdir(Path(root)), stop)
     # Before the workdir is claimed: it may then be used with the mend.
     records = [source.records[i] for i in splits[job.calibration_split]]
