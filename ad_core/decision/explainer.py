@@ -42,6 +42,10 @@ class Reason(NamedTuple):
         normals = f"normals {self.low:.3g} to {self.high:.3g}"
         return f"{self._words()}{place} ({self.name} {value}, {normals}{push})"
 
+    def at(self, place: str) -> "Reason":
+        """The reason with a place, if it speaks against the worst place of an image."""
+        return self._replace(place=place) if self.push > 0 and words(self.name).local else self
+
     def _words(self) -> str:
         told = words(self.name)
         if not np.isfinite(self.value):
@@ -115,8 +119,9 @@ class Explainer:
     def _reason(
         self, row: Float[np.ndarray, "k"], push: Float[np.ndarray, "k"], column: int
     ) -> Reason:
-        numbers = row[column], self.low[column], self.high[column], push[column]
-        return Reason(self.names[column], *(float(number) for number in numbers))
+        numbers = (row[column], self.low[column], self.high[column], push[column])
+        value, low, high, moved = (float(number) for number in numbers)
+        return Reason(self.names[column], value, low, high, moved)
 
 
 def important_statistics(

@@ -140,6 +140,7 @@ def _block(source: FileSource, reading: Reading, measured: Measured) -> Block:
             source.paths[number],
             None if sample is None else sample.placement,
             reading.errors.get(number, ""),
+            0.0 if sample is None else sample.clipped,
         )
         for number, sample in zip(index, reading.samples, strict=False)
     ]
