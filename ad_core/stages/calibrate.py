@@ -1,6 +1,7 @@
 """The second stage: what the methods measure of calibration images becomes a decision."""
 
 from collections.abc import Iterator
+from itertools import compress
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
         normal = np.asarray(reading.batch.valid) & (np.asarray(reading.batch.label) == 0)
         if normal.any():
             normal_maps.append(measured.anomaly_map[normal])
-            clipped.extend(s.clipped for s in np.array(reading.samples, object)[normal])
+            clipped.extend(s.clipped for s in compress(reading.samples, normal) if s is not None)
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
         table = measure_split(job, split, measurer, column_names(methods), each=keep_normal_maps)
