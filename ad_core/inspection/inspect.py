@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.intensity import is_robust, settle_range
 from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.source import NORMAL, open_source, printable
 from ad_core.data.splits import make_splits
@@ -92,9 +92,9 @@ def inspect(config: ConfigDict) -> Inspection:
     if not source.records:
         raise UserError(f"`data.root` (={config.data.root}): holds no image.")
     split, failed = _split(config, source.records)
-    if is_robust(config.data):
-        normal = [i for i, r in enumerate(source.records) if r.label == 0 and split[i] != "test"]
-        fix_range(source, normal)
+    normal = [i for i, r in enumerate(source.records) if r.label == 0 and split[i] != "test"]
+    data = ConfigDict(config.data.to_dict())
+    data.value_range = settle_range(source, config.data, normal)
     facts: Facts = learn_facts(source, workers=config.data.workers)
     chosen = config.data.near_duplicates
     subject = Subject(
@@ -102,7 +102,8 @@ def inspect(config: ConfigDict) -> Inspection:
         records=source.records,
         split=split,
         facts=facts,
-        data=config.data,
+        data=data,
+        stated=config.data.value_range is not None and not is_robust(config.data),
         distance=DISTANCE if chosen is None else int(chosen),
     )
     return Inspection(str(config.name), subject, failed + find_all(subject))

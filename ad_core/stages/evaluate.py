@@ -181,6 +181,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
     counts["unreadable_masks"] = judged.pixels.unreadable
+    counts["full_masks"] = judged.pixels.full
     return {
         "name": job.config.name,
         "method": job.config.method,

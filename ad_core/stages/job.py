@@ -9,7 +9,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from ad_core.data.batches import Reading, epoch_images, eval_batches
-from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.intensity import settle_range
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.runtime.methods import learns_from_abnormal, method_configs
@@ -61,7 +61,8 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     """Lists and splits the images, and claims the workdir for this configuration.
 
     The job's configuration is `config` with what the images fix: the length of an epoch, of a
-    training that is given in epochs, and a robust range. `config` itself stays as it is.
+    training that is given in epochs, and a range that no file's type states. `config` itself
+    stays as it is.
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
@@ -78,8 +79,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     labels = np.array([source.records[i].label for i in splits["train"]], int)
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
-    if is_robust(config.data):
-        config.data.value_range = fix_range(source, splits["train"][labels == 0])
+    config.data.value_range = settle_range(source, config.data, splits["train"][labels == 0])
     job = Job(config, source, splits, Workdir(Path(root)), stop)
     # Before the workdir is claimed: it may then be used with the mend.
     records = [source.records[i] for i in splits[job.calibration_split]]

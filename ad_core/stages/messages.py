@@ -27,6 +27,13 @@ def announce(job: Job) -> None:
     print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
     for split, counts in count_classes(job).items():
         print(f"  {split:12} {counts['normal']} normal, {counts['abnormal']} abnormal images")
+    ignored = getattr(job.source, "ignored", ())
+    if ignored:
+        told = ", ".join(map(printable, ignored[:3])) + ", ..." * (len(ignored) > 3)
+        print(f"  not used: {len(ignored)} files or folders beside the images ({told})")
+    if config.data.value_range is not None:
+        low, high = map(float, config.data.value_range)
+        print(f"  stored values {low:g} to {high:g} become black to white, in every image")
     print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
     if config.size == "accelerator" and devices[0].platform == "cpu":
         print(
@@ -81,6 +88,17 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
         print(price_in_words(held["operation"]))
     if results["review"]:
         print(review_in_words(results["review"]))
+    full, unread = (results["counts"][name] for name in ("full_masks", "unreadable_masks"))
+    if full:
+        print(
+            f"warning: {full} masks mark nearly all of their image as abnormal; the pixel figures "
+            "are of these. Inverted, or a background that is not black?"
+        )
+    if unread:
+        print(
+            f"warning: {unread} masks are left out of the pixel figures; launch/inspect_data.py "
+            "says why"
+        )
     print(f"results: {job.workdir.results}")
     print(f"report:  {job.workdir.report}")
 
