@@ -15,6 +15,7 @@ from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
 from ad_core.runtime import sealed
+from ad_core.runtime.compilation import keep_programs
 from ad_core.runtime.config import from_json, to_json
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
@@ -22,7 +23,7 @@ from ad_core.scoring.part import Part, part_names
 from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
-FORMAT = 3  # of the files; from 3 on a folder for each method
+FORMAT = 4  # of the files; from 4 on with the clipped share that normals had
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
 
@@ -54,6 +55,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "image_shape": list(image_shape(parts.config.data)),
         "statistics": list(parts.names),
         "scale": parts.scale.to_dict(),
+        "clipped": parts.clipped,
         "selection": parts.selection,
         "config": json.loads(to_json(parts.config)),
         "versions": dict(versions),
@@ -85,10 +87,13 @@ def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
 def load_detector(directory: str | Path, *, batch_size: int = 32) -> Detector:
     """The detector that `save_detector` wrote, each file checked against its hash.
 
+    Programs that it compiles are kept for the next process (`runtime.compilation`).
+
     Raises:
         UserError: no detector there, a file that is missing or changed, or one written by
             another version.
     """
+    keep_programs()
     return Detector(load_parts(Path(directory)), batch_size=batch_size)
 
 
@@ -125,6 +130,7 @@ def load_parts(directory: Path) -> Parts:
         reference=reference,
         review=decided["review"],
         selection=described["selection"],
+        clipped=float(described["clipped"]),
     )
 
 

@@ -78,6 +78,7 @@ def make_measurer(
     windows: WindowSettings,
     localise: Localiser | None,
     batch_size: int,
+    devices: Sequence[Any] | None = None,
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
@@ -87,8 +88,9 @@ def make_measurer(
 
     Args:
         localise: None where another measurer's map is shown; the map is then 0.
+        devices: to run on; None: every local one.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(devices)
     scalars = tuple(name for name in names if not is_feature(name))
     deep = names[len(scalars) :]  # `expand` puts them last
 

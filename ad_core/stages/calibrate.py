@@ -47,17 +47,21 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     companions = (None,) * (len(methods) - len(own))
     turns = _turns(job, own, lambda known: measurer.relearnt([*known, *companions]))
     normal_maps: list[np.ndarray] = []
+    clipped: list[float] = []
 
     def keep_normal_maps(reading: Reading, measured: Measured) -> None:
         normal = np.asarray(reading.batch.valid) & (np.asarray(reading.batch.label) == 0)
         if normal.any():
             normal_maps.append(measured.anomaly_map[normal])
+            clipped.extend(
+                s.clipped for s in itertools.compress(reading.samples, normal) if s is not None
+            )
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
         table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
-    return _decide(job, table, methods=methods, scale=scale)
+    return _decide(job, table, methods=methods, scale=scale, clipped=max(clipped))
 
 
 def recalibrate(job: Job) -> Calibration:
@@ -68,11 +72,17 @@ def recalibrate(job: Job) -> Calibration:
     """
     table = read_table(job.workdir.statistics(job.calibration_split))
     parts = load_parts(job.workdir.detector)
-    return _decide(job, table, methods=parts.methods, scale=parts.scale)
+    kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
+    return _decide(job, table, **kept)
 
 
 def _decide(
-    job: Job, table: StatisticsTable, *, methods: tuple[Part, ...], scale: MapScale
+    job: Job,
+    table: StatisticsTable,
+    *,
+    methods: tuple[Part, ...],
+    scale: MapScale,
+    clipped: float,
 ) -> Calibration:
     config, split = job.config, job.calibration_split
     calibration = calibrate(table, config.decision, split=split, seed=config.seed)
@@ -86,6 +96,7 @@ def _decide(
         reference=table.values[table.readable & (table.label == 0)],
         review=config.decision.review,
         selection=calibration.selection and calibration.selection.to_dict(),
+        clipped=clipped,
     )
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration

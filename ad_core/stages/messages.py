@@ -136,6 +136,10 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
+    if summary["resumed"]:
+        print(f"{summary['resumed']} of them had their rows before this command went on")
+    if summary["clipped"]["beyond"]:
+        print(f"{summary['clipped']['beyond']} of those to inspect are clipped more than normals")
     if counts["person"]:
         print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")
