@@ -29,7 +29,7 @@ def measure_split(
     values = np.full((len(indices), len(names)), np.nan, np.float32)
     row_of = {int(index): row for row, index in enumerate(indices)}
     errors: dict[int, str] = {}
-    progress = Progress(len(indices), label=f"measure {split}")
+    progress = Progress(len(indices), label=f"measure {split}", first="compiling")
     readings = job.read(indices, measurer.batch_size)
     for reading, measured in measure_batches(measurer, readings):
         valid = np.asarray(reading.batch.valid)

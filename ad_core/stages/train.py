@@ -85,7 +85,7 @@ def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: 
 
 def _once(job: Job, indices: np.ndarray) -> Iterator[Batch]:
     """Every training image once, in order. Raises UserError at the first that cannot be read."""
-    progress = Progress(len(indices), label="learn")
+    progress = Progress(len(indices), label="learn", first="compiling")
     for reading in job.read(indices, job.config.score.batch_size):
         if reading.errors:
             raise UserError(next(iter(reading.errors.values())))
