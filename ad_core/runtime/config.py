@@ -70,6 +70,7 @@ def _data(small: bool) -> ConfigDict:
             "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
             "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
+            "unreadable": "leave_out",  # images to learn from: leave_out | refuse
             "workers": 2 if small else 16,  # decoding threads
             "max_pixels": 100_000_000,
             "max_bytes": 500_000_000,

@@ -63,7 +63,7 @@ class Progress:
         self._total, self._label, self._unit, self._done = total, label, unit, done
         self._stream = sys.stderr if stream is None else stream
         self._every_s, self._clock = every_s, clock
-        self._written_at = clock()
+        self._written_at, self._shown = clock(), -1
         self._past: deque[tuple[float, int]] = deque()
         self._bar = self._make_bar(first) if self._stream.isatty() else None
         if first and self._bar is None:
@@ -98,7 +98,8 @@ class Progress:
     def close(self, text: str = "") -> None:
         """Shows how far it came in the end."""
         if self._bar is None:
-            self._write(text)
+            if text or self._shown != self._done:
+                self._write(text)
         else:
             self._bar.said = self._said(text)
             self._bar.close()
@@ -127,6 +128,7 @@ class Progress:
         return ", ".join([*parts, text] if text else parts)
 
     def _write(self, text: str) -> None:
+        self._shown = self._done
         said = self._said(text)
         done = f"{self._label}: {self._done}/{self._total} {self._unit}"
         self._stream.write(f"{done}, {said}\n" if said else f"{done}\n")

@@ -18,6 +18,7 @@ from ad_core.scoring.localisation import MapScale, fit_scale
 from ad_core.scoring.measuring import Measured, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
 from ad_core.stages.checks import check_views
+from ad_core.stages.finished import forget_results
 from ad_core.stages.job import Job
 from ad_core.stages.measure import measure_split
 from ad_core.stages.timing import timed, versions
@@ -72,6 +73,7 @@ def _decide(
         review=config.decision.review,
         selection=calibration.selection and calibration.selection.to_dict(),
     )
+    forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration
 

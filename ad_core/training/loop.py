@@ -277,9 +277,7 @@ def train(
         )
         size = settings.batch_size
         first = "compiling" if step < settings.steps else ""
-        progress = Progress(
-            settings.steps * size, label="train", done=step * size, first=first
-        )
+        progress = Progress(settings.steps * size, label="train", done=step * size, first=first)
         with closing(Writers(workdir, resume_at=step)) as writers, closing(progress):
             return _run(
                 state,
