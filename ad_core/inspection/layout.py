@@ -181,7 +181,7 @@ def _without_normal(images: Images, silent: Sequence[Way]) -> Layout:
     if not silent:
         raise UserError(
             f"{images.root}: every image is abnormal by its folder ({_listed(_names(images))}), "
-            "and a detector learns what is normal. Put normal images into a folder good beside them."
+            "and a detector learns what is normal. Put normal images beside them, into good/."
         )
     if len(images.counts) > 1:
         _ask(images, "which of its folders hold normal images")

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete, differences, flat, require_key
+from ad_core.runtime.help import describe
 from ad_core.runtime.invocation import given
 from ad_core.runtime.recipes import load_recipe
 from ad_core.runtime.stop import Stopped, stop_on_signals
@@ -147,7 +148,10 @@ def overrides_of(name: str, config: ConfigDict) -> dict[str, str]:
     recipe = load_recipe(name, size=str(config.size))
     resolved = _resolved(recipe, size=config.size, method=config.method)
     changed = set(differences(resolved, config))
-    changed |= {key for key in ("method", "size") if recipe.get(key) != config[key]}
+    if recipe.get("method") != config.method:
+        changed.add("method")
+    if load_recipe(name).size != config.size:  # where nothing names a size the device does
+        changed.add("size")
     return {key: _written(value) for key, value in flat(config).items() if key in changed}
 
 
@@ -230,12 +234,12 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
 
 
 def _help(argv: Sequence[str]) -> str:
-    """Help of a script: its purpose, its flags, and each key of the config that was named."""
+    """Help of a script: its purpose, its flags, and each key that the config named can use."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
     name, rest = take(argv, "config")
     config = _base(name, rest)
     if config is None:
         lines.append("  --config=configs/NAME.py[:variant] with --help lists what it sets.")
     else:
-        lines += [f"  --config.{key}={value!r}" for key, value in flat(config).items()]
+        lines += describe(config)
     return "\n".join(lines)

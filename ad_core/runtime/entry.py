@@ -5,7 +5,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from ad_core.runtime.invocation import ENTRY, PROJECT, enter
+from ad_core.runtime.invocation import ENTRY, PROJECT, enter, given
+from ad_core.runtime.stop import stop_on_signals
 
 LAUNCH = PROJECT / "launch"
 SHORT = {"inspect": "inspect_data"}  # a shorter word for a script
@@ -23,7 +24,8 @@ def main() -> None:
         raise SystemExit(2)
     enter(word)
     sys.argv = [ENTRY, *sys.argv[2:]]
-    runpy.run_path(str(LAUNCH / f"{name}.py"), run_name="__main__")
+    with stop_on_signals(lambda: given(sys.argv), at_once=True):
+        runpy.run_path(str(LAUNCH / f"{name}.py"), run_name="__main__")
 
 
 def _scripts() -> dict[str, Path]:

@@ -47,23 +47,30 @@ def forget_results(workdir: Workdir) -> None:
 
 def mark_command(workdir: Workdir, argv: Sequence[str], stage: str) -> None:
     """Notes that a command line has done all up to `stage`, for `tell_finished`."""
-    command = {"arguments": _arguments(argv), "recipe": _recipe(argv), "version": _version()}
-    write_json(workdir.root / NAME, _read(workdir) | {"command": command | {"stage": stage}})
+    marked = _read(workdir)
+    commands = marked.get("commands", {}) | {_arguments(argv): _given(argv, stage)}
+    write_json(workdir.root / NAME, marked | {"commands": commands})
 
 
 def tell_finished(argv: Sequence[str]) -> bool:
-    """Says that a command has nothing left to do, if so: it is, to the letter, the finished one."""
+    """Says that a command has nothing left to do, if so: it is, to the letter, a finished one."""
     photos, root = named_photos(argv), take(argv, "workdir")[0]
     place = Path(root) if root else photos and default_workdir(photos)
-    workdir = Workdir(place or Path())
-    command = _read(workdir).get("command") if place else None
-    if command is None or not is_finished(workdir, command["stage"]):
+    if not place:
         return False
-    known = {"arguments": _arguments(argv), "recipe": _recipe(argv), "version": _version()}
-    if command != known | {"stage": command["stage"]}:
+    workdir = Workdir(place)
+    command = _read(workdir).get("commands", {}).get(_arguments(argv))
+    if not command or command != _given(argv, command["stage"]):
+        return False
+    if not is_finished(workdir, command["stage"]):
         return False
     announce_finished(workdir, command["stage"])
     return True
+
+
+def _given(argv: Sequence[str], stage: str) -> dict[str, str]:
+    """What a command line depends on but its words, and how far it goes."""
+    return {"stage": stage, "recipe": _recipe(argv), "version": metadata.version("zfn-ad")}
 
 
 def announce_finished(workdir: Workdir, stage: str) -> None:
@@ -104,7 +111,3 @@ def _recipe(argv: Sequence[str]) -> str:
     """Digest of the recipe that a command line names; "" where it names none."""
     path = Path((take(argv, "config")[0] or "").partition(":")[0])
     return _digest(path) if path.is_file() else ""
-
-
-def _version() -> str:
-    return metadata.version("zfn-ad")

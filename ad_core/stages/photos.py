@@ -47,6 +47,7 @@ def train_arguments(argv: Sequence[str]) -> list[str]:
     rest = [*take(rest, "workdir")[1], f"--workdir={workdir}"]
     if Workdir(Path(workdir)).in_use:
         _require_same(photos, Path(workdir))
+    if Workdir(Path(workdir)).in_use and take(rest, "config")[0] is None:
         print(f"{workdir}: goes on with the configuration that it holds")
         return [argv[0], *take(rest, "normal")[1]]
     described, rest = _described(photos, rest)
