@@ -60,7 +60,7 @@ class Images(NamedTuple):
 
 
 def find_layout(photos: str | Path, normal: Sequence[str] = ()) -> Layout:
-    """How to read `photos`: a table, the MVTec AD layout, folders by class, or normal images alone.
+    """Layout of `photos`: a table, MVTec AD's, folders by class, or normal images alone.
 
     Args:
         normal: names of folders that are normal, where the user states them; "." for the images in

@@ -31,7 +31,7 @@ class _Bar(tqdm):
     @property
     def format_dict(self) -> dict[str, Any]:
         """Words that a format may name, with `said` among them."""
-        return super().format_dict | {"said": self.said}
+        return {**super().format_dict, "said": self.said}
 
 
 class Progress:

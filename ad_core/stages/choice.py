@@ -1,7 +1,7 @@
 """Choice of a configuration for images that nobody has described, and the command that says it."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ from ad_core.data.source import Record
 from ad_core.errors import UserError
 from ad_core.inspection.inspect import Inspection
 from ad_core.runtime.command import overrides_of
-from ad_core.runtime.config import flat
 from ad_core.stages.checks import check_calibration
 
 NORMALS_ONLY = "normal_quantile"  # the rule that needs no abnormal image
@@ -73,9 +72,3 @@ def whole_command(
     """
     overrides = overrides_of(name, config) | suiting(inspection, config)
     return Command(name, overrides, str(workdir))
-
-
-def changes(config: ConfigDict, overrides: Mapping[str, str]) -> dict[str, str]:
-    """Those of the overrides that name another value than the configuration has."""
-    known = flat(config)
-    return {key: value for key, value in overrides.items() if str(known[key]) != value}
