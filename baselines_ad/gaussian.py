@@ -31,13 +31,20 @@ SHARE = "share"
 STRIDE = 8  # pixels for a position of the map; of coarser levels their own
 
 
+EXPLAINED = {  # what --help says of each
+    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "levels": "of the network that are taken; () all",
+    "floor": "of variances, as a share of the mean variance of their level",
+}
+
+
 def defaults(size: str) -> ConfigDict:
     """The `config.reconstructor` section for "cpu" or "accelerator"."""
     return ConfigDict(
         {
             "backbone": "efficientnet_lite0" if size == "cpu" else "efficientnet_lite2",
             "levels": (),  # () for all
-            "floor": 1e-3,  # of variances, as a share of the mean variance of their level
+            "floor": 1e-3,
         }
     )
 

@@ -34,14 +34,22 @@ from baselines_ad.moments import Moments, add, mahalanobis, no_moments, whiten
 DISTANCE = "distance"
 
 
+EXPLAINED = {  # what --help says of each
+    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "levels": "of the network that are taken; () all",
+    "channels": "drawn at random of those of all levels; 0 keeps all",
+    "floor": "of variances, as a share of the mean variance of their level",
+}
+
+
 def defaults(size: str) -> ConfigDict:
     """The `config.reconstructor` section for "cpu" or "accelerator"."""
     return ConfigDict(
         {
             "backbone": "efficientnet_lite0" if size == "cpu" else "efficientnet_lite2",
             "levels": ("stage3", "stage5"),  # strides 8 and 16; () for all
-            "channels": 0,  # drawn at random of those of all levels; 0 keeps all
-            "floor": 0.1,  # of variances, as a share of the mean variance of their level
+            "channels": 0,
+            "floor": 0.1,
         }
     )
 

@@ -37,6 +37,17 @@ DISTANCE = "distance"
 WINDOW = 3  # positions whose mean is a patch, across and down
 
 
+EXPLAINED = {  # what --help says of each
+    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "levels": "of the network that are taken; () all",
+    "patches": "kept of all images before the coreset",
+    "coreset": "share of these that is the memory",
+    "projection": "random directions in which the coreset is chosen; 0: all",
+    "floor": "of the channels' variances, as a share of the mean of their level",
+    "neighbours": "of the nearest item, which weight an image's score; 1: no weight",
+}
+
+
 def defaults(size: str) -> ConfigDict:
     """The `config.reconstructor` section for "cpu" or "accelerator"."""
     small = size == "cpu"
@@ -44,11 +55,11 @@ def defaults(size: str) -> ConfigDict:
         {
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "levels": ("stage3", "stage5"),  # strides 8 and 16; () for all
-            "patches": 50_000 if small else 400_000,  # kept of all images before the coreset
-            "coreset": 0.02 if small else 0.01,  # share of these that is the memory
-            "projection": 128,  # random directions in which the coreset is chosen; 0: all
-            "floor": 0.1,  # of the channels' variances, as a share of the mean of their level
-            "neighbours": 9,  # of the nearest item, which weight an image's score; 1: no weight
+            "patches": 50_000 if small else 400_000,
+            "coreset": 0.02 if small else 0.01,
+            "projection": 128,
+            "floor": 0.1,
+            "neighbours": 9,
         }
     )
 

@@ -16,10 +16,10 @@ from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from cyclegan_ad import pool
 from cyclegan_ad.model import DISCRIMINATORS, GENERATORS, Model, make_model
-from cyclegan_ad.settings import CycleganSettings, defaults, make_settings
+from cyclegan_ad.settings import EXPLAINED, CycleganSettings, defaults, make_settings
 from cyclegan_ad.step import DOMAINS, make_train_step
 
-__all__ = ["defaults", "make"]
+__all__ = ["EXPLAINED", "defaults", "make"]
 
 REPAIRS = 1.1  # changes of abnormal images beyond this many times those of normal ones repair them
 MAPS = (

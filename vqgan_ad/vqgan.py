@@ -16,10 +16,10 @@ from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, make_model
-from vqgan_ad.settings import VqganSettings, defaults, make_settings
+from vqgan_ad.settings import EXPLAINED, VqganSettings, defaults, make_settings
 from vqgan_ad.step import make_train_step
 
-__all__ = ["defaults", "make"]
+__all__ = ["EXPLAINED", "defaults", "make"]
 
 LOSSES = ("reconstruction", "quantisation", "commitment", "disc_real", "disc_fake")
 CURVES = (

@@ -61,6 +61,7 @@ def make_splits(
     Raises:
         UserError: unknown protocol, a share outside [0, 1], a group in both train/ and test/,
             or a split without normal images (or with `train_abnormal` no abnormal to train on).
+            The test split may be empty, but not hold abnormal images alone.
     """
     if protocol not in _PROTOCOLS:
         known = ", ".join(_PROTOCOLS)
@@ -229,7 +230,8 @@ def _check_splits(
     have = sum(record.label == 0 for record in records)
     told = f"of {have} normal + {len(records) - have} abnormal images: {told}"
     for name, (normal, _) in counts.items():
-        if normal == 0 and name not in may_be_empty:
+        # Without any test image a run ends after calibration.
+        if normal == 0 and name not in may_be_empty and (name != "test" or splits[name]):
             raise UserError(f"Protocol {protocol}: no normal image in {name} ({told}); {_MEND}.")
     if train_abnormal and counts["train"][1] == 0:
         raise UserError(

@@ -33,6 +33,8 @@ class Group(NamedTuple):
 def scores(report: Report) -> dict[str, Any]:
     """ROC, its top magnified, the histogram, recall by kind of defect."""
     labels = np.asarray(report.labels)
+    if not labels.size:
+        return {}
     # What has no score is inspected, as if it had the highest of all.
     values = np.where(np.isfinite(report.scores), report.scores, np.inf)
     thresholds = [(rule, cut(of)) for rule, of in report.working()]

@@ -20,6 +20,7 @@ from ad_core.scoring.localisation import MapScale, fit_scale
 from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
 from ad_core.stages.checks import check_views
+from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, teachers
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
@@ -98,6 +99,7 @@ def _decide(
         selection=calibration.selection and calibration.selection.to_dict(),
         clipped=clipped,
     )
+    forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration
 
@@ -164,7 +166,7 @@ def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
 
 
 def _learn_context(
-    job: Job, learnt: Learnt, taught: Int[np.ndarray, " n"], backbone: Partial | None
+    job: Job, learnt: Learnt, taught: Int[np.ndarray, " n"], backbone: Backbone | None
 ) -> Context:
     """Context of the statistics, learnt from the normals among the images that taught the method.
 

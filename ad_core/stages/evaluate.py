@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float64
 
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import cross_fit, fit_thresholds, rules_of
-from ad_core.decision.table import StatisticsTable, read_table, select, write_table
+from ad_core.decision.table import (
+    StatisticsTable,
+    make_table,
+    read_table,
+    select,
+    write_table,
+)
 from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
@@ -32,8 +38,9 @@ Flags = dict[str, Bool[np.ndarray, " n"]]
 class Judged(NamedTuple):
     """Images of the split that judges, in its order.
 
-    scores: NaN where an image could not be read. flags: rule -> to be inspected. pixels: what
-    the figures of localisation are taken of. gallery: what the report shows.
+    split: "" where no image judges. scores: NaN where an image could not be read. flags: rule ->
+    to be inspected. pixels: what the figures of localisation are taken of. gallery: what the report
+    shows.
     """
 
     split: str
@@ -60,15 +67,15 @@ def run_evaluation(job: Job) -> dict[str, Any]:
 
     Under `folders` and `cyclegan_ad` the test split judges. Under `vqganodip` each image of the
     pool is judged by a classifier and thresholds that have not seen it; the detector itself,
-    fitted on the whole pool, is judged by nothing.
+    fitted on the whole pool, is judged by nothing. Without test images the results hold what
+    calibration knows.
 
     Raises:
         UserError: the workdir has no detector yet.
     """
     detector = load_detector(job.workdir.detector, batch_size=job.config.score.batch_size)
-    split = job.judging_split
-    with timed(job.workdir, "evaluate", count=lambda: len(job.splits[split])):
-        judged = _judge_pool(job, detector) if split == "pool" else _judge_test(job, detector)
+    with timed(job.workdir, "evaluate", count=lambda: len(job.splits[job.judging_split])):
+        judged = _judge(job, detector)
     results = make_results(job, detector, judged)
     write_results(job.workdir.results, results)
     methods = make_methods(job.config)
@@ -83,6 +90,20 @@ def run_evaluation(job: Job) -> dict[str, Any]:
         results=results,
     )
     return results
+
+
+def _judge(job: Job, detector: Detector) -> Judged:
+    split = job.judging_split
+    if not len(job.splits[split]):
+        return _judge_nothing(detector)
+    return _judge_pool(job, detector) if split == "pool" else _judge_test(job, detector)
+
+
+def _judge_nothing(detector: Detector) -> Judged:
+    """No image at all, where none is left to judge."""
+    table = make_table([], detector.names, np.zeros((0, len(detector.names)), np.float32), [])
+    none = {rule: np.zeros(0, bool) for rule in detector.parts.thresholds}
+    return Judged("", table, np.zeros(0), none, Pixels(), Gallery())
 
 
 def _judge_test(job: Job, detector: Detector) -> Judged:
@@ -182,6 +203,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     both = len(set(labels[finite].tolist())) == 2
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
+    counts["left_out"] = len(job.left_out)
     counts["unreadable_masks"] = judged.pixels.unreadable
     counts["full_masks"] = judged.pixels.full
     methods = {name: method for name, (method, _) in make_methods(job.config).items()}
@@ -190,7 +212,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "method": job.config.method,
         "protocol": job.config.data.protocol,
         "seed": job.config.seed,
-        "judged_on": judged.split,
+        "judged_on": judged.split or None,
         "rule": job.config.decision.rule,
         "oracle": oracle(labels[finite], judged.scores[finite]) if both else None,
         "held_out": _held_out(job, detector, judged),

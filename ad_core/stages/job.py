@@ -1,6 +1,6 @@
 """A configuration with its images, their splits and its workdir: what every stage works on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from ad_core.runtime.registry import resolve
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir, claim
 from ad_core.stages.checks import check_calibration
+from ad_core.stages.readable import keep_findings, leave_out_unreadable
 from ad_core.types import Method
 
 
@@ -33,6 +34,7 @@ class Job(NamedTuple):
     splits: Splits
     workdir: Workdir
     stop: Stop
+    left_out: Mapping[str, str] = {}  # images to learn from that cannot be read: path -> why
 
     @property
     def calibration_split(self) -> str:
@@ -71,7 +73,8 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
-            images do not allow, images that fix no range, a workdir of another run.
+            images do not allow, images that fix no range or cannot be read, a workdir of another
+            run.
     """
     config = with_share(config)
     source = open_source(config.data)
@@ -83,15 +86,17 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         train_abnormal=learns_from_abnormal(config),
         cross_fitted=learns_in_one_pass(config),
     )
+    splits, left_out = leave_out_unreadable(source, splits, config.data, Path(root))
     labels = np.array([source.records[i].label for i in splits["train"]], int)
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
     config.data.value_range = settle_range(source, config.data, _normals(source, splits))
-    job = Job(config, source, splits, Workdir(Path(root)), stop)
+    job = Job(config, source, splits, Workdir(Path(root)), stop, left_out)
     # Before the workdir is claimed: it may then be used with the mend.
     records = [source.records[i] for i in splits[job.calibration_split]]
     check_calibration(config.decision, records, split=job.calibration_split)
     claim(root, config, free=free)
+    keep_findings(source, splits, left_out, Path(root))
     return job
 
 

@@ -39,7 +39,7 @@ def measure_split(
     values = np.full((len(indices), len(names)), np.nan, np.float32)
     row_of = {int(index): row for row, index in enumerate(indices)}
     errors: dict[int, str] = {}
-    progress = Progress(len(indices), label=f"measure {split}")
+    progress = Progress(len(indices), label=f"measure {split}", first="compiling")
     for own, measurer in turns:
         readings = job.read(own, measurer.batch_size)
         for reading, measured in measure_batches(measurer, readings):

@@ -86,7 +86,7 @@ def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: 
 
 def read_once(job: Job, indices: np.ndarray, *, label: str = "learn") -> Iterator[Batch]:
     """Images to learn from, once and in order. UserError at the first that cannot be read."""
-    progress = Progress(len(indices), label=label)
+    progress = Progress(len(indices), label=label, first="compiling")
     for reading in job.read(indices, job.config.score.batch_size):
         if reading.errors:
             raise UserError(next(iter(reading.errors.values())))

@@ -29,6 +29,15 @@ def perceptual_defaults(*, backbone: str = "", weight: float = 1.0) -> ConfigDic
     return ConfigDict(PerceptualSettings(backbone, weight)._asdict())
 
 
+def explain_perceptual(section: str) -> dict[str, str]:
+    """Lines of --help for a section of this kind: dotted key -> what it is."""
+    return {
+        f"{section}.backbone": "which network compares, by name or file; '': no such term",
+        f"{section}.weight": "weight of the perceptual term",
+        f"{section}.levels": "of that network; (): all",
+    }
+
+
 class PerceptualLoss:
     """The term. It reads the weights when it is first used, not when it is made."""
 

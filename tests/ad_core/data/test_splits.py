@@ -236,12 +236,31 @@ def test_no_group_crosses_a_border(protocol, kinds, seed, share, train_abnormal)
         inside = {records[i].group for i in own}
         outside = {records[i].group for i in together if i not in own}
         assert not inside & outside
-        assert any(records[i].label == 0 for i in own)
+        assert any(records[i].label == 0 for i in own) or (name == "test" and not len(own))
         if name == "train" and not train_abnormal:
             assert all(records[i].label == 0 for i in own)
         if name != "train":
             # Whole groups: none of their images is left out.
             assert set(own.tolist()) == {i for i, r in enumerate(records) if r.group in inside}
+
+
+@pytest.mark.parametrize("protocol", ["folders", "cyclegan_ad"])
+def test_normal_images_alone_train_and_calibrate_without_a_test(protocol):
+    records = _records(("train", "good", 20))
+    counts = _counts(_split(records, protocol, {"normal": 0.25}), records)
+    assert counts == {"train": (15, 0), "calibration": (5, 0), "test": (0, 0)}
+
+
+def test_abnormal_images_in_train_calibrate_without_a_test():
+    records = _records(("train", "good", 20), ("train", "dent", 6))
+    counts = _counts(_split(records, "folders", {"normal": 0.25, "abnormal": 1.0}), records)
+    assert counts == {"train": (15, 0), "calibration": (5, 6), "test": (0, 0)}
+
+
+def test_a_test_split_of_abnormal_images_alone_is_refused():
+    records = _records(("train", "good", 20), ("test", "dent", 6))
+    with pytest.raises(UserError, match="no normal image in test"):
+        _split(records, "folders")
 
 
 def test_an_unknown_protocol_lists_the_known():
@@ -258,8 +277,7 @@ def test_a_share_outside_its_range_is_refused(share):
 @pytest.mark.parametrize(
     "records, protocol, shares, words",
     [
-        (_records(("train", "good", 9)), "folders", {}, r"in test \(of 9 normal \+ 0 abnormal"),
-        (_records(("train", "good", 9)), "cyclegan_ad", {}, "in test"),
+        (_records(("train", "good", 9), ("test", "x", 9)), "folders", {}, r"in test \(of 9 normal"),
         (_records(("train", "good", 1), ("test", "good", 1)), "folders", {}, "in calibration"),
         (_records(("train", "good", 9), ("test", "good", 1)), "folders", {"normal": 1}, "in train"),
         (_records(("", "good", 9), ("", "x", 9)), "folders", {}, "in train.*data.protocol"),
