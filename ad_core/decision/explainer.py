@@ -15,13 +15,12 @@ from ad_core.errors import UserError
 # Of the normals' values, what is called their range; rows that global weights are taken from.
 _RANGE = (0.05, 0.95)
 _WEIGHED = 64
-# A name that says too little, in words: of a push above 0, and of one below.
-_WORDS = {
-    HEAD: (
-        "looks like the abnormal images that calibrated",
-        "does not look like the abnormal images that calibrated",
-    )
-}
+_LIKENESS = (
+    "looks like the abnormal images that calibrated",
+    "does not look like the abnormal images that calibrated",
+)
+# A name that says too little, without its method's: of a push above 0, and of one below.
+_WORDS = {HEAD: _LIKENESS, "loss_likeness": _LIKENESS}
 
 Normals = Shaped[Array | np.ndarray, "m k"]
 
@@ -42,7 +41,8 @@ class Reason(NamedTuple):
     def __str__(self) -> str:
         """Reason in words: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
         value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
-        words = f" ({_WORDS[self.name][int(self.push <= 0)]})" if self.name in _WORDS else ""
+        own = self.name.rpartition(".")[2]
+        words = f" ({_WORDS[own][int(self.push <= 0)]})" if own in _WORDS else ""
         normals = f"normals {self.low:.3g} to {self.high:.3g}"
         return f"{self.name} {value}{words}, {normals} ({self.push:+.2g})"
 

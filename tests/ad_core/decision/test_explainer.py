@@ -8,6 +8,7 @@ from ad_core.decision import (
     important_statistics,
     make_classifier,
 )
+from ad_core.decision.explainer import Reason
 from ad_core.errors import UserError
 
 NAMES = ("constant", "noise", "signal", "noise_again", "signal_again")
@@ -124,3 +125,16 @@ def test_a_wrong_number_of_names_is_refused(case, forest):
         important_statistics(forest, ("a", "b"), case[0])
     with pytest.raises(UserError, match="2 names for a classifier of 5"):
         Explainer(forest, ("a", "b"), case[0])
+
+
+def test_the_likeness_of_any_method_is_told_in_words():
+    told = [
+        str(Reason(name, 1.5, -3.0, -1.0, push))
+        for name, push in (("loss_likeness", 0.4), ("fine_tuned.loss_likeness", -0.4))
+    ]
+    words = "looks like the abnormal images that calibrated), normals -3 to -1"
+    assert told == [
+        f"loss_likeness 1.5 ({words} (+0.4)",
+        f"fine_tuned.loss_likeness 1.5 (does not {words.replace('looks', 'look')} (-0.4)",
+    ]
+    assert "(" not in str(Reason("loss_top", 1.0, 0.0, 2.0, 0.1)).partition(", normals")[0]
