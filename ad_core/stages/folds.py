@@ -1,4 +1,4 @@
-"""Which images teach a method, and which of its states measures which image that calibrates."""
+"""Images that teach a method, and folds in which they calibrate what they have not taught."""
 
 from typing import NamedTuple
 
