@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ad_core.types import Batch
-from baselines_ad.frozen import Frozen, look
+from baselines_ad.frozen import Frozen, make_look
 
 
 class Bank(NamedTuple):
@@ -64,8 +64,8 @@ def fill_bank(
 
     classes = [Drawn(room, np.random.default_rng((*seed, kind))) for kind in (0, 1)]
     first, second = itertools.tee(batches)
-    place = 0
-    for seen, batch in zip(look(values, weights, first), second, strict=True):
+    look, place = make_look(values, weights), 0
+    for seen, batch in zip(look(first), second, strict=True):
         found = np.asarray(seen.values)[seen.valid]
         labels = np.asarray(batch.label)[np.asarray(batch.valid)]
         for label, activations in zip(labels, found, strict=True):

@@ -23,7 +23,8 @@ from ad_core.types import Batch, Method, OnePass, TrainState, View
 from baselines_ad.bank import Bank, fill_bank
 from baselines_ad.frozen import Frozen, in_range
 from baselines_ad.members import HELD, make_members
-from baselines_ad.tuning import Tuning, tune
+from baselines_ad.objective import Tuning
+from baselines_ad.tuning import tune
 from baselines_ad.upper_stages import Classifier, Upper, make_upper, member_logits
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def defaults(size: str) -> ConfigDict:
             "weight_decay": 0.0,
             "loss": "wmw",  # of ad_core.decision.classifiers.pairwise_losses
             "loss_weight": 1.0,  # of that loss beside cross-entropy
-            "least_images": 16,  # of each class; with fewer it learns nothing
+            "least_images": 20,  # of each class; with fewer it learns nothing
             "most_images": 1000,  # of each class, drawn where there are more
             "flips": not small,  # logits are averaged over the image and its mirror image
         }
@@ -142,7 +143,7 @@ def _fit_parts(
     for first in range(0, len(chosen) * own.seeds, own.seeds):
         rows = slice(first, first + own.seeds)
         tuned = jax.tree.map(lambda x, rows=rows: x[rows], members)
-        state = {"backbone": below, "fixed": fixed, "members": tuned}
+        state = {"backbone": {**below, **fixed}, "members": tuned}
         yield TrainState(jnp.ones((), jnp.int32), state, (), {})
 
 
@@ -194,9 +195,9 @@ def _tune(
 
 def _view(own: FineTuned, state: TrainState, image: Float[Array, "b h w c"]) -> View:
     """The mean logit of the members: smooth, not saturated, higher where more abnormal."""
-    fixed, members = state.params["fixed"], state.params["members"]
+    backbone, members = state.params["backbone"], state.params["members"]
     logits = []
     for x in (image, image[:, :, ::-1]) if own.flips else (image,):
-        below = own.frozen.maps(state.params["backbone"], x)[own.upper.below]
-        logits.append(member_logits(own.upper, fixed, members, below))
+        below = own.frozen.maps(backbone, x)[own.upper.below]
+        logits.append(member_logits(own.upper, backbone, members, below))
     return View(losses={LIKENESS: jnp.mean(jnp.concatenate(logits), axis=0)})
