@@ -19,6 +19,7 @@ from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
 from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
+from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
 from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.pixels import Pixels
@@ -182,6 +183,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
     counts["unreadable_masks"] = judged.pixels.unreadable
+    methods = {name: method for name, (method, _) in make_methods(job.config).items()}
     return {
         "name": job.config.name,
         "method": job.config.method,
@@ -195,6 +197,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "selection": detector.parts.selection,
         "pixel": judged.pixels.figures(),
         "counts": counts,
+        "learning": count_learnt(job, methods),
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }

@@ -1,5 +1,6 @@
 """Images that teach a method, and folds in which they calibrate what they have not taught."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,24 @@ def cross_fitting(job: Job, method: Method) -> Folds | None:
     teaching = set(_groups(job, learnt))
     held_out = np.array([group in teaching for group in _groups(job, indices)])
     return Folds(learnt, parts, fold, held_out)
+
+
+def count_learnt(job: Job, methods: Mapping[str, Method]) -> dict[str, dict[str, int | None]]:
+    """Method -> {"normal", "abnormal", "folds"}: images that it learnt from, of each class.
+
+    folds: in how many parts what calibrates was left out in turn; None where nothing that
+    calibrates taught the method.
+    """
+    counts = {}
+    for name, method in methods.items():
+        folds, indices = cross_fitting(job, method), teachers(job, method)
+        labels = np.array([job.source.records[i].label for i in indices], int)
+        counts[name] = {
+            "normal": int((labels == 0).sum()),
+            "abnormal": int((labels == 1).sum()),
+            "folds": None if folds is None else len(folds.parts),
+        }
+    return counts
 
 
 def check_folds(job: Job, name: str, method: Method) -> None:

@@ -11,7 +11,8 @@ from ad_core.decision.calibration import Calibration
 from ad_core.errors import UserError
 from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.results import price_in_words, review_in_words
-from ad_core.stages.job import Job, count_classes
+from ad_core.stages.folds import count_learnt
+from ad_core.stages.job import Job, count_classes, make_methods
 
 
 def require_workdir(value: str | None) -> Path:
@@ -27,6 +28,13 @@ def announce(job: Job) -> None:
     print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
     for split, counts in count_classes(job).items():
         print(f"  {split:12} {counts['normal']} normal, {counts['abnormal']} abnormal images")
+    methods = {name: method for name, (method, _) in make_methods(config).items()}
+    for name, of in count_learnt(job, methods).items():
+        if of["folds"]:
+            print(
+                f"  {name} learns from {of['normal']} normal, {of['abnormal']} abnormal images; "
+                f"those that calibrate are left out in turn, in {of['folds']} folds"
+            )
     print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
     if config.size == "accelerator" and devices[0].platform == "cpu":
         print(

@@ -3,6 +3,12 @@
 Images that teach a method can calibrate it too, if each is measured by a state that has learnt
 neither the image nor one of its group. So the images are divided into folds, and for each fold a
 state learns from all others. The state that judges later learns from all of them.
+
+A promise on misses concerns abnormal images alone. Those that teach nothing are measured by the
+state that judges later, as later parts are: nothing changes for them. Images that teach are
+measured by states that have learnt a little less than the one that judges. What is promised of
+them (false alarms; misses too, of a method that learns from abnormal images) holds as far as both
+rank images alike, as with the out-of-fold scores of a classifier; it is not exact.
 """
 
 from collections.abc import Callable, Iterable, Iterator
