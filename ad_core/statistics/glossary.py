@@ -200,12 +200,13 @@ _WINDOWS = {  # how the worst windows are
 }
 _LOCAL = ("chebyshev", "residual_abs_max", "residual_abs_top_001", "residual_abs_top_01")
 _LOCAL += ("residual_min", "residual_max", "residual_largest_area", "loss_top")
+_LIKENESS = (
+    "the likeness to the abnormal images that calibrated",
+    "it looks like the abnormal images that calibrated",
+    HIGH,
+)
 _FURTHER = {  # no statistics of the table, but what a decision may rest on
-    "deep_head": Words(
-        "the likeness to the abnormal images that calibrated",
-        "it looks like the abnormal images that calibrated",
-        HIGH,
-    ),
+    "deep_head": Words(*_LIKENESS),
     "clipped": Words(
         "the share of values beyond the range that the detector knows",
         "values lie beyond the range that the detector knows, where it sees no difference",
@@ -263,7 +264,8 @@ def _window(rest: str) -> Words | None:
 
 
 def _own(name: str) -> Words | None:
-    return Words(*_OWN[name]) if name in _OWN else _level(name)
+    own = _OWN | {"likeness": _LIKENESS}
+    return Words(*own[name]) if name in own else _level(name)
 
 
 def _level(name: str) -> Words | None:

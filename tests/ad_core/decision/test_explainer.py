@@ -9,6 +9,7 @@ from ad_core.decision import (
     important_statistics,
     make_classifier,
 )
+from ad_core.decision.explainer import Reason
 from ad_core.errors import UserError
 
 NAMES = ("constant", "noise", "signal", "noise_again", "signal_again")
@@ -157,3 +158,16 @@ def test_a_wrong_number_of_names_is_refused(case, forest):
         important_statistics(forest, ("a", "b"), case[0])
     with pytest.raises(UserError, match="2 names for a classifier of 5"):
         Explainer(forest, ("a", "b"), case[0])
+
+
+def test_the_likeness_of_any_method_is_told_in_words():
+    told = [
+        str(Reason(name, value, -3.0, -1.0, 0.4))
+        for name, value in (("loss_likeness", 1.5), ("fine_tuned.loss_likeness", -5.0))
+    ]
+    assert told == [
+        "it looks like the abnormal images that calibrated "
+        "(loss_likeness 1.5, normals -3 to -1, +0.4)",
+        "the likeness to the abnormal images that calibrated is lower than in normal images "
+        "(fine_tuned.loss_likeness -5, normals -3 to -1, +0.4)",
+    ]
