@@ -137,7 +137,13 @@ _FEATURES = "the image looks unlike normal images to a pretrained network"
 _LEARNT = "parts of the image are like nothing among the learnt normal parts"
 
 # What methods say by themselves: losses and maps, by the names that they give them.
+_LIKENESS = (
+    "the likeness to the abnormal images that calibrated",
+    "it looks like the abnormal images that calibrated",
+    HIGH,
+)
 _OWN = {
+    "likeness": _LIKENESS,
     "reconstruction": (
         "the error of the normal version", "the image cannot be redrawn as normal", HIGH,
     ),
@@ -200,11 +206,6 @@ _WINDOWS = {  # how the worst windows are
 }
 _LOCAL = ("chebyshev", "residual_abs_max", "residual_abs_top_001", "residual_abs_top_01")
 _LOCAL += ("residual_min", "residual_max", "residual_largest_area", "loss_top")
-_LIKENESS = (
-    "the likeness to the abnormal images that calibrated",
-    "it looks like the abnormal images that calibrated",
-    HIGH,
-)
 _FURTHER = {  # no statistics of the table, but what a decision may rest on
     "deep_head": Words(*_LIKENESS),
     "clipped": Words(
@@ -264,8 +265,7 @@ def _window(rest: str) -> Words | None:
 
 
 def _own(name: str) -> Words | None:
-    own = _OWN | {"likeness": _LIKENESS}
-    return Words(*own[name]) if name in own else _level(name)
+    return Words(*_OWN[name]) if name in _OWN else _level(name)
 
 
 def _level(name: str) -> Words | None:

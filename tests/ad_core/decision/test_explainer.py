@@ -9,7 +9,6 @@ from ad_core.decision import (
     important_statistics,
     make_classifier,
 )
-from ad_core.decision.explainer import Reason
 from ad_core.errors import UserError
 
 NAMES = ("constant", "noise", "signal", "noise_again", "signal_again")
