@@ -134,6 +134,8 @@ _RESIDUAL = {
 
 _PATCH = "the image looks unlike any normal patch"
 _FEATURES = "the image looks unlike normal images to a pretrained network"
+_APART = "the difference from the normal version to a pretrained network"
+_DIFFERS = "the image differs from its normal version to a pretrained network"
 _LEARNT = "parts of the image are like nothing among the learnt normal parts"
 
 # What methods say by themselves: losses and maps, by the names that they give them.
@@ -235,13 +237,26 @@ def _find(name: str) -> Words | None:
     if name in _PAIRS:
         return Words(*_PAIRS[name])
     kind, _, rest = name.partition("_")
-    finders = {"residual": _residual, "window": _window, "loss": _loss, "deep": lambda _: None}
+    finders = {"residual": _residual, "window": _window, "loss": _loss, "deep": _seen}
     found = finders[kind](rest) if kind in finders else None
     return found or (_level(name) if kind == "deep" else None)
 
 
 def _residual(rest: str) -> Words | None:
     return Words(*_RESIDUAL[rest]) if rest in _RESIDUAL else None
+
+
+def _seen(rest: str) -> Words | None:
+    """Words for a difference from the normal version in the features of a backbone."""
+    if rest == "distance" or rest.endswith("_fid"):
+        return Words(_APART, _DIFFERS, HIGH)
+    level, _, how = rest.removeprefix("distance_").rpartition("_")
+    if not rest.startswith("distance_"):
+        return None
+    if level and how in ("mean", "max"):
+        found = Words(f"{_APART} at {level}", _DIFFERS, HIGH)
+        return _at(found, _PLACES[how], how, local=how == "max")
+    return Words(f"{_APART} at {rest.removeprefix('distance_')}", _DIFFERS, HIGH)
 
 
 def _loss(rest: str) -> Words | None:

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from ad_core.backbones import network_of
 from ad_core.data.shape import image_shape
 from ad_core.runtime.registry import known_modules, resolve
 from ad_core.scoring.part import view_shapes
@@ -49,6 +50,16 @@ def test_the_worst_patch_is_told_as_one():
     assert found.unlike == "at the worst place the image looks unlike any normal patch"
     assert found.end == HIGH and found.local
     assert words("padim.loss_distance_map_max") == found
+
+
+def test_differences_in_a_backbone_have_words_of_their_own():
+    network = network_of("efficientnet_lite0")
+    given = Available(context=Context._fields, backbone={network.name: network})
+    deep = [n for n in names("deep", available=given) if "distance" in n or n.endswith("_fid")]
+    assert {"deep_distance", "deep_efficientnet_lite0_fid"} < set(deep) and len(deep) > 20
+    assert all("from its normal version" in words(n).unlike for n in deep)
+    assert words("window_deep_distance_stage3_mean").local
+    assert "at stage3" in words("deep_distance_stage3_max").subject
 
 
 def test_likeness_is_abnormal_where_it_is_low():
