@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ad_core.errors import UserError
+from ad_core.scoring.detector import INSPECT
+from ad_core.scoring.localisation import places_in_words
 from ad_core.scoring.verdict import Verdict
 
 SCHEMA = pa.schema(
@@ -21,6 +23,7 @@ SCHEMA = pa.schema(
         ("threshold", pa.float64()),
         ("review", pa.string()),  # person where a person looks, none elsewhere; empty without band
         ("regions", pa.string()),  # JSON, boxes in pixels of the file
+        ("places", pa.string()),  # the regions in words; says so where there is none
         ("statistics", pa.string()),  # those that pushed the score most, foremost first
         ("reasons", pa.string()),  # the same in words: value, range of normals, signed push
     ]
@@ -70,9 +73,19 @@ def _row(verdict: Verdict, threshold: float) -> dict[str, Any]:
         "threshold": threshold,
         "review": verdict.review,
         "regions": json.dumps(verdict.regions) if scored else None,
+        "places": _places(verdict),
         "statistics": " ".join(reason.name for reason in verdict.reasons) if scored else None,
         "reasons": "; ".join(map(str, verdict.reasons)) if scored else None,
     }
+
+
+def _places(verdict: Verdict) -> str | None:
+    """The regions in words; None where no map was made of the image."""
+    if verdict.regions is None:
+        return None
+    if verdict.score is None:
+        return "the image could not be measured"
+    return places_in_words(verdict.regions, inspected=verdict.decision == INSPECT)
 
 
 def _plain(cell: Any) -> Any:

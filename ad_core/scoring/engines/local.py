@@ -18,6 +18,7 @@ from ad_core.runtime.sealed import write_json
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.files import load_detector
+from ad_core.scoring.heat import HeatScale
 from ad_core.scoring.inputs import open_input
 from ad_core.scoring.measuring import Measured, join_rows, measure_batches
 from ad_core.scoring.pictures import overlay, write_png
@@ -74,8 +75,9 @@ def score_files(
 ) -> dict[str, Any]:
     """Scores every image of a folder, of a table with a column `path`, or of tfds:NAME.
 
-    OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
-    image that cannot be read, or whose score is not finite, has the decision `inspect`.
+    OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png and
+    maps/PATH.heat.png, the raw map. An image that cannot be read, or whose score is not finite, has
+    the decision `inspect`.
 
     Raises:
         UserError: no detector, no images, or an output that cannot be written.
@@ -104,6 +106,8 @@ def score_files(
                 counts.update((verdict.status, verdict.decision))
                 counts["person"] += verdict.review == PERSON
     summary = _summary(detector, counts, watch)
+    if maps:
+        summary["heat"] = HeatScale.of(detector.parts.scale).to_dict(longest_px=MAP_SIDE)
     write_json(output / "summary.json", summary)
     return summary
 
@@ -177,12 +181,12 @@ def _write_maps(
     block: Block,
     verdicts: list[Verdict],
 ) -> None:
-    """The map over each image that was read, in the detector's one colour scale.
+    """The map over each image that was read, in the detector's one colour scale, and the raw map.
 
     In the pixels of the file, or fewer: no side is longer than MAP_SIDE. What the detector does not
-    look at is darkened.
+    look at is darkened, and 0 in the raw map. No image is called NAME.heat, so no two names meet.
     """
-    scale = detector.parts.scale
+    scale, heat = detector.parts.scale, HeatScale.of(detector.parts.scale)
     for index, seen, verdict in zip(block.index, block.seen, verdicts, strict=True):
         if verdict.map is None or seen.placement is None:
             continue
@@ -195,6 +199,8 @@ def _write_maps(
         dark = picture // 3
         dark[top:bottom, left:right] = picture[top:bottom, left:right]
         write_png(path, dark)
+        raw = to_file(verdict.map, placement, unseen=heat.zero)
+        write_png(path.with_suffix(".heat.png"), heat.grey(raw))
 
 
 def _summary(detector: Detector, counts: Counter[str], watch: Stopwatch) -> dict[str, Any]:
