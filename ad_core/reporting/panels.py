@@ -37,7 +37,7 @@ class Viewable(Protocol):
 
 
 class Looked(NamedTuple):
-    """What was seen of an image: at the network's size, the normal version None if undrawn."""
+    """Measurements of an image: at the network's size, the normal version None if undrawn."""
 
     sample: Sample
     drawn: Float[np.ndarray, "h w c"] | None

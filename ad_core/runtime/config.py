@@ -36,10 +36,10 @@ def defaults(size: str) -> ConfigDict:
     config.decision = _decision()
     config.localisation = ConfigDict(
         {
-            "sigma": 0.0156,  # blur of the residual, as a share of the image's side (4 of 256 px)
+            "sigma": 0.0156,  # blur of the map, as a share of the image's side (4 of 256 px)
             "level": 0.995,  # a region lies above this quantile of calibration normals' maxima
             # Which map localises: a method of several, a map by its name, or METHOD.MAP; "" is the
-            # one that the (first) method names.
+            # method that localises best by measurement (docs/baselines.md).
             "map": "",
             "min_area": 0.0005,  # smallest region, as a share of the image's area
         }

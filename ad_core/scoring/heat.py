@@ -43,7 +43,7 @@ class HeatScale(NamedTuple):
         return self.zero + self.step * np.asarray(grey, np.float64)
 
     def to_dict(self, *, longest_px: int) -> dict[str, Any]:
-        """What summary.json says of the pictures.
+        """Facts about the pictures, for summary.json.
 
         Args:
             longest_px: longest side of a picture; larger images are reduced to it.

@@ -145,7 +145,7 @@ def _region(inside: np.ndarray, box: tuple[slice, slice], placement: Placement) 
 
 
 def places_in_words(found: Sequence[Mapping[str, Any]], *, inspected: bool) -> str:
-    """What the regions of an image say, in words: how many there are and where the strongest is.
+    """Words on the regions of an image: how many there are and where the strongest is.
 
     Args:
         found: as `regions` gives them. inspected: the decision on the image, which may rest on
