@@ -124,11 +124,7 @@ def aupro(
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.
     """
-    if [np.shape(mask) for mask in masks] != [np.shape(found) for found in maps]:
-        shapes = [np.shape(x) if hasattr(x, "shape") else len(x) for x in (masks, maps)]
-        raise UserError(f"Masks {shapes[0]} and maps {shapes[1]} must have one shape.")
-    abnormal = [np.asarray(mask) != 0 for mask in masks]
-    values = [_finite(found) for found in maps]
+    abnormal, values = _pairs(masks, maps)
     if not 0 < max_fpr <= 1:
         raise UserError(f"`max_fpr` (={max_fpr}) must lie in (0, 1].")
     if not any(m.any() for m in abnormal) or all(m.all() for m in abnormal):
@@ -138,6 +134,65 @@ def aupro(
     normal.sort()
     fpr, pro = _pro_curve(normal, scores, weights)
     return _area_up_to(fpr, pro, max_fpr) / max_fpr
+
+
+def _pairs(
+    masks: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
+    maps: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
+) -> tuple[list[Bool[np.ndarray, "_ _"]], list[Float[np.ndarray, "_ _"]]]:
+    """What is abnormal and the map of each image; UserError unless their shapes agree."""
+    if [np.shape(mask) for mask in masks] != [np.shape(found) for found in maps]:
+        shapes = [np.shape(x) if hasattr(x, "shape") else len(x) for x in (masks, maps)]
+        raise UserError(f"Masks {shapes[0]} and maps {shapes[1]} must have one shape.")
+    return [np.asarray(mask) != 0 for mask in masks], [_finite(found) for found in maps]
+
+
+def pointing(
+    masks: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
+    maps: Shaped[Array | np.ndarray, "m h w"] | Sequence[Shaped[np.ndarray, "_ _"]],
+    *,
+    tolerance: float = 1 / 32,
+) -> float:
+    """Share of the abnormal images whose hottest place lies in the abnormal area, or near it.
+
+    Near is at most `tolerance` times the image's longer side (8 of 256 pixels) from an abnormal
+    pixel. Of several hottest pixels each counts in part, so that a flat map is as good as chance.
+    Images without an abnormal pixel are left out.
+
+    Args:
+        masks, maps: as `aupro` takes them. tolerance: at least 0.
+
+    Raises:
+        UserError: shapes differ, no abnormal pixel, a map not finite, or a negative `tolerance`.
+
+    Source: the pointing game of Zhang et al., Top-Down Neural Attention by Excitation Backprop,
+    IJCV 2018, section 4.2.
+    """
+    abnormal, values = _pairs(masks, maps)
+    if tolerance < 0:
+        raise UserError(f"`tolerance` (={tolerance}) must be 0 or more.")
+    hits = [
+        _hit(mask, found, tolerance * max(mask.shape))
+        for mask, found in zip(abnormal, values, strict=True)
+        if mask.any()
+    ]
+    if not hits:
+        raise UserError("Pointing needs abnormal pixels; the masks hold none.")
+    return float(np.mean(hits))
+
+
+def _hit(
+    mask: Bool[np.ndarray, "h w"], found: Float[np.ndarray, "h w"], near_px: float | int
+) -> float:
+    """Share of the hottest pixels that lie at most `near_px` from an abnormal one."""
+    rows, columns = np.nonzero(found == found.max())
+    reach = int(near_px)
+    top, left = max(0, rows.min() - reach), max(0, columns.min() - reach)
+    around = mask[top : rows.max() + reach + 1, left : columns.max() + reach + 1]
+    if not around.any():
+        return 0.0
+    distance = np.asarray(ndimage.distance_transform_edt(~around))
+    return float(np.mean(distance[rows - top, columns - left] <= near_px))
 
 
 def _region_pixels(

@@ -1,7 +1,7 @@
 """Pooled features of a frozen backbone, of which a classifier makes one column.
 
-It learns little: which activations of one level are usual, for a map. What is abnormal, the head in
-the classifier learns from the images that calibrate.
+It learns little: which activations of one level are usual at each position, for a map. What is
+abnormal, the head in the classifier learns from the images that calibrate.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from ad_core.types import Method, OnePass, TrainState, View
 from baselines_ad.frozen import Frozen, Maps, Seen, in_range, make_frozen, no_images, one_pass, rows
 
 DEVIATION = "deviation"
+STRIDE = 16  # pixels for a position of the map, at most
 
 
 EXPLAINED = {  # what --help says of each
@@ -36,7 +37,7 @@ def defaults(size: str) -> ConfigDict:
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "levels": (),  # () for all
             "flips": not small,
-            "map_level": "",  # of which the map is made; "" for the middle one of `levels`
+            "map_level": "",  # of which the map is made; "" for the last of a stride up to 16
             "floor": 1e-2,  # of variances, as a share of the mean variance of the map's level
         }
     )
@@ -48,13 +49,6 @@ class Settings(NamedTuple):
     flips: bool
     map_level: str
     floor: float
-
-
-class Activations(NamedTuple):
-    """Mean and mean square of each channel over the positions of an image."""
-
-    mean: Float[Array, "b d"]
-    square: Float[Array, "b d"]
 
 
 def make(config: ConfigDict) -> Method:
@@ -69,12 +63,14 @@ def make(config: ConfigDict) -> Method:
         learn=_learning(frozen, settings),
         view=lambda state, image, keys: _view(frozen, settings, state, image),
         maps=(DEVIATION,),
+        localises=2,
     )
 
 
 def _settings(config: ConfigDict, frozen: Frozen) -> Settings:
     own, levels = config.reconstructor, frozen.levels
-    level = own.map_level or levels[len(levels) // 2]
+    fine = [name for name in levels if frozen.network.strides[name] <= STRIDE]
+    level = own.map_level or (fine[-1] if fine else levels[0])
     if level not in levels:
         raise UserError(
             f"`reconstructor.map_level` (={level}) must be one of the levels that are taken: "
@@ -86,29 +82,33 @@ def _settings(config: ConfigDict, frozen: Frozen) -> Settings:
 def _learning(frozen: Frozen, settings: Settings) -> OnePass:
     only = frozen._replace(levels=(settings.map_level,))
 
-    def values(weights: Any, image: Float[Array, "b h w c"]) -> Activations:
-        x = only.maps(weights, image)[settings.map_level]
-        return Activations(jnp.mean(x, axis=(1, 2)), jnp.mean(x**2, axis=(1, 2)))
+    def values(weights: Any, image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        return only.maps(weights, image)[settings.map_level]
 
     return one_pass(frozen, values, lambda seen, key, room: _remember(seen, key, settings.floor))
 
 
 def _remember(seen: Iterable[Seen], key: PRNGKeyArray, floor: float) -> dict[str, np.ndarray]:
-    """The memory: `mean` and `scale` [d] of the channels over all positions of all normal images.
+    """The memory: `mean` and `scale` [h, w, d] of the channels at each position of normal images.
+
+    The border of a padded network differs from its middle: only a mean of each position's own does
+    not find every border abnormal. The variance of a few images at one position is uncertain, so it
+    is averaged with that of the channel at all positions.
 
     `key` is not used: nothing is drawn. Raises UserError where there is no image.
     """
-    count, mean, square = 0, 0.0, 0.0
+    count, total, square = 0, 0.0, 0.0
     for batch in seen:
-        found = rows(batch)
-        count += len(found.mean)
-        mean = mean + found.mean.sum(axis=0, dtype=np.float64)
-        square = square + found.square.sum(axis=0, dtype=np.float64)
+        found = np.asarray(rows(batch), np.float64)
+        count += len(found)
+        total = total + found.sum(axis=0)
+        square = square + np.square(found).sum(axis=0)
     if not count:
         raise no_images()
-    mean, square = np.asarray(mean) / count, np.asarray(square) / count
-    variance = np.maximum(square - mean**2, 0.0)
-    scale = np.sqrt(variance + floor * (variance.mean() or 1.0))
+    mean = np.asarray(total) / count
+    variance = np.maximum(np.asarray(square) / count - mean**2, 0.0)
+    shared = (variance + variance.mean(axis=(0, 1), keepdims=True)) / 2
+    scale = np.sqrt(shared + floor * (variance.mean() or 1.0))
     return {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
 
 
@@ -121,8 +121,8 @@ def _view(
     if settings.flips:
         mirrored = pool(frozen.maps(weights, image[:, :, ::-1]))
         features = {name: (x + mirrored[name]) / 2 for name, x in features.items()}
-    z = maps[settings.map_level] - memory["mean"].reshape(1, 1, 1, -1)
-    z = z / memory["scale"].reshape(1, 1, 1, -1)
+    z = maps[settings.map_level] - jnp.asarray(memory["mean"])[None]
+    z = z / jnp.asarray(memory["scale"])[None]
     deviation = jnp.sqrt(jnp.mean(z**2, axis=-1))
     return View(maps={DEVIATION: deviation}, anomaly=DEVIATION, features=features)
 

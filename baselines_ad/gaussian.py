@@ -77,6 +77,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, state, image),
         losses=("score", *(f"distance_{name}" for name in frozen.levels)),
         maps=(SHARE,),
+        localises=1,
     )
 
 

@@ -85,6 +85,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, localise, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
+        localises=3,
     )
 
 

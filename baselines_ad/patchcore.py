@@ -102,6 +102,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, settings, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
+        localises=1,
     )
 
 

@@ -71,9 +71,9 @@ def _examples(
             path=table.path[one.row],
             defect=table.defect[one.row],
             score=one.score,
-            picture=one.picture,
+            panels=one.drawn.panels,
             reasons=tuple(map(str, why)),
-            panels=one.panels,
+            places=one.drawn.places,
         )
         for one, why in zip(kept, reasons, strict=True)
     ]

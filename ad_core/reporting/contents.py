@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ad_core.reporting.panels import Panel
 from ad_core.reporting.svg import Number
 from ad_core.scoring.localisation import MapScale
 
@@ -15,17 +16,17 @@ Series = Sequence[Number] | np.ndarray
 
 
 class Example(NamedTuple):
-    """One image to look at: its path in the data set, its kind, its score, a picture, and why.
+    """One image to look at: its path in the data set, its kind, its score, pictures, and why.
 
-    panels: the names of what the picture shows, from left to right.
+    panels: its pictures, all of one size. places: where it stands out, in words.
     """
 
     path: str
     defect: str
     score: float
-    picture: UInt8[np.ndarray, "_ _ 3"]
+    panels: tuple[Panel, ...]
     reasons: tuple[str, ...] = ()
-    panels: tuple[str, ...] = ("image", "normal version", "anomaly map")
+    places: str = ""
 
     @property
     def scored(self) -> bool:

@@ -150,6 +150,7 @@ def _pixel(report: Report) -> Table | None:
         "auroc": "pixel AUROC",
         "aupro": "AUPRO (FPR \u2264 0.3)",
         "ap": "pixel AP",
+        "pointing": "hottest place in the defect",
         "images": "images with masks",
     }
     rows = [(words, _plain(pixel[key])) for key, words in names.items() if key in pixel]

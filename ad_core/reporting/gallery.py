@@ -4,26 +4,26 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+
+from ad_core.reporting.panels import Drawn
 
 SHOWN = 6  # of each kind
 HIGHEST = {"misses": False, "false_alarms": True, "hits": True, "passed": False}
 
 
 class Shown(NamedTuple):
-    """Image of a gallery. row: its place in the judging split. panels: names of what it shows."""
+    """Image of a gallery. row: its place in the judging split."""
 
     row: int
     score: float
-    picture: UInt8[np.ndarray, "_ _ 3"]
-    panels: tuple[str, ...]
+    drawn: Drawn
 
 
 class Gallery:
     """The most telling images of each kind.
 
     These have the highest scores of what was inspected, or the lowest of what passed. At most
-    SHOWN pictures of a kind are held, however many images pass by.
+    SHOWN images of a kind are held, however many images pass by.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,12 @@ class Gallery:
         score: float,
         abnormal: bool,
         inspected: bool,
-        panels: tuple[str, ...],
-        draw: Callable[[], UInt8[np.ndarray, "_ _ 3"]],
+        draw: Callable[[], Drawn],
     ) -> None:
         """Keeps an image if it belongs among the shown; one without a finite score does not.
 
         Args:
-            panels: names of what the picture shows, from left to right.
-            draw: makes its picture; called only if it is kept.
+            draw: makes its pictures; called only if it is kept.
         """
         if not np.isfinite(score):
             return
@@ -53,10 +51,10 @@ class Gallery:
         def place(shown: Shown) -> tuple[float, int]:
             return sign * shown.score, sign * shown.row
 
-        new = Shown(row, score, np.zeros((0, 0, 3), np.uint8), panels)
+        new = Shown(row, score, Drawn((), ""))
         if len(kept) == SHOWN and place(new) > place(kept[-1]):
             return
-        kept.append(new._replace(picture=draw()))
+        kept.append(new._replace(drawn=draw()))
         kept.sort(key=place)
         del kept[SHOWN:]
 

@@ -76,9 +76,9 @@ def shared_keys(size: str) -> Keys:
 
 def _localisation() -> Keys:
     return {
-        "sigma": Key(0.0156, "blur of the residual, as a share of the image's side (4 of 256 px)"),
+        "sigma": Key(0.0156, "blur of the map, as a share of the image's side (4 of 256 px)"),
         "level": Key(0.995, "a region lies above this quantile of calibration normals' maxima"),
-        "map": Key("", "which localises: a method, a map or METHOD.MAP; '' the first method's own"),
+        "map": Key("", "a method, a map or METHOD.MAP that localises; '' the best by measurement"),
         "min_area": Key(0.0005, "smallest region, as a share of the image's area"),
     }
 

@@ -1,6 +1,6 @@
 """Localisation of what is abnormal: a blurred map, its regions, one scale for all maps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -142,6 +142,22 @@ def _region(inside: np.ndarray, box: tuple[slice, slice], placement: Placement) 
         "peak": float(inside.max()),
         "mean": float(inside.mean(dtype=np.float64)),
     }
+
+
+def places_in_words(found: Sequence[Mapping[str, Any]], *, inspected: bool) -> str:
+    """Words on the regions of an image: how many there are and where the strongest is.
+
+    Args:
+        found: as `regions` gives them. inspected: the decision on the image, which may rest on
+            what no single place shows.
+    """
+    if not found:
+        whole = "; the image as a whole does" if inspected else ""
+        return f"no place stands out{whole}"
+    size = "{width} x {height} px at x {x}, y {y}".format_map(found[0])
+    if len(found) == 1:
+        return f"1 place stands out: {size}"
+    return f"{len(found)} places stand out, the strongest: {size}"
 
 
 class MapScale(NamedTuple):

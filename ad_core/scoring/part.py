@@ -80,20 +80,29 @@ def view_shapes(method: Method, config: ConfigDict, state: TrainState) -> View:
     )
 
 
-def find_map(views: Mapping[str, View], wanted: str) -> tuple[str, str | None]:
+def foremost(localises: Mapping[str, int]) -> str:
+    """The part that localises unless another is named: highest `Method.localises`, first of equals.
+
+    Args:
+        localises: part's name -> that trait of its method.
+    """
+    return max(localises, key=lambda name: localises[name])
+
+
+def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[str, str | None]:
     """The part that localises, and by which of its maps (None: the one that its view names).
 
     Args:
         views: part's name -> its view, as shapes, the first one foremost.
-        wanted: `localisation.map`: "" for the first part, the name of a part, of a map of the first
-            part that has it, or both as "PART.MAP".
+        wanted: `localisation.map`: "" for the part `default`, the name of a part, of a map of the
+            first part that has it, or both as "PART.MAP".
 
     Raises:
         UserError: no such part or map, or the part has nothing that localises.
     """
     method, dot, of_map = wanted.partition(".")
     if not wanted or method in views:
-        name, chosen = method or next(iter(views)), of_map or None
+        name, chosen = method or default, of_map or None
     else:
         having = [name for name, view in views.items() if wanted in view.maps]
         name, chosen = (having or [""])[0], wanted
@@ -123,10 +132,14 @@ def measure_parts(
         UserError: `localisation.map` is no map of these methods.
     """
     names = part_names(part.name for part in parts)
-    shown, chosen = names[0], None
+    methods = dict(zip(names, (part.make() for part in parts), strict=True))
+    shown, chosen = foremost({name: one.localises for name, one in methods.items()}), None
     if localisation.map:
-        views = [view_shapes(part.make(), part.config, part.state) for part in parts]
-        shown, chosen = find_map(dict(zip(names, views, strict=True)), localisation.map)
+        views = {
+            name: view_shapes(method, part.config, part.state)
+            for (name, method), part in zip(methods.items(), parts, strict=True)
+        }
+        shown, chosen = find_map(views, localisation.map, default=shown)
     own = parts[names.index(shown)]
     localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
     return join(

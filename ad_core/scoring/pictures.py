@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt, UInt8
 from PIL import Image
 
 from ad_core.scoring.localisation import MapScale
@@ -69,18 +69,10 @@ def triptych(
     anomaly: Float[np.ndarray, "h w"],
     scale: MapScale,
 ) -> UInt8[np.ndarray, "h wide 3"]:
-    """Image | normal version, where there is one | map over the image, side by side.
-
-    `panel_names` names them.
-    """
+    """Image | normal version, where there is one | map over the image, side by side."""
     versions = [image] if drawn is None else [image, drawn]
     panels = [*map(to_rgb, versions), overlay(image, anomaly, scale)]
     return grid(panels, columns=3)
-
-
-def panel_names(drawn: Float[np.ndarray, "h w c"] | None) -> tuple[str, ...]:
-    """Names of the panels of `triptych`, from left to right."""
-    return ("image", *(() if drawn is None else ("normal version",)), "anomaly map")
 
 
 def grid(
@@ -99,8 +91,8 @@ def grid(
     return sheet
 
 
-def to_png_bytes(picture: UInt8[np.ndarray, "h w *channels"]) -> bytes:
-    """A PNG file's content, of grey [h, w] or RGB [h, w, 3]."""
+def to_png_bytes(picture: UInt[np.ndarray, "h w *channels"]) -> bytes:
+    """A PNG file's content, of grey [h, w], 8 or 16 bits deep, or RGB [h, w, 3]."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(stream, format="PNG", optimize=True)
     return stream.getvalue()
@@ -111,6 +103,6 @@ def data_uri(picture: UInt8[np.ndarray, "h w *channels"]) -> str:
     return "data:image/png;base64," + base64.b64encode(to_png_bytes(picture)).decode("ascii")
 
 
-def write_png(path: str | Path, picture: UInt8[np.ndarray, "h w *channels"]) -> None:
+def write_png(path: str | Path, picture: UInt[np.ndarray, "h w *channels"]) -> None:
     """Write a PNG file; its folder must exist."""
     Path(path).write_bytes(to_png_bytes(picture))

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ad_core.runtime.sealed import write_file
+from ad_core.scoring.detector import INSPECT
+from ad_core.scoring.localisation import places_in_words
 from ad_core.scoring.verdict import PERSON, Verdict
 
 SCHEMA = pa.schema(
@@ -24,6 +26,7 @@ SCHEMA = pa.schema(
         ("review", pa.string()),  # person where a person looks, none elsewhere; empty without band
         ("clipped", pa.float64()),  # share of values beyond the detector's range
         ("regions", pa.string()),  # JSON, boxes in pixels of the file
+        ("places", pa.string()),  # the regions in words; says so where there is none
         ("statistics", pa.string()),  # those that pushed towards the decision, foremost first
         ("reasons", pa.string()),  # the same in words: value, range of normals, signed push
     ]
@@ -47,6 +50,7 @@ def row_of(verdict: Verdict, threshold: float, *, without_map: str = "") -> dict
         "review": verdict.review,
         "clipped": verdict.clipped,
         "regions": json.dumps(verdict.regions) if scored else None,
+        "places": _places(verdict),
         "statistics": " ".join(reason.name for reason in verdict.reasons) if scored else None,
         "reasons": "; ".join(map(str, verdict.reasons)) if scored else None,
     }
@@ -126,6 +130,15 @@ def count_rows(
 def _rows(parts: Iterable[Path], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for part in parts:
         yield from pq.read_table(part, columns=list(columns)).to_pylist()
+
+
+def _places(verdict: Verdict) -> str | None:
+    """The regions in words; None where no map was made of the image."""
+    if verdict.regions is None:
+        return None
+    if verdict.score is None:
+        return "the image could not be measured"
+    return places_in_words(verdict.regions, inspected=verdict.decision == INSPECT)
 
 
 def _plain(cell: Any) -> Any:

@@ -145,7 +145,7 @@ def _fold_knowledge(job: Job, part: Part, folds: Folds | None) -> Iterator[Knowl
     for state, taught in zip(states, folds.parts, strict=True):
         one = Learnt(part.name, method, part.config, state)
         context = _learn_context(job, one, folds.learnt[taught], part.context.backbone)
-        yield jax.tree.map(jnp.asarray, (state, context))
+        yield jax.tree.map(jnp.asarray, (state, without_idle(context, part.statistics)))
 
 
 def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:

@@ -19,11 +19,11 @@ from ad_core.decision.table import (
 from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
+from ad_core.reporting.panels import Looked, draw
 from ad_core.reporting.results import held_out, operation, review, write_results
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
-from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
@@ -182,7 +182,8 @@ def _keep(
     """Gives pixel figures and gallery what they need of images that have been judged."""
     measured, scale = passed.measured, detector.parts.scale
     for place, (row, sample) in enumerate(zip(passed.rows, passed.samples, strict=True)):
-        record = job.source.records[int(job.splits[job.judging_split][row])]
+        index = int(job.splits[job.judging_split][row])
+        record = job.source.records[index]
         anomaly = measured.anomaly_map[place]
         drawn = None if measured.drawn is None else measured.drawn[place]
         abnormal = record.label == 1
@@ -192,8 +193,15 @@ def _keep(
             score=float(scores[place]),
             abnormal=abnormal,
             inspected=bool(inspected[place]),
-            panels=panel_names(drawn),
-            draw=partial(triptych, sample.image, drawn, anomaly, scale),
+            draw=partial(
+                draw,
+                job.source,
+                index,
+                Looked(sample, drawn, anomaly),
+                scale=scale,
+                min_area=detector.parts.config.localisation.min_area,
+                inspected=bool(inspected[place]),
+            ),
         )
 
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ad_core.errors import UserError
-from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle
+from ad_core.metrics import aupro, auroc, average_precision, confusion, oracle, pointing
 
 
 @st.composite
@@ -183,3 +183,47 @@ def test_a_single_class_or_unequal_lengths_are_refused():
         aupro(np.zeros((1, 3, 3), bool), np.zeros((1, 3, 3)))
     with pytest.raises(UserError, match="max_fpr"):
         aupro(np.eye(3, dtype=bool)[None], np.zeros((1, 3, 3)), max_fpr=0.0)
+
+
+def brute_force_pointing(masks, maps, near_px):
+    hits = []
+    for mask, found in zip(masks, maps, strict=True):
+        abnormal = np.argwhere(mask)
+        hottest = np.argwhere(found == found.max())
+        if len(abnormal):
+            gaps = np.linalg.norm(hottest[:, None] - abnormal[None], axis=-1).min(axis=1)
+            hits.append(np.mean(gaps <= near_px))
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("tolerance", [0.0, 0.1, 0.37])
+def test_pointing_equals_all_distances_from_hottest_to_abnormal_pixels(levels, tolerance):
+    rng = np.random.default_rng(0)
+    masks = rng.random((12, 9, 14)) < 0.03
+    masks[0] = False
+    maps = rng.integers(0, levels, masks.shape) / levels
+    expected = brute_force_pointing(masks, maps, 14 * tolerance)
+    assert pointing(masks, maps, tolerance=tolerance) == pytest.approx(expected, abs=1e-12)
+
+
+def test_pointing_of_a_hand_drawn_case():
+    masks, maps = np.zeros((3, 32, 64), bool), np.zeros((3, 32, 64))
+    masks[:2, 10, 10] = True
+    maps[0, 10, 12] = maps[1, 10, 13] = maps[2, 0, 0] = 1.0  # 2 px and 3 px away; a normal image
+    assert pointing(masks, maps) == 0.5  # near is 2 px of 64
+    assert pointing(masks, maps, tolerance=0.0) == 0
+    assert pointing(masks, maps, tolerance=3 / 64) == 1
+
+
+def test_pointing_of_a_flat_map_is_the_share_of_the_abnormal_area():
+    mask = np.zeros((1, 10, 20), bool)
+    mask[0, :, :5] = True
+    assert pointing(mask, np.zeros((1, 10, 20)), tolerance=0.0) == pytest.approx(0.25)
+
+
+def test_pointing_needs_abnormal_pixels_and_a_sound_tolerance():
+    with pytest.raises(UserError, match="needs abnormal pixels"):
+        pointing(np.zeros((1, 3, 3), bool), np.zeros((1, 3, 3)))
+    with pytest.raises(UserError, match="tolerance"):
+        pointing(np.eye(3, dtype=bool)[None], np.zeros((1, 3, 3)), tolerance=-1.0)

@@ -43,25 +43,46 @@ def test_a_flip_changes_nothing_where_flips_are_averaged():
         assert all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs) == same
 
 
-def test_the_map_is_the_standardised_distance_from_the_normals_mean_and_finds_a_blob():
+def test_the_map_is_the_standardised_distance_from_each_positions_mean_and_finds_a_blob():
     method, state = learnt(map_level="stage3", floor=1e-9)
     backbone = toy_backbone.load("toy")
     x = np.asarray(
         backbone.stages(backbone.params, jnp.asarray(textures(20)))["stage3"], np.float64
     )
+    scale = np.sqrt((x.var(0) + x.var(0).mean((0, 1))) / 2)
     memory = state.params["memory"]
-    np.testing.assert_allclose(memory["mean"], x.mean((0, 1, 2)), atol=1e-4)
-    np.testing.assert_allclose(memory["scale"], x.std((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(memory["mean"], x.mean(0), atol=1e-4)
+    np.testing.assert_allclose(memory["scale"], scale, rtol=1e-3)
     images = textures(40, seed=1)
     images[20:, 8:14, 16:22] = 0.9
     view = seen_by(method, state, images)
     found = np.asarray(view.maps["deviation"])
     later = np.asarray(backbone.stages(backbone.params, jnp.asarray(images))["stage3"], np.float64)
-    z = (later - x.mean((0, 1, 2))) / x.std((0, 1, 2))
+    z = (later - x.mean(0)) / scale
     np.testing.assert_allclose(found, np.sqrt((z**2).mean(-1)), rtol=1e-2)
     assert auroc(np.repeat([0, 1], 20), found.max((1, 2))) > 0.95
     hottest = np.stack([np.unravel_index(m.argmax(), m.shape) for m in found[20:]]) * 4 + 2
     assert (np.abs(hottest - [11, 19]).max(axis=1) <= 7).mean() >= 0.9
+
+
+def test_the_border_of_flat_images_is_no_hotter_than_their_middle():
+    """The network pads with zeros, so its border answers otherwise, in each image alike."""
+    flat = np.random.default_rng(0).uniform(0.2, 0.8, (60, 1, 1, 1))
+    flat = np.broadcast_to(flat, (60, 32, 32, 1)).astype(np.float32)
+    method = features.make(config_of("features", map_level="stage3"))
+    state = method.learn.fit(batches_of(flat[:30]), jax.random.key(0))
+    found = np.asarray(seen_by(method, state, flat[30:]).maps["deviation"]).mean(0)
+    edge = np.ones(found.shape, bool)
+    edge[1:-1, 1:-1] = False
+    assert found[edge].mean() < 1.5 * found[~edge].mean()
+
+
+def test_the_map_is_made_of_the_last_level_of_a_stride_up_to_16():
+    config = config_of("features")
+    strides = features.make_frozen(config).network.strides
+    wanted = [name for name, stride in strides.items() if stride <= 16][-1]
+    state = features.make(config).learn.fit(batches_of(textures(4)), jax.random.key(0))
+    assert state.params["memory"]["mean"].shape[-1] == WIDTHS[wanted] // 2
 
 
 def test_batches_and_padding_change_nothing_that_is_learnt():

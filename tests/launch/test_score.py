@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ad_core.data.formats.resizing import place
+from ad_core.data.formats.resizing import place, to_file
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import list_images
 from ad_core.errors import UserError
@@ -180,9 +180,37 @@ def test_there_is_a_map_of_every_image_that_could_be_read(damaged, scored):
     root, names = damaged
     maps = scored[1] / "maps"
     written = {path.relative_to(maps).as_posix() for path in maps.rglob("*.png")}
-    assert written == {f"{name}.png" for name in list_images(root) if name not in names}
-    with Image.open(maps / "a" / "colour.png.png") as image:
-        assert image.size == (71, 50)
+    sound = [name for name in list_images(root) if name not in names]
+    assert written == {f"{name}{end}" for name in sound for end in (".png", ".heat.png")}
+    for name in ("colour.png.png", "colour.png.heat.png"):
+        with Image.open(maps / "a" / name) as image:
+            assert image.size == (71, 50)
+
+
+def test_raw_maps_are_read_back_as_the_detectors_maps(damaged, scored, detector):
+    root, _ = damaged
+    told = json.loads((scored[1] / "summary.json").read_text())["heat"]
+    assert told["level"] == detector.parts.scale.level
+    for name in ("grey.png", "a/colour.png", "deep.png"):
+        sample = FileSource(root, [name], detector.parts.config.data).read(0)
+        found = detector.score(sample.image[None]).anomaly_map[0]
+        with Image.open(scored[1] / "maps" / f"{name}.heat.png") as image:
+            values = told["zero"] + told["step"] * np.asarray(image).astype(np.float64)
+        expected = to_file(found, sample.placement, unseen=told["zero"])
+        # Half a step, and the float32 of the map.
+        np.testing.assert_allclose(values, expected, atol=0.5 * told["step"], rtol=1e-6)
+
+
+def test_a_row_says_in_words_where_the_image_stands_out(damaged, scored):
+    _, names = damaged
+    for row in rows_of(scored[1]):
+        if row["path"] in names:
+            assert row["places"] is row["regions"] is None
+            continue
+        found = json.loads(row["regions"])
+        whole = row["decision"] == "inspect" and not found
+        assert row["places"].startswith(f"{len(found) or 'no'} place")
+        assert ("as a whole" in row["places"]) == whole
 
 
 def with_resize(workdir, folder, resize):

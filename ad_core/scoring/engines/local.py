@@ -19,6 +19,7 @@ from ad_core.runtime.sealed import write_file
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.files import load_detector
+from ad_core.scoring.heat import HeatScale
 from ad_core.scoring.inputs import open_input
 from ad_core.scoring.lot import MAPS, Lot, identify, open_lot
 from ad_core.scoring.measuring import Measured, join_rows, measure_batches
@@ -77,10 +78,10 @@ def score_files(
 ) -> dict[str, Any]:
     """Scores every image of a folder, of a table with a column `path`, or of tfds:NAME.
 
-    OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
-    image that cannot be read, whose score is not finite, or that is clipped beyond what normals
-    are, has the decision `inspect`. A lot that was cut short goes on where it stopped
-    (`scoring.lot`).
+    OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png and
+    maps/PATH.heat.png, the raw map. An image that cannot be read, whose score is not finite, or
+    that is clipped beyond what normals are, has the decision `inspect`. A lot that was cut short
+    goes on where it stopped (`scoring.lot`).
 
     Raises:
         UserError: no detector, no images, or an output that cannot be written; rows so far stay.
@@ -97,9 +98,9 @@ def score_files(
                 with watch("write"):
                     _seal(lot, detector, source, block, maps=maps)
         except Stopped:
-            lot.finish(_summary(detector, lot, watch))
+            lot.finish(_summary(detector, lot, watch, maps=maps))
             raise
-        summary = _summary(detector, lot, watch)
+        summary = _summary(detector, lot, watch, maps=maps)
         lot.finish(summary)
     return summary
 
@@ -184,17 +185,17 @@ def _together(blocks: list[Block]) -> Block:
 def _write_map(
     lot: Lot, detector: Detector, source: FileSource, index: int, seen: Seen, verdict: Verdict
 ) -> str:
-    """Writes the map over an image that was read, in the detector's one colour scale.
+    """Writes the map over an image that was read, in the one colour scale, and the raw map.
 
     In the pixels of the file, or fewer: no side is longer than MAP_SIDE. What the detector does not
-    look at is darkened.
+    look at is darkened, and 0 in the raw map. No image is called NAME.heat, so no two names meet.
 
     Returns:
         Why it could not be written, "" where it was: the image keeps its row either way.
     """
     if verdict.map is None or seen.placement is None:
         return ""
-    scale = detector.parts.scale
+    scale, heat = detector.parts.scale, HeatScale.of(detector.parts.scale)
     placement = reduced(seen.placement, MAP_SIDE)
     anomaly = to_file(verdict.map, placement, unseen=scale.low)
     try:
@@ -204,20 +205,24 @@ def _write_map(
         dark[top:bottom, left:right] = picture[top:bottom, left:right]
         path = lot.output / MAPS / f"{seen.path}.png"
         write_file(path, lambda partial: write_png(partial, dark))
+        raw = heat.grey(to_file(verdict.map, placement, unseen=heat.zero))
+        write_file(path.with_suffix(".heat.png"), lambda partial: write_png(partial, raw))
     except UserError as error:
         return f"no map: {printable(str(error))}"
     return ""
 
 
-def _summary(detector: Detector, lot: Lot, watch: Stopwatch) -> dict[str, Any]:
+def _summary(detector: Detector, lot: Lot, watch: Stopwatch, *, maps: bool) -> dict[str, Any]:
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
     seconds = time.monotonic() - watch.began
+    heat = HeatScale.of(detector.parts.scale).to_dict(longest_px=MAP_SIDE) if maps else None
     return {
         "detector": detector.describe(),
         "counts": {"images": total, **counts},
         "inspect_rate": counts["inspect"] / total if total else None,
         "clipped": clipped,
+        **({"heat": heat} if heat else {}),
         "resumed": lot.before,
         "images_per_s": (total - lot.before) / seconds,
         "seconds": {"total": seconds, **watch.seconds},

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ad_core.reporting.gallery import HIGHEST, SHOWN, Gallery
+from ad_core.reporting.panels import Drawn, Panel
 
 KINDS = {
     "misses": (True, False),
@@ -17,7 +18,7 @@ def _offer(gallery, scores, *, abnormal, inspected):
 
     def draw(row):
         drawn.append(row)
-        return np.full((1, 1, 3), row, np.uint8)
+        return Drawn((Panel("image", np.full((1, 1, 3), row, np.uint8)),), f"place {row}")
 
     for row, score in enumerate(scores):
         gallery.offer(
@@ -25,7 +26,6 @@ def _offer(gallery, scores, *, abnormal, inspected):
             score=score,
             abnormal=abnormal,
             inspected=inspected,
-            panels=("image", "anomaly map"),
             draw=lambda row=row: draw(row),
         )
     return drawn
@@ -39,8 +39,8 @@ def test_the_most_telling_images_of_each_kind_are_kept(kind):
     expected = np.argsort(-scores if HIGHEST[kind] else scores)[:SHOWN]
     shown = gallery.shown(kind)
     assert [one.row for one in shown] == expected.tolist()
-    assert [one.picture[0, 0, 0] for one in shown] == expected.tolist()
-    assert {one.panels for one in shown} == {("image", "anomaly map")}
+    assert [one.drawn.panels[0].picture[0, 0, 0] for one in shown] == expected.tolist()
+    assert [one.drawn.places for one in shown] == [f"place {row}" for row in expected]
     assert not any(gallery.shown(other) for other in KINDS if other != kind)
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.metrics import oracle
 from ad_core.reporting.contents import Example, Report
+from ad_core.reporting.panels import Panel
 from ad_core.reporting.report import render, write_report
 from ad_core.reporting.results import held_out, operation, review
 from ad_core.scoring.localisation import MapScale
-from ad_core.scoring.pictures import panel_names, triptych
 from tests.html_page import Page
 
 HOSTILE = "test/<script>alert('1')</script>\"><img src=http://x/\u202egnp.exe\udcff"
@@ -36,7 +36,7 @@ def _threshold(rule, value):
 
 
 def _example(path=HOSTILE, score=0.25):
-    return Example(path, "a <b>", score, np.zeros((4, 16, 3), np.uint8))
+    return Example(path, "a <b>", score, (Panel("image", np.zeros((4, 16, 3), np.uint8)),))
 
 
 def _report(*, zfn=0.49, **changes):
@@ -233,19 +233,16 @@ def test_the_page_says_how_the_classifier_was_chosen_and_why_an_image_stands_out
     assert reasons[0] in text
 
 
-@pytest.mark.parametrize("drawn", [None, np.zeros((8, 8, 1), np.float32)])
-def test_a_picture_has_as_many_labels_as_panels(drawn):
-    image = np.zeros((8, 8, 1), np.float32)
-    picture = triptych(image, drawn, image[..., 0], MapScale(0.0, 1.0, 0.5))
-    panels = panel_names(drawn)
-    # Panels are 8 pixels wide and 2 apart.
-    assert picture.shape[1] == 10 * len(panels) - 2
-    example = Example("a.png", "dent", 0.5, picture, panels=panels)
+def test_an_example_shows_each_panel_by_its_name_and_where_it_stands_out():
+    black = np.zeros((8, 8, 3), np.uint8)
+    panels = (Panel("image", black), Panel("map <over> it", black))
+    example = Example("a.png", "dent", 0.5, panels, places="no place stands out <here>")
     page = Page(render(_report(misses=[example], false_alarms=[], hits=[], passed=[])))
-    assert page.text.count(" ".join(panels)) == 1
-    (alt,) = [shown["alt"] for shown in page.all("img") if "a.png" in shown["alt"]]
-    assert alt == f"Missed a.png: {', '.join(panels)} over the image"
-    assert ("normal version" in page.text) == (drawn is not None)
+    shown = [image["alt"] for image in page.all("img") if "a.png" in image["alt"]]
+    assert shown == ["Missed a.png: image", "Missed a.png: map <over> it"]
+    assert page.text.count("map <over> it") == 1
+    assert page.text.count("no place stands out <here>") == 1
+    assert "normal version" not in page.text
 
 
 def test_a_method_that_draws_nothing_is_not_said_to_draw(page):

@@ -10,7 +10,14 @@ from scipy import ndimage
 
 from ad_core.data.formats.resizing import place
 from ad_core.errors import UserError
-from ad_core.scoring.localisation import MapScale, anomaly_map, blur, fit_scale, regions
+from ad_core.scoring.localisation import (
+    MapScale,
+    anomaly_map,
+    blur,
+    fit_scale,
+    places_in_words,
+    regions,
+)
 from ad_core.types import Placement
 
 
@@ -169,3 +176,15 @@ def test_a_value_that_is_not_a_number_stands_at_the_hot_end():
 def test_scale_survives_json():
     scale = MapScale(low=0.1, high=0.7, level=0.4)
     assert MapScale.from_dict(json.loads(json.dumps(scale.to_dict()))) == scale
+
+
+def test_places_are_said_in_words():
+    found = regions(_hand_drawn(), level=0.5, min_area=0.0, placement=onto(25, 16, 10, 8))
+    said = "3 places stand out, the strongest: 6 x 4 px at x 17, y 10"
+    assert places_in_words(found, inspected=True) == said
+    assert (
+        places_in_words(found[:1], inspected=False) == "1 place stands out: 6 x 4 px at x 17, y 10"
+    )
+    assert places_in_words([], inspected=False) == "no place stands out"
+    whole = "no place stands out; the image as a whole does"
+    assert places_in_words([], inspected=True) == whole

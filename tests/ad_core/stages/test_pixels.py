@@ -29,7 +29,7 @@ def gathered(sign=1.0, labelled=True):
 def test_maps_that_are_the_masks_have_perfect_figures():
     figures = gathered().figures()
     assert figures["images"] == 5
-    assert figures["auroc"] == figures["ap"] == 1
+    assert figures["auroc"] == figures["ap"] == figures["pointing"] == 1
     assert figures["aupro"] == pytest.approx(1)
     assert gathered(sign=-1.0).figures()["auroc"] == 0
     assert gathered().unreadable == 0
