@@ -143,11 +143,15 @@ def _decision() -> ConfigDict:
             "class_weight": "balanced",  # balanced | none
             "resample": "none",  # none | over | under, within the rows to fit of each fold
             "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),  # beside the next two
-            "rule": "zfn",  # the one that decides between normal and inspect
+            # The one that decides between normal and inspect. auto: zfn, and miss_bound as soon as
+            # more than the lowest abnormal score keeps `miss_rate` (5 %: from 93 groups on)
+            "rule": "auto",
             "review": "",  # a rule: from the deciding threshold to its own a person looks; "" off
+            "review_share": 0.1,  # of review_share: share of all parts that a person may look at
+            "each_defect": False,  # zfn, miss_bound: a bound for each type with 20 groups, too
             "target_fpr": 0.05,  # of target_fpr and conformal_p
             "normal_quantile": 0.99,
-            "miss_rate": 0.05,  # of np_umbrella and conformal_risk
+            "miss_rate": 0.05,  # of miss_bound, np_umbrella, conformal_risk and proved
             "delta": 0.05,  # of np_umbrella: how probably the miss rate may exceed miss_rate
             "miss_cost": placeholder(float),  # of cost: the price of a miss
             "alarm_cost": placeholder(float),  # and of a false alarm, in the same unit

@@ -44,7 +44,7 @@ class Parts(NamedTuple):
     thresholds: by rule. rule: the one that decides.
     reference: calibration normals' statistics [m, k], against which an image stands out.
     review: the rule up to whose threshold a person looks, "" for none. selection: how the
-    classifier was chosen, as `Selection.to_dict`.
+    classifier was chosen, as `Selection.to_dict`. facts: of the calibration, as `facts_of`.
     """
 
     config: ConfigDict
@@ -56,6 +56,7 @@ class Parts(NamedTuple):
     reference: Float[np.ndarray, "m k"]
     review: str = ""
     selection: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

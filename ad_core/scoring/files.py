@@ -45,7 +45,12 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
-    decided = {"rule": parts.rule, "review": parts.review, "thresholds": thresholds}
+    decided = {
+        "rule": parts.rule,
+        "reason": (parts.facts or {}).get("reason", ""),
+        "review": parts.review,
+        "thresholds": thresholds,
+    }
     sealed.write_json(folder / "threshold.json", decided)
     described = {
         "format": FORMAT,
@@ -55,6 +60,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "statistics": list(parts.names),
         "scale": parts.scale.to_dict(),
         "selection": parts.selection,
+        "facts": parts.facts,
         "config": json.loads(to_json(parts.config)),
         "versions": dict(versions),
     }
@@ -125,6 +131,7 @@ def load_parts(directory: Path) -> Parts:
         reference=reference,
         review=decided["review"],
         selection=described["selection"],
+        facts=described.get("facts"),
     )
 
 
