@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -12,6 +12,9 @@ from sklearn.pipeline import Pipeline
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS, line_of, make_classifier
 from ad_core.decision.classifiers.fitting import anomaly_score, fit_classifier, resampled
 from ad_core.decision.classifiers.out_of_fold import grouped_folds, out_of_fold_scores
+from ad_core.decision.classifiers.proofs import proof_of
+from ad_core.decision.facts import facts_of
+from ad_core.decision.left_out import LeftOut, left_out_rows
 from ad_core.decision.selection import (
     Selection,
     check_criterion,
@@ -19,6 +22,9 @@ from ad_core.decision.selection import (
     select_classifier,
 )
 from ad_core.decision.table import StatisticsTable, select
+from ad_core.decision.thresholds import guarantees
+from ad_core.decision.thresholds.deciding import Deciding, deciding_rule
+from ad_core.decision.thresholds.given import Proof
 from ad_core.decision.thresholds.threshold import Threshold, fit_threshold
 from ad_core.errors import UserError
 from ad_core.statistics.table import GROUPS
@@ -33,6 +39,8 @@ _RULE_OPTIONS = (
     "miss_cost",
     "alarm_cost",
     "prevalence",
+    "each_defect",
+    "review_share",
 )
 
 
@@ -42,7 +50,7 @@ class Calibration(NamedTuple):
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by
     rule. refused: rule -> why it has no threshold. selection: how the classifier was chosen, where
-    it was.
+    it was. rule: the one that decides. facts: see `facts_of`; and "reason", why the rule decides.
     """
 
     classifier: Pipeline
@@ -51,34 +59,61 @@ class Calibration(NamedTuple):
     thresholds: dict[str, Threshold]
     refused: dict[str, str]
     selection: Selection | None
+    rule: str
+    facts: dict[str, Any]
 
 
 def calibrate(
-    table: StatisticsTable, decision: ConfigDict, *, split: str, seed: int
+    table: StatisticsTable,
+    decision: ConfigDict,
+    *,
+    split: str,
+    seed: int,
+    left_out: Sequence[LeftOut] = (),
 ) -> Calibration:
     """Fits the classifier and every rule of `decision`; unreadable images are left out.
 
     Args:
         decision: the section of the configuration.
         split: where the table comes from; "test" is refused.
+        left_out: images that a person left out.
 
     Raises:
         UserError: too few images, an unknown name, or the deciding rule has no threshold.
     """
     check_single(decision.classifier, table.names)
-    table = select(table, table.readable)
+    table = select(table, table.readable & ~left_out_rows(table, left_out))
     values, labels, groups = table.values, table.label, np.array(table.group)
     name, selection = _choose(decision, table, seed=seed)
     make = partial(make_by, decision, name, seed=seed, names=table.names)
     given = {"resample": decision.resample, "seed": seed}
     scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
-    candidates = len(decision.candidates) if selection else 1
-    thresholds, refused = fit_thresholds(
-        scores, labels, decision, split=split, candidates=candidates
-    )
-    _require_rules(decision, thresholds, refused)
     classifier = fit_classifier(make(), values, labels, groups=groups, **given)
-    return Calibration(classifier, name, scores, thresholds, refused, selection)
+    thresholds, refused = fit_thresholds(
+        scores,
+        labels,
+        decision,
+        split=split,
+        groups=groups,
+        defects=np.array(table.defect),
+        left_out=len(left_out),
+        proof=_proof(decision, name, classifier, table),
+    )
+    rule, reason = deciding(decision, labels, groups)
+    _require_rules(decision, rule, thresholds, refused)
+    level = guarantees.level(decision.confidence, _candidates(decision))
+    facts = facts_of(table, scores, thresholds[rule], left_out=left_out, confidence=level)
+    facts["reason"] = reason
+    return Calibration(classifier, name, scores, thresholds, refused, selection, rule, facts)
+
+
+def _proof(
+    decision: ConfigDict, name: str, classifier: Pipeline, table: StatisticsTable
+) -> Proof | None:
+    """The proof of a classifier that was named, and that no row was drawn for more than once."""
+    if decision.classifier != name or decision.resample != "none":
+        return None
+    return proof_of(classifier, table.label, np.array(table.group))
 
 
 def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] = ()) -> Pipeline:
@@ -133,7 +168,11 @@ def check_decision(
         check_criterion(decision.criterion)
     if name == "select" or line_of(made[0]).needs_abnormals:
         resampled(labels, decision.resample, seed=0)
-    _require_rules(decision, *fit_thresholds(np.zeros(len(labels)), labels, decision, split=split))
+    plain = name != "select" and decision.resample == "none"
+    proof = proof_of(made[0], labels, groups) if plain else None
+    given = {"groups": groups, "split": split, "proof": proof}
+    fitted = fit_thresholds(np.zeros(len(labels)), labels, decision, **given)
+    _require_rules(decision, deciding(decision, labels, groups).rule, *fitted)
 
 
 def check_single(classifier: str, names: Sequence[str]) -> None:
@@ -151,21 +190,40 @@ def check_single(classifier: str, names: Sequence[str]) -> None:
         )
 
 
-def rules_of(decision: ConfigDict) -> tuple[str, ...]:
-    """Every rule asked for, once: `rules`, the deciding one, and the one of review."""
-    return tuple(dict.fromkeys((*decision.rules, decision.rule, *filter(None, [decision.review]))))
+def rules_of(decision: ConfigDict, rule: str) -> tuple[str, ...]:
+    """Every rule asked for, once: `rules`, the deciding `rule`, and the one of review."""
+    return tuple(dict.fromkeys((*decision.rules, rule, *filter(None, [decision.review]))))
+
+
+def _candidates(decision: ConfigDict) -> int:
+    """Number of classifiers that the calibration images choose from."""
+    return len(decision.candidates) if decision.classifier == "select" else 1
+
+
+def deciding(decision: ConfigDict, labels: np.ndarray, groups: np.ndarray | None) -> Deciding:
+    """The rule that decides, by the abnormal groups that calibrate, and why."""
+    odd = np.asarray(labels).astype(bool)
+    names = np.arange(odd.size) if groups is None else np.asarray(groups)
+    return deciding_rule(
+        decision.rule,
+        int(np.unique(names[odd]).size),
+        miss_rate=decision.miss_rate,
+        confidence=guarantees.level(decision.confidence, _candidates(decision)),
+    )
 
 
 def _require_rules(
-    decision: ConfigDict, thresholds: Mapping[str, Threshold], refused: Mapping[str, str]
+    decision: ConfigDict,
+    decides: str,
+    thresholds: Mapping[str, Threshold],
+    refused: Mapping[str, str],
 ) -> None:
-    for key in ("rule", "review"):
-        rule = decision[key]
+    for key, rule in (("rule", decides), ("review", decision.review)):
         if not rule or rule in thresholds:
             continue
         mend = "normal_quantile" if "normal_quantile" in thresholds else next(iter(thresholds), "")
         raise UserError(
-            f"`decision.{key}` (={rule!r}) cannot decide: {refused[rule]}"
+            f"`decision.{key}` (={decision[key]!r}) cannot decide: {refused[rule]}"
             + (f" Or give --config.decision.{key}={mend}." if mend else "")
         )
 
@@ -176,26 +234,29 @@ def fit_thresholds(
     decision: ConfigDict,
     *,
     split: str,
-    candidates: int = 1,
+    groups: np.ndarray | None = None,
+    **facts: Any,
 ) -> tuple[dict[str, Threshold], dict[str, str]]:
-    """Rule -> threshold, and rule -> reason for each rule that refuses."""
+    """Rule -> threshold, and rule -> reason for each rule that refuses.
+
+    Args:
+        groups, facts: of the images, as `fit_threshold` takes them.
+    """
     options = {option: decision[option] for option in _RULE_OPTIONS}
+    options |= {"split": split, "groups": groups, "value": decision.threshold} | facts
+    options["candidates"] = _candidates(decision)
+    chosen = deciding(decision, labels, groups)
     thresholds: dict[str, Threshold] = {}
     refused: dict[str, str] = {}
-    for rule in rules_of(decision):
+    # The deciding rule first: that of review may begin at its threshold.
+    names = rules_of(decision, chosen.rule)
+    for rule in sorted(names, key=lambda rule: rule != chosen.rule):
+        lower = thresholds[chosen.rule].value if chosen.rule in thresholds else None
         try:
-            thresholds[rule] = fit_threshold(
-                rule,
-                scores,
-                labels,
-                split=split,
-                value=decision.threshold,
-                candidates=candidates,
-                **options,
-            )
+            thresholds[rule] = fit_threshold(rule, scores, labels, lower=lower, **options)
         except UserError as error:
             refused[rule] = str(error)
-    return thresholds, refused
+    return {rule: thresholds[rule] for rule in names if rule in thresholds}, refused
 
 
 class CrossFitted(NamedTuple):
@@ -208,21 +269,31 @@ class CrossFitted(NamedTuple):
     flags: dict[str, np.ndarray]
 
 
-def cross_fit(table: StatisticsTable, decision: ConfigDict, *, seed: int) -> CrossFitted:
+def cross_fit(
+    table: StatisticsTable,
+    decision: ConfigDict,
+    *,
+    seed: int,
+    left_out: Sequence[LeftOut] = (),
+) -> CrossFitted:
     """The held-out view of a pool (protocol vqganodip): calibration within each fold's rest.
 
     Args:
         table: the pool, images with an error left out by the caller.
+        left_out: images that calibrate in no fold; they are judged like the others.
     """
     groups = np.array(table.group)
     scores = np.full(len(table.path), np.nan)
     flags: dict[str, np.ndarray] = {}
+    rule = deciding(decision, table.label, groups).rule
     for fit, judge in grouped_folds(table.label, groups, folds=decision.folds, seed=seed):
         part = select(table, fit)
-        calibration = calibrate(part, decision, split="pool", seed=seed)
+        calibration = calibrate(part, decision, split="pool", seed=seed, left_out=left_out)
         scores[judge] = anomaly_score(calibration.classifier, table.values[judge])
-        for rule, threshold in calibration.thresholds.items():
-            flags.setdefault(rule, np.ones(len(scores), bool))[judge] = threshold.flags(
+        # With fewer images than the pool a fold may come to another deciding rule.
+        thresholds = calibration.thresholds | {rule: calibration.thresholds[calibration.rule]}
+        for name, threshold in thresholds.items():
+            flags.setdefault(name, np.ones(len(scores), bool))[judge] = threshold.flags(
                 scores[judge]
             )
     return CrossFitted(scores, flags)

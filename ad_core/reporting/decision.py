@@ -13,6 +13,12 @@ from ad_core.reporting.svg import percent
 RULES_IN_WORDS = {
     "zfn": "A part is inspected from the lowest score on that any abnormal calibration image "
     "got: not one of them would have passed.",
+    "miss_bound": "The highest threshold that keeps the miss rate asked for: as many abnormal "
+    "calibration images as the bound allows lie below it, and no more.",
+    "proved": "The classifier ranks a part among all abnormal calibration images, itself one of "
+    "them; it is inspected from the rank on that the proof of that classifier allows.",
+    "review_share": "The upper end of the scores at which a person looks: as many parts as were "
+    "asked for lie between the deciding threshold and it.",
     "accuracy": "The threshold with the fewest wrong decisions on the calibration images, a "
     "miss counting no more than a false alarm.",
     "target_fpr": "The lowest threshold that keeps false alarms on normal calibration images "
@@ -48,6 +54,7 @@ def decision(report: Report) -> dict[str, Any]:
     return {
         "about": report.about,
         "rule": _in_words(report.rule, of),
+        "reason": report.results.get("rule_reason") or "",
         "threshold": f"{cut(of):.4g}",
         "figures": of,
         "learning": _learning(report.results.get("learning") or {}),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ad_core.reporting import decision, evidence
+from ad_core.reporting import decision, evidence, promise
 from ad_core.reporting.contents import Report
 from ad_core.reporting.page import make_page
 from ad_core.runtime.sealed import write_text
@@ -30,6 +30,7 @@ def render(report: Report) -> str:
     parts = (
         Section("decision", "Decision", refused, decision.decision(report)),
         Section("rules", "Operating points", "operating_points", decision.operating_points(report)),
+        Section("promise", "Price of the promise", "price_of_promise", promise.promise(report)),
         Section("scores", "Scores", "scores", evidence.scores(report)),
         Section("misses", "Misses", "pictures", evidence.misses(report)),
         Section("alarms", "False alarms", "pictures", evidence.false_alarms(report)),

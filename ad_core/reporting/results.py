@@ -1,7 +1,7 @@
 """Figures of a detector, by their names in results.json."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Array, Shaped
 from scipy.stats import beta
 
 from ad_core.decision.thresholds.operation import cost_of_operation
+from ad_core.decision.thresholds.price import counts
 from ad_core.decision.thresholds.threshold import Threshold
 from ad_core.errors import UserError
 from ad_core.metrics import confusion
@@ -52,6 +53,24 @@ def held_out(
             "guarantee": threshold.guarantee,
         }
     return figures
+
+
+def judged_price(
+    offers: Sequence[Mapping[str, Any]],
+    test: tuple[Shaped[np.ndarray, "n"], Shaped[np.ndarray, "n"]] | None,
+) -> list[dict[str, Any]]:
+    """The offers of `price`, each with `test`: what its threshold does to images that judge.
+
+    Args:
+        test: scores and labels of the test split; None where there is none, and then `test` is
+            None, as it is where no threshold keeps the bound.
+    """
+    judged = []
+    for offer in offers:
+        threshold = offer["threshold"]
+        found = None if test is None or threshold is None else counts(threshold, *test)
+        judged.append({**offer, "test": found})
+    return judged
 
 
 def miss_rate_bound(missed: int, n_abnormal: int, *, confidence: float = 0.95) -> float:

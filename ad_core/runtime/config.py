@@ -234,11 +234,15 @@ def _decision() -> Keys:
             ("zfn", "accuracy", "target_fpr", "normal_quantile"),
             "rules whose thresholds are shown, beside the next two",
         ),
-        "rule": Key("zfn", "the one that decides between normal and inspect"),
-        "review": Key("", "rule up to whose threshold a person looks at images; '' off"),
+        # auto: zfn, and miss_bound as soon as more than the lowest abnormal score keeps
+        # `miss_rate` (5 %: from 93 groups on).
+        "rule": Key("auto", "the one that decides between normal and inspect"),
         "target_fpr": Key(0.05, "share of false alarms, of target_fpr and conformal_p"),
         "normal_quantile": Key(0.99, "of the normal scores, of the rule of that name"),
-        "miss_rate": Key(0.05, "share of misses, of np_umbrella and conformal_risk"),
+        "review": Key("", "rule up to whose threshold a person looks at images; '' off"),
+        "review_share": Key(0.1, "of review_share: share of all parts that a person may look at"),
+        "each_defect": Key(False, "zfn, miss_bound: a bound for each type with 20 groups, too"),
+        "miss_rate": Key(0.05, "share of misses, of miss_bound, np_umbrella, proved and the like"),
         "delta": Key(0.05, "of np_umbrella: how probably the miss rate may exceed miss_rate"),
         "miss_cost": Key(placeholder(float), "of cost: the price of a miss"),
         "alarm_cost": Key(placeholder(float), "of cost: the price of a false alarm, same unit"),

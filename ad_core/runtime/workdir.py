@@ -53,6 +53,11 @@ class Workdir(NamedTuple):
         return self.root / "timing.json"
 
     @property
+    def left_out(self) -> Path:
+        """The log of images that a person left out of calibration."""
+        return self.root / "left_out.json"
+
+    @property
     def in_use(self) -> bool:
         """Tells whether the configuration made anything here; a mistake in it makes nothing."""
         folders = (self.checkpoints, *(self.root / "methods").glob("*/checkpoints"))

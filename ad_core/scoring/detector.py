@@ -46,7 +46,8 @@ class Parts(NamedTuple):
     reference: calibration normals' statistics [m, k], against which an image stands out.
     review: the rule up to whose threshold a person looks, "" for none. selection: how the
     classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
-    that calibration normals had; an image with more of them is inspected.
+    that calibration normals had; an image with more of them is inspected. facts: of the
+    calibration, as `facts_of`.
     """
 
     config: ConfigDict
@@ -59,6 +60,7 @@ class Parts(NamedTuple):
     review: str = ""
     selection: Mapping[str, Any] | None = None
     clipped: float = 1.0
+    facts: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -46,7 +46,12 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
-    decided = {"rule": parts.rule, "review": parts.review, "thresholds": thresholds}
+    decided = {
+        "rule": parts.rule,
+        "reason": (parts.facts or {}).get("reason", ""),
+        "review": parts.review,
+        "thresholds": thresholds,
+    }
     sealed.write_json(folder / "threshold.json", decided)
     described = {
         "format": FORMAT,
@@ -57,6 +62,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "scale": parts.scale.to_dict(),
         "clipped": parts.clipped,
         "selection": parts.selection,
+        "facts": parts.facts,
         "config": json.loads(to_json(parts.config)),
         "versions": dict(versions),
     }
@@ -131,6 +137,7 @@ def load_parts(directory: Path) -> Parts:
         review=decided["review"],
         selection=described["selection"],
         clipped=float(described["clipped"]),
+        facts=described.get("facts"),
     )
 
 

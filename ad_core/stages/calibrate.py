@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,10 @@ from ml_collections import ConfigDict
 from ad_core.backbones import Backbone, load_backbone
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import Calibration, calibrate
+from ad_core.decision.left_out import LeftOut, leave_out, read_left_out
 from ad_core.decision.table import StatisticsTable, read_table, write_table
+from ad_core.errors import UserError
+from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.companions import load_companions
 from ad_core.scoring.detector import Parts
 from ad_core.scoring.files import load_parts, save_detector
@@ -77,6 +82,31 @@ def recalibrate(job: Job) -> Calibration:
     return _decide(job, table, **kept)
 
 
+def log_left_out(job: Job, image: str, *, who: str, why: str) -> None:
+    """Leaves an image out of this and every later calibration of the workdir, with who and why.
+
+    Raises:
+        UserError: the image does not calibrate, or something is missing; see `leave_out`.
+    """
+    table = read_table(job.workdir.statistics(job.calibration_split))
+    leave_out(job.workdir.left_out, table, image, who=who, why=why)
+
+
+def review_lowest(root: Path) -> tuple[list[dict[str, Any]], list[LeftOut]]:
+    """The abnormal images with the lowest scores, and the images left out before.
+
+    Raises:
+        UserError: the workdir holds no detector, or one that was calibrated by an earlier version.
+    """
+    facts = load_parts(Workdir(root).detector).facts
+    if facts is None:
+        raise UserError(
+            f"The detector of `--workdir` (={root}) does not name its lowest scores; calibrate "
+            "again without --review first."
+        )
+    return facts["lowest"], [LeftOut(**entry) for entry in facts["left_out"]]
+
+
 def _decide(
     job: Job,
     table: StatisticsTable,
@@ -86,18 +116,25 @@ def _decide(
     clipped: float,
 ) -> Calibration:
     config, split = job.config, job.calibration_split
-    calibration = calibrate(table, config.decision, split=split, seed=config.seed)
+    calibration = calibrate(
+        table,
+        config.decision,
+        split=split,
+        seed=config.seed,
+        left_out=read_left_out(job.workdir.left_out),
+    )
     parts = Parts(
         config=config,
         methods=methods,
         classifier=calibration.classifier,
         thresholds=calibration.thresholds,
-        rule=config.decision.rule,
+        rule=calibration.rule,
         scale=scale,
         reference=table.values[table.readable & (table.label == 0)],
         review=config.decision.review,
         selection=calibration.selection and calibration.selection.to_dict(),
         clipped=clipped,
+        facts=calibration.facts,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float64
 
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import cross_fit, fit_thresholds, rules_of
+from ad_core.decision.facts import by_defect
+from ad_core.decision.left_out import read_left_out
 from ad_core.decision.table import (
     StatisticsTable,
     make_table,
@@ -20,7 +22,13 @@ from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
 from ad_core.reporting.panels import Looked, draw
-from ad_core.reporting.results import held_out, operation, review, write_results
+from ad_core.reporting.results import (
+    held_out,
+    judged_price,
+    operation,
+    review,
+    write_results,
+)
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
@@ -84,7 +92,7 @@ def run_evaluation(job: Job) -> dict[str, Any]:
         detector,
         judged.table,
         scores=judged.scores,
-        inspected=judged.flags[job.config.decision.rule],
+        inspected=judged.flags[detector.parts.rule],
         gallery=judged.gallery,
         curves={name: method.curves for name, (method, _) in methods.items()},
         results=results,
@@ -131,7 +139,7 @@ def _judge_test(job: Job, detector: Detector) -> Judged:
 def _judge_pool(job: Job, detector: Detector) -> Judged:
     """The pool, each image judged by folds that have not seen it, from what calibrated."""
     scores, flags = judge_folds(job, read_table(job.workdir.statistics("pool")))
-    inspected = flags[job.config.decision.rule]
+    inspected = flags[detector.parts.rule]
     pixels, gallery = Pixels(), Gallery()
 
     def each(passed: Passed) -> None:
@@ -145,7 +153,12 @@ def _judge_pool(job: Job, detector: Detector) -> Judged:
 def judge_folds(job: Job, table: StatisticsTable) -> tuple[Float64[np.ndarray, " n"], Flags]:
     """Scores and flags of a pool by `cross_fit`; what could not be read is inspected."""
     count, readable = len(table.path), table.readable
-    fitted = cross_fit(select(table, readable), job.config.decision, seed=job.config.seed)
+    fitted = cross_fit(
+        select(table, readable),
+        job.config.decision,
+        seed=job.config.seed,
+        left_out=read_left_out(job.workdir.left_out),
+    )
     scores = np.full(count, np.nan)
     scores[readable] = fitted.scores
     flags = {rule: np.ones(count, bool) for rule in fitted.flags}
@@ -215,16 +228,22 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     counts["unreadable_masks"] = judged.pixels.unreadable
     counts["full_masks"] = judged.pixels.full
     methods = {name: method for name, (method, _) in make_methods(job.config).items()}
+    facts = detector.parts.facts or {}
     return {
         "name": job.config.name,
         "method": job.config.method,
         "protocol": job.config.data.protocol,
         "seed": job.config.seed,
         "judged_on": judged.split or None,
-        "rule": job.config.decision.rule,
+        "rule": detector.parts.rule,
+        "rule_reason": facts.get("reason", ""),
         "oracle": oracle(labels[finite], judged.scores[finite]) if both else None,
         "held_out": _held_out(job, detector, judged),
-        "review": _review(job, judged),
+        "review": _review(job, detector, judged),
+        "price": _price(detector, judged),
+        "defects": _defects(detector, judged),
+        "lowest": facts.get("lowest", []),
+        "left_out": facts.get("left_out", []),
         "selection": detector.parts.selection,
         "pixel": judged.pixels.figures(),
         "counts": counts,
@@ -237,7 +256,8 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
 def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
     """Figures of each rule: counts on the judging split, the guarantee from calibration alone."""
     known = detector.parts.thresholds
-    rules = {rule: known.get(rule) or _reason(job, rule) for rule in rules_of(job.config.decision)}
+    names = rules_of(job.config.decision, detector.parts.rule)
+    rules = {rule: known.get(rule) or _reason(job, rule) for rule in names}
     figures = held_out(judged.table.label, judged.scores, rules)
     for rule, flagged in judged.flags.items():
         # In a pool each fold has a threshold of its own: the flags decide, not the detector's.
@@ -248,20 +268,40 @@ def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
     return figures
 
 
-def _review(job: Job, judged: Judged) -> dict[str, Any] | None:
+def _price(detector: Detector, judged: Judged) -> list[dict[str, Any]]:
+    """Price of each bound, from calibration; judged on the test split where there is one."""
+    offers = (detector.parts.facts or {}).get("price", [])
+    test = (judged.scores, judged.table.label) if judged.split == "test" else None
+    return judged_price(offers, test)
+
+
+def _defects(detector: Detector, judged: Judged) -> dict[str, Any]:
+    """Figures of each type of defect, by the deciding rule, on calibration and test."""
+    calibration = (detector.parts.facts or {}).get("defects", {})
+    if judged.split != "test":
+        return {"calibration": calibration}
+    found = by_defect(judged.table, judged.scores, detector.threshold)
+    return {"calibration": calibration, "test": found}
+
+
+def _review(job: Job, detector: Detector, judged: Judged) -> dict[str, Any] | None:
     """Images left to a person, where the configuration names a rule of review; else None."""
     rule = job.config.decision.review
     if not rule:
         return None
-    lower, upper = judged.flags[job.config.decision.rule], judged.flags[rule]
+    lower, upper = judged.flags[detector.parts.rule], judged.flags[rule]
     return review(judged.table.label, lower, upper, rule=rule)
 
 
 def _reason(job: Job, rule: str) -> str:
     """Reason why calibration gave no threshold for `rule`."""
     table = read_table(job.workdir.statistics(job.calibration_split))
-    labels = table.label[table.readable]
+    table = select(table, table.readable)
     _, refused = fit_thresholds(
-        np.zeros(len(labels)), labels, job.config.decision, split=job.calibration_split
+        np.zeros(len(table.label)),
+        table.label,
+        job.config.decision,
+        split=job.calibration_split,
+        groups=np.array(table.group),
     )
     return refused[rule]

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ad_core.runtime.compilation import compilation_cache
 from ad_core.runtime.lock import exclusive
 from ad_core.runtime.stop import stop_on_signals
-from ad_core.stages.calibrate import recalibrate, run_calibration
+from ad_core.stages.calibrate import log_left_out, recalibrate, review_lowest, run_calibration
 from ad_core.stages.evaluate import run_evaluation
 from ad_core.stages.finished import (
     announce_finished,
@@ -20,6 +20,7 @@ from ad_core.stages.job import Job, prepare
 from ad_core.stages.messages import (
     announce,
     announce_calibration,
+    announce_lowest,
     announce_removed,
     announce_results,
 )
@@ -63,15 +64,29 @@ def run_last_stage(job: Job) -> None:
     mark_finished(job.workdir, "evaluate")
 
 
-def run_calibration_again(config: ConfigDict, workdir: Path) -> None:
-    """Renews WORKDIR/detector; only the section `decision` may differ from before."""
+def run_calibration_again(
+    config: ConfigDict, workdir: Path, *, leave_out: str = "", who: str = "", why: str = ""
+) -> None:
+    """Renews WORKDIR/detector; only the section `decision` may differ from before.
+
+    Args:
+        leave_out: an image that calibrates no more from now on; logged with `who` and `why`.
+    """
     with exclusive(workdir), stop_on_signals(at_once=True) as stop:
         job = prepare(config, workdir, stop, free=("decision",))
+        if leave_out:
+            log_left_out(job, leave_out, who=who, why=why)
         had_results = job.workdir.results.exists()
         announce_calibration(job, recalibrate(job))
         mark_finished(job.workdir, "calibrate")
         if had_results:
             announce_removed(job)
+
+
+def review_calibration(workdir: Path) -> None:
+    """Names the abnormal images that set the price, and those that were left out."""
+    with exclusive(workdir):
+        announce_lowest(*review_lowest(workdir))
 
 
 def run_evaluation_again(config: ConfigDict, workdir: Path) -> None:

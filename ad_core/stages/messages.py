@@ -1,7 +1,7 @@
 """Messages of the launch scripts to the person at the terminal."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax
 
 from ad_core.data.source import printable
 from ad_core.decision.calibration import Calibration
+from ad_core.decision.left_out import LeftOut
 from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.results import price_in_words, review_in_words
 from ad_core.reporting.worth import worth
@@ -57,7 +58,9 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
         print(f"  {rule:16} flags from {threshold.value:.4f}")
     for rule, reason in calibration.refused.items():
         print(f"  {rule:16} not available: {reason}")
-    deciding = calibration.thresholds[job.config.decision.rule]
+    deciding = calibration.thresholds[calibration.rule]
+    if reason := calibration.facts["reason"]:
+        print(f"{reason}.")
     if deciding.guarantee is not None:
         print(f"{deciding.rule} decides: {deciding.guarantee['statement']}")
     if review := job.config.decision.review:
@@ -70,6 +73,18 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
                 f"that of {deciding.rule}"
             )
     print(f"detector: {job.workdir.detector}")
+
+
+def announce_lowest(lowest: Sequence[Mapping[str, Any]], left_out: Sequence[LeftOut]) -> None:
+    """Prints the abnormal images that set the price, and how to leave one out."""
+    print(
+        "abnormal calibration images with the lowest scores; look whether each is labelled right:"
+    )
+    for one in lowest:
+        print(f"  {one['score']:.4f}  {one['defect']}  {one['path']}")
+    for entry in left_out:
+        print(f"  {entry}")
+    print("to leave one out: add --leave_out=IMAGE --who=NAME --why=REASON instead of --review")
 
 
 def _chosen(calibration: Calibration) -> str:
@@ -93,10 +108,10 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
 
 
 def _announce_figures(job: Job, results: Mapping[str, Any]) -> None:
-    oracle, held = results["oracle"], results["held_out"][job.config.decision.rule]
+    oracle, held = results["oracle"], results["held_out"][results["rule"]]
     print(f"AUC {oracle['auc']:.4f}" if oracle else "AUC: the test split lacks a class")
     print(
-        f"{job.config.decision.rule} on the {results['judged_on']} split: {held['fn']} of "
+        f"{results['rule']} on the {results['judged_on']} split: {held['fn']} of "
         f"{held['tp'] + held['fn']} abnormal images pass, "
         f"{held['fp']} of {held['fp'] + held['tn']} normal images are inspected in vain"
     )

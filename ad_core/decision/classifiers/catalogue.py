@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +21,7 @@ from ad_core.decision.classifiers.deep_head import DeepHead, WithoutFeatures
 from ad_core.decision.classifiers.fitting import imputed_score
 from ad_core.decision.classifiers.models import WEIGHTS, Choices
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
+from ad_core.decision.classifiers.proved_ridge import CleanByNormals
 from ad_core.decision.explaining import attribution, trees
 from ad_core.decision.explaining.attribution import Attribution, Rows
 from ad_core.errors import UserError
@@ -36,7 +37,8 @@ class Line(NamedTuple):
     cleaning and calibration normals [m, k] as they leave it. weigh: of the fitted model, how much
     each column counts as a whole (at least 0, any scale); None: its mean |push| on normals.
     scaled: the model sees standardised columns. needs_abnormals: it learns from abnormal rows too.
-    one_statistic: it takes a single column. library: what must be installed for it.
+    one_statistic: it takes a single column. library: what must be installed for it. proved: its
+    score carries a proof, which cleaning by abnormal rows, or a head on features, would break.
     """
 
     make: Callable[[Choices], Any]
@@ -46,11 +48,13 @@ class Line(NamedTuple):
     needs_abnormals: bool = True
     one_statistic: bool = False
     library: str = ""
+    proved: bool = False
 
 
 def _stacking(choices: Choices) -> Any:
     """Stacking; each classifier cleans for itself, so that no inner fold tells another anything."""
-    barred = ["stacking", *(name for name, of in CLASSIFIERS.items() if not of.needs_abnormals)]
+    barred = ["stacking"]
+    barred += [name for name, of in CLASSIFIERS.items() if of.proved or not of.needs_abnormals]
     if not choices.stacked or set(barred) & set(choices.stacked):
         raise UserError(
             f"`stacked` (={choices.stacked}) must name classifiers other than "
@@ -105,6 +109,8 @@ CLASSIFIERS: dict[str, Line] = {
         scaled=True,
         needs_abnormals=False,
     ),
+    "conformal_ridge": Line(models.conformal_ridge, attribution.ridge_value, proved=True),
+    "jackknife_ridge": Line(models.jackknife_ridge, attribution.ridge_value, proved=True),
     "single": Line(models.single, _occlusion, needs_abnormals=False, one_statistic=True),
 }
 
@@ -151,11 +157,18 @@ def make_classifier(
     scaling = [("scale", StandardScaler())] if line.scaled else []
     choices = Choices(seed, class_weight, loss, tuple(stacked))
     reducing = _reducing(line, choices, names)
+    if line.proved:
+        model = line.make(choices).set_params(features=_feature_columns(names))
+        return Pipeline([("clean", CleanByNormals()), (name, model)])
     return Pipeline([*reducing, ("clean", CleanTable()), *scaling, (name, line.make(choices))])
 
 
+def _feature_columns(names: Sequence[str]) -> Int[np.ndarray, "_"]:
+    return np.flatnonzero([is_feature(name) for name in names])
+
+
 def _reducing(line: Line, choices: Choices, names: Sequence[str]) -> list[tuple[str, Any]]:
-    columns = np.flatnonzero([is_feature(name) for name in names])
+    columns = _feature_columns(names)
     if not columns.size:
         return []
     if not line.needs_abnormals:

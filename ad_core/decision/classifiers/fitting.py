@@ -88,6 +88,9 @@ def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
     if hasattr(final, "mahalanobis"):
         rows = classifier[:-1].transform(table) if len(classifier) > 1 else table
         return np.asarray(final.mahalanobis(rows), dtype=np.float64)
+    if hasattr(final, "comparable_score"):
+        rows = classifier[:-1].transform(table) if len(classifier) > 1 else table
+        return np.asarray(final.comparable_score(rows), dtype=np.float64)
     if is_outlier_detector(final):  # scikit-learn's are high for inliers
         return -np.asarray(classifier.decision_function(table), dtype=np.float64)
     if hasattr(classifier, "decision_function"):

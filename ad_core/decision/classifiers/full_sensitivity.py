@@ -45,9 +45,15 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         steps: of AdamW, with a cosine schedule from `learning_rate` to 0.
         random_state: fixes members, folds and result.
 
-    Attributes: `classes_` (the second is "abnormal"), `offset_` the members' mean logit at which
-    `predict` says abnormal: just below the lowest abnormal row, each row scored by the members
-    that left it out.
+    The level and the scale of a logit are those of one fit. So that scores of several fits can be
+    compared (those of the folds with the threshold, those of the last fit with later images),
+    `comparable_score` counts from the middle between the median normal and the median abnormal row
+    that were fitted on, which lie at -1 and 1. These move little from fit to fit; the lowest
+    abnormal row moves up to ten times as far.
+
+    Attributes: `classes_` (the second is "abnormal"), `centre_` and `unit_` of the mean logit;
+    `offset_` the comparable score at which `predict` says abnormal: just below the lowest abnormal
+    row, each row scored by the members that left it out.
     """
 
     def __init__(
@@ -99,14 +105,20 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         rows, fit_labels, stop_labels = _padded(self._standardised(wide), labels, left_out)
         trained = train_members(rows, fit_labels, stop_labels, keys, training)
         self.parameters_ = jax.tree.map(np.asarray, trained)
-        self.offset_ = _offset(self._member_logits(wide), labels, left_out)
+        logits = self._member_logits(wide)
+        self.centre_, self.unit_ = _scale_of(logits.mean(axis=0), labels)
+        self.offset_ = (_offset(logits, labels, left_out) - self.centre_) / self.unit_
         return self
 
     def decision_function(self, X: Any) -> Float64[np.ndarray, "n"]:
-        """Mean logit of the members less `offset_`; above 0 means abnormal."""
+        """Comparable score less `offset_`; above 0 means abnormal."""
+        return self.comparable_score(X) - self.offset_
+
+    def comparable_score(self, X: Any) -> Float64[np.ndarray, "n"]:
+        """Mean logit of the members, on a scale that all fits share: -1 normal, 1 abnormal."""
         check_is_fitted(self)
         table = np.asarray(validate_data(self, X, reset=False), dtype=np.float64)
-        return self._member_logits(table).mean(axis=0) - self.offset_
+        return (self._member_logits(table).mean(axis=0) - self.centre_) / self.unit_
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "n 2"]:
         """The logistic function of the score. It ranks; it is no calibrated probability."""
@@ -137,7 +149,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             _integrate(self.parameters_, block, start, hidden, points)[:kept]
             for block, kept in _blocks(self._standardised(table))
         ]
-        return np.concatenate(shares).astype(np.float64)
+        return np.concatenate(shares).astype(np.float64) / self.unit_
 
     def __sklearn_tags__(self) -> Any:
         """Two classes only."""
@@ -230,6 +242,14 @@ def _padded(
     stop = np.where(left_out, labels, -1).astype(np.int32)
     pad = partial(np.pad, pad_width=((0, 0), (0, extra)), constant_values=-1)
     return np.pad(table, ((0, extra), (0, 0))), pad(fit), pad(stop)
+
+
+def _scale_of(
+    logits: Float64[np.ndarray, "n"], labels: Int[np.ndarray, "n"]
+) -> tuple[float, float]:
+    """(middle between the medians of the classes, half their distance; 1 where they coincide)."""
+    normal, abnormal = (float(np.median(logits[labels == kind])) for kind in (0, 1))
+    return (normal + abnormal) / 2, abs(abnormal - normal) / 2 or 1.0
 
 
 def _offset(

@@ -21,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ad_core.decision.classifiers.ada_boost import BalancedAdaBoost
 from ad_core.decision.classifiers.boosting import BoostedTrees
 from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier
+from ad_core.decision.classifiers.proved_ridge import ConformalRidge, JackknifeRidge
 from ad_core.decision.classifiers.single import SingleStatistic
 from ad_core.decision.classifiers.stacking import StackedScores
 
@@ -117,6 +118,16 @@ def one_class(choices: Choices) -> LedoitWolf:
     Shrinkage keeps it invertible with fewer images than statistics. Nothing to choose.
     """
     return LedoitWolf()
+
+
+def conformal_ridge(choices: Choices) -> ConformalRidge:
+    """A ridge that ranks an image as one more abnormal image, by full conformal prediction."""
+    return ConformalRidge(random_state=choices.seed)
+
+
+def jackknife_ridge(choices: Choices) -> JackknifeRidge:
+    """Ridges that each leave an abnormal group out, by the jackknife+."""
+    return JackknifeRidge()
 
 
 def single(choices: Choices) -> SingleStatistic:

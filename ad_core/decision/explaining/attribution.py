@@ -32,6 +32,17 @@ def coefficients(model: Pipeline, normals: Rows) -> Attribution:
     return Attribution("coefficients", lambda rows: (_before(model, rows) - start) * slope)
 
 
+def ridge_value(model: Pipeline, normals: Rows) -> Attribution:
+    """Attribution of the value behind a rank: slope times distance from the normals' mean."""
+    final: Any = model[-1]
+    start = _mean(normals)
+    return Attribution(
+        "coefficients of the value that is ranked",
+        lambda rows: (rows - start) * final.slope_,
+        sums=False,
+    )
+
+
 def squared_distance(model: Pipeline, normals: Rows) -> Attribution:
     """Attribution of z' P z: z_j (P z)_j, with no start. P is the precision, z standardised."""
     final: Any = model[-1]

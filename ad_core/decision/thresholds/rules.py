@@ -1,66 +1,37 @@
 """Threshold rules: where each draws the line, and what it promises.
 
-A rule is one function of (normal scores, abnormal scores, options), both ascending, and one line
-in RULES. "At least" and "at most" count ties on the safe side.
+A rule is one function of (scores of the calibration images, options) and one line in RULES. "At
+least" and "at most" count ties on the safe side.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_core.decision.thresholds import guarantees
-from ad_core.decision.thresholds.guarantees import Guarantee, Terms
+from ad_core.decision.thresholds import guarantees, misses
+from ad_core.decision.thresholds.given import Calibrating, Options
+from ad_core.decision.thresholds.guarantees import Guarantee
 from ad_core.errors import UserError
 
-Sorted = Float[np.ndarray, "_"]
 
-
-@dataclass(frozen=True)
-class Options:
-    """Settings of the rules; each rule reads only what it needs."""
-
-    target_fpr: float | int
-    normal_quantile: float | int
-    confidence: float | int
-    out_of_fold: bool
-    miss_rate: float | int
-    miss_cost: float | int | None
-    alarm_cost: float | int | None
-    prevalence: float | int | None
-    value: float | int | None
-    delta: float | int
-    candidates: int
-
-    @property
-    def terms(self) -> Terms:
-        """Terms of a rule's promise."""
-        return Terms(self.confidence, self.out_of_fold, self.candidates)
-
-
-def _zfn(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The lowest score of an abnormal image: none of them passes, and the fewest normals alarm."""
-    return abnormal[0], guarantees.lowest_score_guarantee(int(abnormal.size), options.terms)
-
-
-def _accuracy(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _accuracy(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Best accuracy on the calibration images."""
-    tp, fp = _counts(normal, abnormal)
-    value = _best(tp + normal.size - fp, normal.size, normal, abnormal)
-    return value, _chosen_by_both("a miss as it weighs a false alarm", abnormal, options)
+    tp, fp = _counts(given)
+    value = _best(tp + given.normal.size - fp, given.normal.size, given)
+    return value, _chosen_by_both("a miss as it weighs a false alarm", given, options)
 
 
-def _f1(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _f1(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Best F1 = 2 tp / (2 tp + fp + fn) on the calibration images."""
-    tp, fp = _counts(normal, abnormal)
-    value = _best(2 * tp / (tp + fp + abnormal.size), 0.0, normal, abnormal)
-    return value, _chosen_by_both("precision as it weighs recall", abnormal, options)
+    tp, fp = _counts(given)
+    value = _best(2 * tp / (tp + fp + given.abnormal.size), 0.0, given)
+    return value, _chosen_by_both("precision as it weighs recall", given, options)
 
 
-def _cost(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _cost(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Least expected cost of a part, with q the prevalence.
 
     q x miss_cost x FNR + (1 - q) x alarm_cost x FPR, the rates on the calibration images.
@@ -72,91 +43,52 @@ def _cost(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Gu
             f"{miss_cost}, {alarm_cost} and {prevalence}."
         )
     miss, alarm = prevalence * miss_cost, (1.0 - prevalence) * alarm_cost
-    tp, fp = _counts(normal, abnormal)
-    spared = miss * tp / abnormal.size - alarm * fp / normal.size
-    return _best(spared, 0.0, normal, abnormal), _chosen_by_both(
+    tp, fp = _counts(given)
+    spared = miss * tp / given.abnormal.size - alarm * fp / given.normal.size
+    return _best(spared, 0.0, given), _chosen_by_both(
         f"a miss {miss_cost:g} and a false alarm {alarm_cost:g} at a prevalence of {prevalence:g}",
-        abnormal,
+        given,
         options,
     )
 
 
-def _np_umbrella(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The highest k-th abnormal score with P(miss rate > `miss_rate`) <= `delta`.
-
-    P(Binomial(n, miss_rate) < k) must not exceed delta: the Neyman-Pearson umbrella
-    with the abnormal class protected, and at once the largest threshold whose exact binomial
-    bound is at most `miss_rate`.
-
-    Source: Tong, Feng and Li, Neyman-Pearson classification algorithms and NP receiver operating
-    characteristics, Science Advances 2018.
-    """
-    n = int(abnormal.size)
-    confidence = 1.0 - options.delta
-    rank = guarantees.umbrella_rank(n, options.miss_rate, confidence)
-    if rank < 1:
-        needed = guarantees.images_needed(options.miss_rate, confidence)
-        raise UserError(
-            f"Rule 'np_umbrella' needs {needed} abnormal calibration images to promise at most "
-            f"`miss_rate` (={options.miss_rate}) with confidence {confidence:g}; there are "
-            f"{n}. Add some, or use 'zfn', which promises what {n} can."
-        )
-    terms = options.terms._replace(confidence=confidence)
-    return abnormal[rank - 1], guarantees.rank_guarantee(rank, n, terms)
-
-
-def _conformal_risk(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
-    """The highest k-th abnormal score with an expected miss rate k / (n + 1) <= `miss_rate`.
-
-    Source: Angelopoulos et al., Conformal Risk Control, ICLR 2024, for the miss rate.
-    """
-    n = int(abnormal.size)
-    rank = math.floor(options.miss_rate * (n + 1) + 1e-9)
-    if rank < 1:
-        raise UserError(
-            f"Rule 'conformal_risk' needs {math.ceil(1 / options.miss_rate - 1e-9) - 1} abnormal "
-            f"calibration images for an expected `miss_rate` (={options.miss_rate}); there are "
-            f"{n}. Add some, or use 'zfn', which promises what {n} can."
-        )
-    return abnormal[rank - 1], guarantees.rank_guarantee(rank, n, options.terms)
-
-
-def _target_fpr(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _target_fpr(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """The smallest threshold that flags at most `target_fpr` of the calibration normals.
 
     Ties count against it: the share flagged never exceeds the target. It is set by normals
     alone, so the exact binomial bound on misses holds.
     """
+    normal = given.normal
     allowed = math.floor(options.target_fpr * normal.size + 1e-9)
     value = _just_above(normal[normal.size - 1 - allowed])
-    return value, _chosen_without_abnormals("Normal images", value, abnormal, options)
+    return value, _chosen_without_abnormals("Normal images", value, given, options)
 
 
-def _normal_quantile(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _normal_quantile(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Value just above the ceil(q (n + 1))-th smallest normal score; above all if n is too small.
 
     A further normal part then exceeds it with probability at most 1 - q (1 / (n + 1) when n is
     too small): the split-conformal quantile, conservative under ties.
     """
-    n = int(normal.size)
+    n = int(given.normal.size)
     rank = min(math.ceil(options.normal_quantile * (n + 1) - 1e-9), n)
     guarantee = guarantees.false_alarm_guarantee(
         (n + 1 - rank) / (n + 1),
         n,
-        int(abnormal.size),
+        given.counted,
         options.terms,
     )
-    return _just_above(normal[rank - 1]), guarantee
+    return _just_above(given.normal[rank - 1]), guarantee
 
 
-def _conformal_p(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _conformal_p(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Flags a split-conformal p-value <= `target_fpr`.
 
     The p-value of a score is (1 + number of the n normals that score as high) / (n + 1). A
     normal part is flagged with probability at most `target_fpr`, which takes
     n >= 1 / target_fpr - 1 normal images.
     """
-    n = int(normal.size)
+    n = int(given.normal.size)
     rank = math.floor(options.target_fpr * (n + 1) + 1e-9)
     if rank < 1:
         raise UserError(
@@ -166,29 +98,58 @@ def _conformal_p(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[fl
     guarantee = guarantees.false_alarm_guarantee(
         rank / (n + 1),
         n,
-        int(abnormal.size),
+        given.counted,
         options.terms,
     )
-    return _just_above(normal[n - rank]), guarantee
+    return _just_above(given.normal[n - rank]), guarantee
 
 
-def _manual(normal: Sorted, abnormal: Sorted, options: Options) -> tuple[float, Guarantee]:
+def _manual(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """`value`, as given: its promise holds if these images did not suggest it."""
     if options.value is None:
         raise UserError("Rule 'manual' needs `value`, the threshold; it got None.")
-    if abnormal.size:
-        return options.value, _chosen_without_abnormals(
-            "A person", options.value, abnormal, options
-        )
+    if given.parts.size:
+        return options.value, _chosen_without_abnormals("A person", options.value, given, options)
     return options.value, guarantees.no_guarantee(
         "A person set the threshold and no abnormal image calibrated: there is no promise",
-        0,
+        given.counted,
         options.terms,
     )
 
 
-def _counts(normal: Sorted, abnormal: Sorted) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]:
+def _review_share(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
+    """The upper end of a band from `lower` on that holds at most `review_share` of all parts.
+
+    Of the parts on the line `prevalence` are abnormal (none, where it is not told); the shares of
+    both classes within the band are those of the calibration images.
+    """
+    if options.lower is None:
+        raise UserError(
+            "Rule 'review_share' needs `lower`, the threshold from which on parts are inspected; "
+            "name it as `decision.review`, beside another `decision.rule`."
+        )
+    odd = (options.prevalence or 0.0) if given.abnormal.size else 0.0
+    shares = [np.full(given.normal.size, (1.0 - odd) / given.normal.size)]
+    shares.append(np.full(given.abnormal.size, odd / max(given.abnormal.size, 1)))
+    everything = np.concatenate([given.normal, given.abnormal])
+    order = np.argsort(everything, kind="stable")
+    scores, parts = everything[order], np.concatenate(shares)[order]
+    begin = int(np.searchsorted(scores, options.lower, side="left"))
+    within = np.cumsum(parts[begin:])
+    count = int(np.searchsorted(within, options.review_share + 1e-9, side="right"))
+    # The first score that the band has no room for ends it, and all that tie with it.
+    ends = begin + count < scores.size
+    value = scores[begin + count] if ends else _just_above(max(scores[-1], options.lower))
+    reason = (
+        f"No promise about misses: {guarantees.percent(options.review_share)} of the parts are "
+        "left to a person, from the deciding threshold up to this one"
+    )
+    return float(value), guarantees.no_guarantee(reason, given.counted, options.terms)
+
+
+def _counts(given: Calibrating) -> tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]:
     """Tp and fp with the threshold at each abnormal score."""
+    normal, abnormal = given.normal, given.abnormal
     tp = abnormal.size - np.searchsorted(abnormal, abnormal, side="left")
     fp = normal.size - np.searchsorted(normal, abnormal, side="left")
     return tp, fp
@@ -197,8 +158,7 @@ def _counts(normal: Sorted, abnormal: Sorted) -> tuple[Int[np.ndarray, "_"], Int
 def _best(
     merit: Float[np.ndarray, "_"] | Int[np.ndarray, "_"],
     merit_of_none: float | int,
-    normal: Sorted,
-    abnormal: Sorted,
+    given: Calibrating,
 ) -> float:
     """The threshold of most merit, given for each abnormal score and for flagging nothing.
 
@@ -206,25 +166,25 @@ def _best(
     which misses least, placed halfway to the next score below.
     """
     best = int(np.argmax(merit))
-    everything = np.concatenate([normal, abnormal])
+    everything = np.concatenate([given.normal, given.abnormal])
     if merit[best] < merit_of_none:
         return _just_above(float(everything.max()))
-    return _amid_gap(everything, abnormal[best])
+    return _amid_gap(everything, given.abnormal[best])
 
 
-def _chosen_by_both(weighs: str, abnormal: Sorted, options: Options) -> Guarantee:
+def _chosen_by_both(weighs: str, given: Calibrating, options: Options) -> Guarantee:
     reason = (
         f"No promise about misses: the rule weighs {weighs}, and the abnormal images that would "
         "bound the misses have chosen the threshold"
     )
-    return guarantees.no_guarantee(reason, int(abnormal.size), options.terms)
+    return guarantees.no_guarantee(reason, given.counted, options.terms)
 
 
 def _chosen_without_abnormals(
-    who: str, value: float, abnormal: Sorted, options: Options
+    who: str, value: float, given: Calibrating, options: Options
 ) -> Guarantee:
-    missed = int(np.searchsorted(abnormal, value, side="left"))
-    return guarantees.binomial_guarantee(who, missed, int(abnormal.size), options.terms)
+    missed = int(np.searchsorted(given.parts, value, side="left"))
+    return guarantees.binomial_guarantee(who, missed, given.counted, options.terms)
 
 
 def _just_above(score: float) -> float:
@@ -243,20 +203,23 @@ def _amid_gap(scores: Float[np.ndarray, "n"], lowest_flagged: float) -> float:
 class Rule(NamedTuple):
     """Function that draws the line, and the kinds of calibration images that it needs."""
 
-    fit: Callable[[Sorted, Sorted, Options], tuple[float, Guarantee]]
+    fit: Callable[[Calibrating, Options], tuple[float, Guarantee]]
     needs_normal: bool
     needs_abnormal: bool
 
 
 RULES: dict[str, Rule] = {
-    "zfn": Rule(_zfn, needs_normal=False, needs_abnormal=True),
+    "zfn": Rule(misses.zfn, needs_normal=False, needs_abnormal=True),
+    "miss_bound": Rule(misses.miss_bound, needs_normal=False, needs_abnormal=True),
     "accuracy": Rule(_accuracy, needs_normal=True, needs_abnormal=True),
     "target_fpr": Rule(_target_fpr, needs_normal=True, needs_abnormal=True),
     "normal_quantile": Rule(_normal_quantile, needs_normal=True, needs_abnormal=False),
-    "np_umbrella": Rule(_np_umbrella, needs_normal=False, needs_abnormal=True),
-    "conformal_risk": Rule(_conformal_risk, needs_normal=False, needs_abnormal=True),
+    "np_umbrella": Rule(misses.np_umbrella, needs_normal=False, needs_abnormal=True),
+    "conformal_risk": Rule(misses.conformal_risk, needs_normal=False, needs_abnormal=True),
+    "proved": Rule(misses.proved, needs_normal=False, needs_abnormal=True),
     "conformal_p": Rule(_conformal_p, needs_normal=True, needs_abnormal=False),
     "f1": Rule(_f1, needs_normal=True, needs_abnormal=True),
     "cost": Rule(_cost, needs_normal=True, needs_abnormal=True),
     "manual": Rule(_manual, needs_normal=False, needs_abnormal=False),
+    "review_share": Rule(_review_share, needs_normal=True, needs_abnormal=False),
 }

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
+from ad_core.decision.thresholds.given import Options, Proof, calibrating
 from ad_core.decision.thresholds.guarantees import Guarantee
-from ad_core.decision.thresholds.rules import RULES, Options, Sorted
+from ad_core.decision.thresholds.rules import RULES
 from ad_core.errors import UserError
 
 
@@ -22,8 +23,10 @@ class Threshold:
     """A threshold, where it comes from and what it promises.
 
     fitted_on: {"split", "normal", "abnormal"}, the last two counts of images.
-    guarantee: {"statement", "miss_rate_bound", "confidence", "n_abnormal"}; the bound is None
-        where the rule promises nothing about misses.
+    guarantee: {"statement", "miss_rate_bound", "confidence", "n_abnormal", "n_groups", "proved"};
+        the bound is None where the rule promises nothing about misses. n_groups: of the abnormal
+        images, which the bound counts. proved: whether a theorem covers it, or practice alone.
+        "defects", where each type was to keep a bound of its own: type -> its bound.
     """
 
     value: float
@@ -62,6 +65,8 @@ def fit_threshold(
     scores: Shaped[Array | np.ndarray, "n"],
     labels: Shaped[Array | np.ndarray, "n"],
     *,
+    groups: Shaped[Array | np.ndarray, "n"] | None = None,
+    defects: Shaped[Array | np.ndarray, "n"] | None = None,
     split: str = "calibration",
     target_fpr: float | int = 0.05,
     normal_quantile: float | int = 0.99,
@@ -74,6 +79,11 @@ def fit_threshold(
     value: float | int | None = None,
     delta: float | int | None = None,
     candidates: int = 1,
+    left_out: int = 0,
+    each_defect: bool = False,
+    review_share: float | int = 0.1,
+    lower: float | None = None,
+    proof: Proof | None = None,
 ) -> Threshold:
     """The threshold that `rule` takes from calibration scores.
 
@@ -81,17 +91,25 @@ def fit_threshold(
         rule: a key of RULES.
         scores: rising with abnormality; out-of-fold, if the classifier was fitted on these images.
         labels: 0 normal, 1 abnormal.
+        groups: of patients or parts: abnormal images of one count once in every bound, by the
+            lowest score; None: each image by itself.
+        defects: type of defect of each image, for `each_defect`.
         split: where the scores come from; anything but the test split.
         target_fpr: for the rule of that name and conformal_p, in [0, 1).
         normal_quantile: for the rule of that name, in (0, 1).
         confidence: of the guarantee, in (0, 1).
         out_of_fold: False when no classifier was fitted on these images, so that the statement
             need not mention it.
-        miss_rate: for np_umbrella and conformal_risk, in (0, 1).
+        miss_rate: for miss_bound, np_umbrella, conformal_risk and proved, in (0, 1).
         miss_cost, alarm_cost, prevalence: for cost; the share of parts that are abnormal.
         value: for manual, the threshold itself.
         delta: for np_umbrella, 1 - its confidence, in (0, 1); None: that of the others.
         candidates: how many classifiers these images chose from; the statement says so.
+        left_out: images that a person left out beforehand; the statement says so.
+        each_defect: whether zfn and miss_bound keep a bound for each type of defect that has
+            enough groups, and not for all together alone.
+        review_share: for the rule of that name, in (0, 1); lower: the threshold that decides.
+        proof: for proved, what the classifier's score carries.
 
     Raises:
         UserError: unknown rule, the test split, an option out of range, scores that are not
@@ -116,9 +134,15 @@ def fit_threshold(
         value=value,
         delta=1.0 - confidence if delta is None else delta,
         candidates=candidates,
+        left_out=left_out,
+        each_defect=each_defect,
+        review_share=review_share,
+        lower=lower,
+        proof=proof,
     )
     _check_options(options)
-    normal, abnormal = _classes(scores, labels)
+    given = calibrating(scores, labels, groups, defects)
+    normal, abnormal = given.normal, given.abnormal
     if not abnormal.size and RULES[rule].needs_abnormal:
         raise UserError(
             f"Rule {rule!r} needs abnormal calibration images and there are none: without them "
@@ -126,7 +150,7 @@ def fit_threshold(
         )
     if not normal.size and RULES[rule].needs_normal:
         raise UserError(f"Rule {rule!r} needs normal calibration images and there are none.")
-    fitted, guarantee = RULES[rule].fit(normal, abnormal, options)
+    fitted, guarantee = RULES[rule].fit(given, options)
     fitted_on = {"split": split, "normal": int(normal.size), "abnormal": int(abnormal.size)}
     return Threshold(float(fitted), rule, fitted_on, guarantee)
 
@@ -134,7 +158,14 @@ def fit_threshold(
 def _check_options(options: Options) -> None:
     if not 0 <= options.target_fpr < 1:
         raise UserError(f"`target_fpr` (={options.target_fpr}) must lie in [0, 1).")
-    for name in ("normal_quantile", "confidence", "miss_rate", "prevalence", "delta"):
+    for name in (
+        "normal_quantile",
+        "confidence",
+        "miss_rate",
+        "prevalence",
+        "delta",
+        "review_share",
+    ):
         number = getattr(options, name)
         if number is not None and not 0 < number < 1:
             raise UserError(f"`{name}` (={number}) must lie in (0, 1).")
@@ -144,17 +175,3 @@ def _check_options(options: Options) -> None:
             raise UserError(f"`{name}` (={number}) must be positive.")
     if options.value is not None and math.isnan(options.value):
         raise UserError("`value` (=nan) must be a number.")
-
-
-def _classes(
-    scores: Shaped[Array | np.ndarray, "n"], labels: Shaped[Array | np.ndarray, "n"]
-) -> tuple[Sorted, Sorted]:
-    values, kinds = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    if values.ndim != 1 or values.shape != kinds.shape:
-        raise UserError(f"Scores {values.shape} and labels {kinds.shape} must be equal vectors.")
-    if not ((kinds == 0) | (kinds == 1)).all():
-        raise UserError(f"Labels must be 0 or 1; found {np.setdiff1d(kinds, (0, 1))[:3]}.")
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise UserError(f"{bad} of {values.size} calibration scores are not finite; mend them.")
-    return np.sort(values[kinds == 0]), np.sort(values[kinds == 1])

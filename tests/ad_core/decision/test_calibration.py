@@ -82,7 +82,7 @@ def test_without_abnormal_images_one_class_decides_and_zfn_says_why_not():
 
 def test_a_rule_that_cannot_decide_names_the_one_that_can():
     table = table_of(abnormal=0)
-    mend = r"`decision.rule` \(='zfn'\) cannot decide: .*--config\.decision\.rule=normal_quantile"
+    mend = r"`decision.rule` \(='auto'\) cannot decide: .*--config\.decision\.rule=normal_quantile"
     with pytest.raises(UserError, match=mend):
         calibrate(table, decision_of(), split="calibration", seed=0)
     with pytest.raises(UserError, match=mend):
@@ -117,6 +117,38 @@ def test_the_deciding_rule_and_that_of_review_need_no_other_mention():
     assert found.thresholds["manual"].value == 0.25
 
 
+def test_a_proved_classifier_decides_by_its_own_rank():
+    decision = decision_of(
+        classifier="conformal_ridge", rule="proved", rules=("zfn",), miss_rate=0.2
+    )
+    table = table_of(60, 20)
+    found = calibrate(table, decision, split="calibration", seed=0)
+    # Two images a part: 10 parts, of which floor(0.2 x 11) = 2 ranks are given up.
+    assert found.thresholds["proved"].value == 2 / 11
+    assert found.thresholds["proved"].guarantee["proved"]
+    assert not found.thresholds["zfn"].guarantee["proved"]
+    planted = anomaly_score(found.classifier, np.array([[9, 0, 9], [-9, 0, -9]], np.float32))
+    assert found.thresholds["proved"].flags(planted).tolist() == [True, False]
+    check_decision(decision, table.label, np.array(table.group), split="calibration")
+    for other in ({"classifier": "extra_trees"}, {"resample": "over"}):
+        changed = decision_of(**{**decision.to_dict(), **other})
+        with pytest.raises(UserError, match="needs a classifier whose score carries a proof"):
+            check_decision(changed, table.label, np.array(table.group), split="calibration")
+
+
+def test_auto_and_what_it_chose_are_told():
+    few = calibrate(table_of(), decision_of(), split="calibration", seed=0)
+    assert few.rule == "zfn" and "10 abnormal groups calibrated, and 93" in few.facts["reason"]
+    decision = decision_of(classifier="logistic_regression", rule="auto", miss_rate=0.4)
+    enough = calibrate(table_of(40, 40), decision, split="calibration", seed=0)
+    assert enough.rule == "miss_bound" and "took miss_bound" in enough.facts["reason"]
+    bound = enough.thresholds["miss_bound"]
+    assert bound.value > enough.thresholds["zfn"].value
+    assert bound.guarantee["miss_rate_bound"] <= 0.4
+    (asked,) = [offer for offer in enough.facts["price"] if offer["bound"] == 0.2]
+    assert asked["threshold"] == enough.thresholds["zfn"].value
+
+
 @pytest.mark.parametrize("resample", ["over", "under"])
 def test_resampling_stays_within_the_rows_to_fit(resample):
     table = table_of(40, 8)
@@ -144,7 +176,7 @@ def test_selection_takes_the_classifier_that_can_and_reports_its_optimism():
     assert found.name == selection.name == "k_nn" and set(selection.chosen) == {"k_nn"}
     assert selection.inside["k_nn"] > 0.95 > selection.inside["logistic_regression"]
     assert selection.optimism == selection.inside["k_nn"] - selection.outside
-    assert "choosing among 2 classifiers" in found.thresholds["zfn"].guarantee["statement"]
+    assert "whichever of 2 classifiers" in found.thresholds["zfn"].guarantee["statement"]
     with pytest.raises(UserError, match="`criterion`"):
         check_decision(
             decision_of(classifier="select", criterion="f1"),

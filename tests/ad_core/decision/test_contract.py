@@ -29,6 +29,7 @@ from ad_core.decision import (
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS, Line, line_of
 from ad_core.decision.classifiers.deep_head import HEAD
 from ad_core.decision.classifiers.fitting import imputed_score, learns_from_normals
+from ad_core.decision.thresholds.given import Proof
 from ad_core.decision.thresholds.guarantees import images_needed
 from ad_core.decision.thresholds.rules import RULES
 from ad_core.errors import UserError
@@ -89,7 +90,7 @@ def case(request):
     if deep:
         noise = np.random.default_rng(4).normal(size=(len(table), len(DEEP)))
         table, names = np.column_stack([table, noise]), (*NAMES, *DEEP)
-        told = (*NAMES, HEAD) if line.needs_abnormals else NAMES
+        told = names if line.proved else (*NAMES, HEAD) if line.needs_abnormals else NAMES
     bare = Case(name, line, None, table, labels, names, told)
     return bare._replace(classifier=bare.fit())
 
@@ -190,7 +191,12 @@ ASKED = {  # what a rule cannot do without
     "conformal_p": {"target_fpr": 0.2},
     "cost": {"miss_cost": 50.0, "alarm_cost": 1.0, "prevalence": 0.02},
     "manual": {"value": 0.65},
+    "miss_bound": {"miss_rate": 0.5, "confidence": 0.8},
+    "proved": {"miss_rate": 0.5, "proof": Proof(20, 1, "a theorem")},
+    "review_share": {"lower": 0.2, "review_share": 0.3},
 }
+# Thresholds that come with the scores, and move with them.
+GIVEN = ("value", "lower")
 
 
 @pytest.fixture(params=RULES)
@@ -217,7 +223,8 @@ def test_a_threshold_is_the_same_for_the_same_scores_in_any_order(rule):
     scores, labels = drawn()
     order = np.random.default_rng(0).permutation(len(scores))
     assert fit(rule, scores, labels) == fit(rule, scores[order], labels[order])
-    assert fit(rule, scores, labels) != fit(rule, scores + 5.0, labels, value=5.65)
+    if rule != "proved":  # whose threshold comes with the classifier
+        assert fit(rule, scores, labels) != fit(rule, scores + 5.0, labels, value=5.65, lower=5.2)
 
 
 def test_flags_rise_with_the_score_and_each_stands_alone(rule):
@@ -237,7 +244,9 @@ def test_a_saved_threshold_is_the_one_that_is_loaded(rule):
 def test_a_monotone_map_changes_no_decision(rule):
     scores, labels = drawn()
     before = fit(rule, scores, labels).flags(scores)
-    mapped = {"value": np.exp(ASKED["manual"]["value"])}
+    if rule == "proved":
+        pytest.skip("its scores have a meaning of their own: shares of the abnormal groups")
+    mapped = {name: np.exp(of) for name, of in ASKED.get(rule, {}).items() if name in GIVEN}
     after = fit(rule, np.exp(scores), labels, **mapped).flags(np.exp(scores))
     np.testing.assert_array_equal(before, after)
 

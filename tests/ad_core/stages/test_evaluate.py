@@ -45,11 +45,16 @@ class Source:
 class Calibrated(Detector):
     """No networks: only what judging reads of a detector."""
 
-    def __init__(self, thresholds):
+    def __init__(self, known):
         self.image_shape = (SIDE, SIDE, 1)
         self.measurer = None
         self.parts = SimpleNamespace(
-            thresholds=thresholds, names=NAMES, selection=None, scale=MapScale(0.0, 1.0, 0.5)
+            thresholds=known.thresholds,
+            rule=known.rule,
+            facts=known.facts,
+            names=NAMES,
+            selection=None,
+            scale=MapScale(0.0, 1.0, 0.5),
         )
 
 
@@ -80,7 +85,7 @@ def judged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate, "measure_split", measure_split)
     known = calibrate(table, config.decision, split="pool", seed=0)
-    detector = Calibrated(known.thresholds)
+    detector = Calibrated(known)
     return job, table, evaluate._judge_pool(job, detector), detector
 
 

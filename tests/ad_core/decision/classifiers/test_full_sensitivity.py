@@ -84,16 +84,40 @@ def test_the_score_is_the_mean_logit_of_the_networks(small):
     rows = jnp.asarray((squashed - squashed.mean(0)) / squashed.std(0), jnp.float32)
     members = [jax.tree.map(lambda a, m=m: a[m], small.parameters_) for m in range(5)]
     logits = [ScoreNetwork((8,)).apply(member, rows) for member in members]
-    np.testing.assert_allclose(
-        small.decision_function(table), np.mean(logits, 0) - small.offset_, rtol=1e-4, atol=1e-5
+    mean = np.mean(logits, 0)
+    normal, abnormal = np.median(mean[:60]), np.median(mean[60:])
+    # The medians of the classes lie at -1 and 1.
+    expected = (2 * mean - normal - abnormal) / (abnormal - normal)
+    np.testing.assert_allclose(small.comparable_score(table), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(
+        small.decision_function(table), small.comparable_score(table) - small.offset_
     )
+
+
+def test_fits_on_parts_of_few_normals_score_on_one_scale():
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], [26, 200])
+    table = rng.normal(size=(226, 6))
+    table[:, :2] += 1.2 * labels[:, None]
+    later = rng.normal(size=(400, 6)) + 0.6
+    fits = [
+        FullSensitivityClassifier(steps=200).fit(table[kept], labels[kept])
+        for kept in (np.arange(226) % 4 != left_out for left_out in range(4))
+    ]
+
+    def moved(scores):
+        """How far the fits disagree on the mean of the same rows, in spreads of their scores."""
+        return np.std([s.mean() for s in scores]) / np.mean([s.std() for s in scores])
+
+    assert moved([fitted.comparable_score(later) for fitted in fits]) < 0.3
+    assert moved([fitted.decision_function(later) for fitted in fits]) > 1.0
 
 
 @pytest.mark.parametrize("name", ["two_way_kl", "bottom_push"])
 def test_training_lowers_the_loss_that_is_named(name, wide):
     table, labels = rings()
     loss = jax.jit(losses.LOSSES[name])
-    logits = wide[name].decision_function(table) + wide[name].offset_
+    logits = wide[name].comparable_score(table) * wide[name].unit_ + wide[name].centre_
     alike = loss(jnp.full(labels.size, 0.5), labels)
     assert alike == pytest.approx(1.0)  # gamma squared, where no score differs
     assert loss(jax.nn.sigmoid(jnp.asarray(logits)), labels) < 0.5 * alike

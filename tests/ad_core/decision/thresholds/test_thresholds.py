@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from ad_core.decision import Threshold, fit_threshold
+from ad_core.decision.thresholds.given import Proof
 from ad_core.decision.thresholds.guarantees import (
     binomial_bound,
     images_needed,
@@ -20,6 +21,9 @@ ASKED = {  # what a rule cannot do without
     "conformal_p": {"target_fpr": 0.2},
     "cost": {"miss_cost": 50.0, "alarm_cost": 1.0, "prevalence": 0.02},
     "manual": {"value": 0.65},
+    "miss_bound": {"miss_rate": 0.5, "confidence": 0.8},
+    "proved": {"miss_rate": 0.5, "proof": Proof(3, 1, "a theorem")},
+    "review_share": {"lower": 0.3, "review_share": 0.4},
 }
 SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.3, 0.7, 0.8])
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1])
@@ -55,18 +59,23 @@ def test_numbers_of_images_needed():
 def test_the_statement_says_it_in_words():
     statement = fit_threshold("zfn", np.arange(24.0), np.arange(24) > 0).guarantee["statement"]
     assert statement == (
-        "23 abnormal images calibrated the threshold: with 95 % confidence at most 12.2 % of "
-        "abnormal parts pass (4.17 % expected), provided that future parts are drawn like the "
-        "calibration images, each on its own, and that the final classifier ranks them as the "
-        "out-of-fold ones did; 59 (36 more) would promise 5 %, 299 (276 more) would promise 1 %."
+        "23 abnormal images calibrated the threshold: in practice, with 95 % confidence at most "
+        "12.2 % of abnormal parts pass (4.17 % expected), provided that future parts are drawn "
+        "like the calibration images, each on its own, and that the final classifier ranks them "
+        "as the out-of-fold ones did; 59 (36 more) would promise 5 %, 299 (276 more) would "
+        "promise 1 %."
     )
 
 
 def test_a_statement_says_that_the_classifier_was_chosen_on_the_same_images():
-    statement = fit_threshold("zfn", np.arange(24.0), np.arange(24) > 0, candidates=4).guarantee[
-        "statement"
-    ]
-    assert "ones did, and that choosing among 4 classifiers on the same" in statement
+    promised = fit_threshold("zfn", np.arange(24.0), np.arange(24) > 0, candidates=4).guarantee
+    assert (
+        "confidence, whichever of 4 classifiers these images chose, at most"
+        in (promised["statement"])
+    )
+    # By the union bound each of the four keeps it with 98.75 % confidence.
+    assert promised["miss_rate_bound"] == pytest.approx(1 - 0.0125 ** (1 / 23))
+    assert promised["confidence"] == 0.95
 
 
 def test_delta_is_one_less_the_confidence_of_the_umbrella_alone():
@@ -257,7 +266,7 @@ def test_a_damaged_threshold_is_reported():
 
 def test_without_abnormal_images_only_rules_on_normals_are_left():
     left = {name for name, rule in RULES.items() if not rule.needs_abnormal}
-    assert left == {"normal_quantile", "conformal_p", "manual"}
+    assert left == {"normal_quantile", "conformal_p", "manual", "review_share"}
     guarantee = fit_threshold("normal_quantile", SCORES, np.zeros(7, int)).guarantee
     assert guarantee["miss_rate_bound"] is None
     assert "at most 12.5 % of normal parts" in guarantee["statement"]
@@ -266,11 +275,11 @@ def test_without_abnormal_images_only_rules_on_normals_are_left():
 
 def test_without_normal_images_only_rules_on_abnormals_are_left():
     left = {name for name, rule in RULES.items() if not rule.needs_normal}
-    assert left == {"zfn", "np_umbrella", "conformal_risk", "manual"}
+    assert left == {"zfn", "miss_bound", "np_umbrella", "conformal_risk", "proved", "manual"}
 
 
 def test_an_unknown_rule_lists_the_known():
-    with pytest.raises(UserError, match="zfn, accuracy, target_fpr, normal_quantile"):
+    with pytest.raises(UserError, match="zfn, miss_bound, accuracy, target_fpr, normal_quantile"):
         fit_threshold("zffn", SCORES, LABELS)
 
 

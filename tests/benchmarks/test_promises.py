@@ -1,0 +1,93 @@
+"""The simulation of promises in small, and the tables of figures that it shares with real sets."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ad_core.data.source import Record
+from ad_core.decision.table import make_table, write_table
+
+
+def script(name):
+    """A script of benchmarks/, as a module."""
+    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.path", [""])  # whose first place the script takes
+        spec.loader.exec_module(module)
+    return module
+
+
+promises = script("promises")
+DRAWS = 300
+MOST = 0.05 + 3 * np.sqrt(0.05 * 0.95 / DRAWS)
+
+
+@pytest.mark.parametrize("world", ["ties", "chosen among six"])
+def test_a_bound_holds_whichever_classifier_the_images_chose(world):
+    missed, bounds, _, alarms = promises.simulated(
+        promises.WORLDS[world](), 60, "miss_bound", {"miss_rate": 0.1}, DRAWS
+    )
+    assert np.mean(missed > bounds) <= MOST and (bounds <= 0.1).all()
+    assert 0 < alarms.mean() < 1
+
+
+def test_a_bound_costs_fewer_false_alarms_than_the_lowest_score():
+    world, draws = promises.Continuous(), 50
+    lowest = promises.simulated(world, 100, "zfn", {}, draws)
+    bound = promises.simulated(world, 100, "miss_bound", {"miss_rate": 0.05}, draws)
+    # The same draws: the second lowest score of 100 in place of the lowest.
+    assert (bound[3] <= lowest[3]).all() and bound[3].mean() < lowest[3].mean() - 0.05
+
+
+def test_a_rule_that_cannot_keep_the_bound_is_a_refusal():
+    options = {"miss_rate": 0.05}
+    assert promises.simulated(promises.Continuous(), 5, "miss_bound", options, 2) is None
+    assert promises.ridge(promises.ConformalRidge, 5, 2) is None
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A workdir with statistics alone: one column tells the classes apart, one does not."""
+    rng = np.random.default_rng(0)
+    for split, at in (("calibration", 0), ("test", 1000)):
+        labels = np.repeat([0, 1], [40, 100])
+        records = [
+            Record(f"{at + i}.png", int(one), "good", f"part {at + i}", "", False)
+            for i, one in enumerate(labels)
+        ]
+        values = rng.normal(size=(140, 2)).astype(np.float32)
+        values[:, 0] += 4 * labels
+        table = make_table(records, ("shift", "noise"), values, [""] * 140)
+        write_table(tmp_path / "run" / "statistics" / f"{split}.parquet", table)
+    return tmp_path / "run"
+
+
+def test_classifiers_are_compared_on_calibration_images_alone(run):
+    (run / "statistics" / "test.parquet").unlink()
+    choice = script("classifier_choice")
+    names = ["logistic_regression", "k_nn"]
+    n, rank, found = choice.compared(run, names, seeds=2, miss_rate=0.05, confidence=0.95)
+    assert (n, rank) == (100, 2)
+    for shares in found.values():
+        assert shares.shape == (2, 2) and (shares[:, 1] <= shares[:, 0]).all()
+    table = choice.table_of({"run": (n, rank, found)}, names, miss_rate=0.05)
+    assert "run (n = 100): zfn | 5 % (k = 2)" in table and table.count("\n") == 3
+    few = choice.table_of({"run": (n, 0, found)}, names, miss_rate=0.01)
+    assert "1 % (cannot be kept)" in few
+
+
+def test_a_resplit_judges_groups_that_it_has_not_seen(run):
+    resplits = script("resplits")
+    pool = resplits.pooled(run)
+    assert len(pool[1]) == 280
+    found = resplits.resplit(pool, "logistic_regression", 0)
+    missed, alarms, bound, rank, n, m = found["miss_bound 10 %"]
+    assert (rank, n, m) == (5, 100, 100) and bound <= 0.1
+    assert found["zfn"][0] <= missed <= 0.2 and alarms <= found["zfn"][1]
+    # Beta-binomial: P(more than 5 of 100 below the lowest of 100) = 100/200 ... 95/195.
+    exact = np.prod([(100 - i) / (200 - i) for i in range(6)])
+    assert resplits.expected_share(1, 100, 100, 0.05) == pytest.approx(exact, abs=0.003)
