@@ -113,8 +113,9 @@ def _statistics() -> ConfigDict:
             "names": ("all",),  # of statistics and groups
             # Detectors of the same data and seed, whose statistics are taken too: runs/x/detector
             "also": (),
-            # Which `fid` needs: a backbone's name or the .npz of Inception's weights; "": without
-            "backbone": "",
+            # In whose features images and normal versions are compared: a backbone as load_backbone
+            # takes it, or the .npz of Inception's weights, which `fid` needs; "": none
+            "backbone": "efficientnet_lite0",
             # How the worst windows are searched: ad_core.statistics.WindowSettings.
             "windows": {
                 "blocks": 64,  # along the shorter side
