@@ -1,20 +1,14 @@
-"""Statistics in features of a backbone, through the whole main job."""
+"""The statistic `fid` from weights that the user gives, through the whole main job."""
 
 import json
 import shutil
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ad_core.backbones import load_backbone
 from ad_core.errors import UserError
-from ad_core.runtime.keys import image_keys
 from ad_core.scoring import load_detector
-from ad_core.scoring.files import load_method
-from ad_core.statistics import Context, compute, expand
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "inception_torchvision.npz"
 
@@ -56,29 +50,3 @@ def test_a_detector_carries_the_backbone_that_its_statistics_need(
     (copied / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="inception.npz is not in MANIFEST"):
         load_detector(copied)
-
-
-@pytest.mark.slow
-def test_a_loaded_detector_measures_features_as_they_are_computed_by_hand(
-    launch, job_arguments, tmp_path
-):
-    toy, run = "tests.baselines_ad.toy_backbone:toy", tmp_path / "run"
-    job = [x if ".names=" not in x else "--config.statistics.names=deep" for x in job_arguments]
-    term = [f"--config.reconstructor.perceptual.backbone={toy}"]
-    given = [*term, f"--config.statistics.backbone={toy}", f"--workdir={run}"]
-    assert launch("train", *job, *given) == 0
-    image = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)), jnp.float32)
-    detector = load_detector(run / "detector", batch_size=8)
-    method, state = load_method(run / "detector")
-    view = jax.jit(method.view)(state, image, image_keys(image))
-    context = Context(backbone=load_backbone(toy))
-    assert detector.names == expand("deep", view, context=context)
-    by_hand = compute(detector.names, image, view, context)
-    found = detector.score(np.asarray(image)).statistics
-    for name, column in zip(detector.names, found.T, strict=True):
-        np.testing.assert_allclose(column, by_hand[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    manifest = json.loads((run / "detector" / "MANIFEST.json").read_text())
-    assert {"backbones/toy.npz", "backbones/toy.json"} < set(manifest)
-    assert set(state.params) == {"generator", "discriminator"}
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert all(0 < row["perceptual"] < 16 for row in metrics if "loss" in row)
