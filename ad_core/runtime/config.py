@@ -197,7 +197,10 @@ def _statistics() -> Keys:
     return {
         "names": Key(("all",), "of statistics and groups of them, with commas"),
         "also": Key((), "detectors of the same data and seed, whose statistics are taken too"),
-        "backbone": Key("", "which fid needs: a name, or the .npz of Inception's weights; '' none"),
+        "backbone": Key(
+            "efficientnet_lite0",
+            "which compares images and normal versions: a name, or the .npz of Inception; '' none",
+        ),
         # How the worst windows are searched: ad_core.statistics.WindowSettings.
         "windows": {
             "blocks": Key(64, "blocks along the shorter side, by which worst windows are searched"),
