@@ -97,9 +97,9 @@ def score_files(
                 with watch("write"):
                     _seal(lot, detector, source, block, maps=maps)
         except Stopped:
-            lot.finish(_summary(detector, lot, watch))
+            lot.finish(_summary(detector, source, lot, watch))
             raise
-        summary = _summary(detector, lot, watch)
+        summary = _summary(detector, source, lot, watch)
         lot.finish(summary)
     return summary
 
@@ -119,9 +119,10 @@ def _measured(
     detector: Detector, source: FileSource, lot: Lot, workers: int, watch: Stopwatch, stop: Stop
 ) -> Iterator[Block]:
     """Yields the measurements of each batch of what has no row yet, padding left out."""
-    measurer, indices = detector.measurer, lot.remaining
+    indices = lot.remaining
     if not len(indices):
         return
+    measurer = detector.measurer_of(len(source))
 
     def readings() -> Iterator[Reading]:
         read = eval_batches(source, indices, batch_size=measurer.batch_size, workers=workers)
@@ -209,7 +210,7 @@ def _write_map(
     return ""
 
 
-def _summary(detector: Detector, lot: Lot, watch: Stopwatch) -> dict[str, Any]:
+def _summary(detector: Detector, source: FileSource, lot: Lot, watch: Stopwatch) -> dict[str, Any]:
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
     seconds = time.monotonic() - watch.began
@@ -218,6 +219,7 @@ def _summary(detector: Detector, lot: Lot, watch: Stopwatch) -> dict[str, Any]:
         "counts": {"images": total, **counts},
         "inspect_rate": counts["inspect"] / total if total else None,
         "clipped": clipped,
+        "left_out": [printable(name) for name in source.left_out],
         "resumed": lot.before,
         "images_per_s": (total - lot.before) / seconds,
         "seconds": {"total": seconds, **watch.seconds},
