@@ -86,9 +86,9 @@ def peak_mb():
 class Watch(threading.Thread):
     """Looks at memory and at the number of rows written, every LOOK_S seconds."""
 
-    def __init__(self, rows):
+    def __init__(self, output):
         super().__init__(daemon=True)
-        self.rows, self.ended, self.seen = rows, threading.Event(), []
+        self.output, self.ended, self.seen = output, threading.Event(), []
         self.began = time.perf_counter()
 
     def run(self):
@@ -102,11 +102,10 @@ class Watch(threading.Thread):
         self.seen.append((self._count(), seconds, resident_mb(), peak_mb()))
 
     def _count(self):
-        # The file is written in blocks, so that the count lags by some dozen rows.
-        if not self.rows.exists():
-            return 0
-        with self.rows.open("rb") as file:
-            return max(0, sum(1 for _ in file) - 1)
+        # Rows are sealed in parts, so that the count lags by one of them.
+        whole = self.output / "scores.parquet"
+        parts = [whole] if whole.exists() else (self.output / "parts").glob("*.parquet")
+        return sum(pq.read_metadata(part).num_rows for part in parts)
 
 
 def table(seen, early):
@@ -132,7 +131,7 @@ def main(_):
         config = load_parts(detector).config
         (folder / "images").mkdir()
         write_images(folder / "images", config, FLAGS.images)
-        watch = Watch(folder / "scores" / "scores.csv")
+        watch = Watch(folder / "scores")
         watch.start()
         summary = score_files(
             detector, folder / "images", folder / "scores", maps=FLAGS.maps, batch_size=FLAGS.batch

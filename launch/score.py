@@ -1,8 +1,9 @@
-"""Batch scoring: a folder or a table of images to scores, decisions and maps.
+"""Batch scoring: one image, a folder or a table of images to scores, decisions and maps.
 
     python launch/score.py --detector=runs/mine/detector --input=DIR --output=scored --maps
 
-Every image gets a row. One that cannot be read is to be inspected, and the status is 3.
+Every image gets a row. One that cannot be read is to be inspected, what is no image is told by
+name, and either makes the status 3. The same command goes on where it was stopped or killed.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from ad_core.stages.messages import announce_scores
 
 DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
 INPUT = flags.DEFINE_string(
-    "input", None, "A folder of images, a table with a column `path`, or tfds:NAME."
+    "input", None, "An image, a folder of images, a table with a column `path`, or tfds:NAME."
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for scores.csv and the rest.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
@@ -27,7 +28,7 @@ WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lowe
 
 
 def main(_: None) -> int:
-    """Scores the input; the status is 0, or 3 where an image could not be read."""
+    """Scores the input; the status is 0, or 3 where a file was no image or could not be read."""
     detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
     compilation_cache()
     with stop_on_signals() as stop:
@@ -41,7 +42,7 @@ def main(_: None) -> int:
             stop=stop,
         )
     announce_scores(output, summary)
-    return 3 if summary["counts"]["error"] else 0
+    return 3 if summary["counts"]["error"] or summary["left_out"] else 0
 
 
 def _path(flag: flags.FlagHolder[str | None]) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from skops.io.exceptions import UntrustedTypesFoundException
 
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS
 from ad_core.errors import UserError
@@ -54,8 +55,10 @@ def load_classifier(path: str | Path) -> Pipeline:
     if not path.is_file():
         raise UserError(f"There is no classifier at {path}; calibrate first.")
     try:
-        _refuse_others(skops.io.get_untrusted_types(file=path), str(path))
         classifier = skops.io.load(path, trusted=list(ALLOWED_TYPES))
+    except UntrustedTypesFoundException:
+        _refuse_others(skops.io.get_untrusted_types(file=path), str(path))
+        raise
     except (zipfile.BadZipFile, json.JSONDecodeError, KeyError) as error:
         raise UserError(
             f"{path} is not a classifier that skops wrote ({error!r}); a pickle is never loaded. "

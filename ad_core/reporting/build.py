@@ -65,7 +65,8 @@ def _examples(
     kept = gallery.shown(kind)
     if not kept:
         return []
-    reasons = detector.explain(table.values[[one.row for one in kept]])
+    inspected = np.full(len(kept), kind in ("false_alarms", "hits"))
+    reasons = detector.explain(table.values[[one.row for one in kept]], inspected=inspected)
     return [
         Example(
             path=table.path[one.row],

@@ -113,7 +113,7 @@ class Detector:
 
     def score(
         self,
-        images: Float[np.ndarray, "n h w c"],
+        images: np.ndarray,
         content: Int[np.ndarray, "n 4"] | None = None,
     ) -> Scores:
         """Scores of images in [-1, 1] at the detector's size and number of channels.
@@ -121,7 +121,7 @@ class Detector:
         The result does not depend on n: images are scored in batches of one padded size.
 
         Args:
-            content: of letterboxed images, as in a Batch.
+            images: [n, h, w, c] floats. content: of letterboxed images, as in a Batch.
 
         Raises:
             UserError: whole numbers, values beyond [-1, 1], another size or number of channels.
@@ -179,7 +179,7 @@ class Detector:
         given = read_all(images, self.parts.config.data, value_range)
         verdicts, size = Verdicts(), self.measurer.batch_size
         first = list(itertools.islice(given, size))
-        measurer = self._single if len(first) == 1 else self.measurer
+        measurer = self.measurer_of(len(first))
         while first:
             verdicts += self._judge(first, measurer, explain)
             first = list(itertools.islice(given, size))
@@ -201,6 +201,10 @@ class Detector:
             verdict._replace(shown=Shown(image, version, self.scale))
             for verdict, image, version in zip(found, images, drawn, strict=True)
         ]
+
+    def measurer_of(self, count: int) -> Measurer:
+        """The measurer for `count` images: one alone needs no padding."""
+        return self._single if count == 1 else self.measurer
 
     @cached_property
     def _single(self) -> Measurer:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ad_core.data.formats import raster
 from ad_core.data.formats.image import ROBUST, stated_range, to_sample
-from ad_core.data.formats.pages import split_page, spread
+from ad_core.data.formats.pages import find_page, spread
 from ad_core.data.formats.stored import Limits, Stored, check_size, refuse
 from ad_core.data.layouts.files import FileSource
 from ad_core.errors import UserError
@@ -72,9 +72,14 @@ def _each(images: Any) -> Iterable[Any]:
 
 def _read_path(path: str, data: ConfigDict) -> Iterator[Given]:
     """Yields what score.py would read of this file."""
-    name, _ = split_page(path)
+    name, _ = find_page(Path(), path)
     file = Path(os.path.realpath(name))  # a path that was given may be a link
-    pages = spread(file.parent, [file.name + path[len(name) :]], data)
+    page = file.name + path[len(name) :]
+    try:
+        pages = spread(file.parent, [page], data)
+    except UserError as error:
+        yield Given(Seen(path, None, str(error)), None)
+        return
     source = FileSource(file.parent, pages, data)
     for index, page in enumerate(pages):
         shown = name + page[len(file.name) :]

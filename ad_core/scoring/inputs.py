@@ -10,8 +10,10 @@ from ad_core.data.formats.pages import spread
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import find_images, refuse_own
 from ad_core.data.layouts.manifest import TABLES, read_manifest
-from ad_core.data.layouts.tfds import PREFIX, open_images
 from ad_core.errors import UserError
+from ad_core.runtime.registry import resolve
+
+TFDS = "tfds:"  # begins the name of a data set of TensorFlow Datasets
 
 
 def open_input(given: Path, data: ConfigDict) -> FileSource:
@@ -26,8 +28,9 @@ def open_input(given: Path, data: ConfigDict) -> FileSource:
     Raises:
         UserError: none of the four, no image in it, or what this program wrote.
     """
-    if str(given).startswith(PREFIX):
-        return open_images(str(given), data)
+    if str(given).startswith(TFDS):
+        # Its library takes a while to import, and few need it.
+        return resolve("ad_core.data.layouts.tfds", "open_images").open_images(str(given), data)
     if given.is_dir():
         found = find_images(given)
         source = _source(given, found.images, data)

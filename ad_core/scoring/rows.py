@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ad_core.runtime.sealed import write_file
-from ad_core.scoring.detector import INSPECT
 from ad_core.scoring.localisation import places_in_words
-from ad_core.scoring.verdict import PERSON, Verdict
+from ad_core.scoring.verdict import ERROR, INSPECT, NORMAL, OK, PERSON, Verdict
 
 SCHEMA = pa.schema(
     [
@@ -31,6 +30,7 @@ SCHEMA = pa.schema(
         ("reasons", pa.string()),  # the same in words: value, range of normals, signed push
     ]
 )
+COUNTS = (OK, ERROR, NORMAL, INSPECT, PERSON, "without_map")
 INDEX = "index"  # of a part: the place of each row in the lot's listing
 PART_SCHEMA = SCHEMA.insert(0, pa.field(INDEX, pa.int64()))
 # A spreadsheet would take a cell that begins with one of these for a formula.
@@ -112,14 +112,15 @@ def count_rows(
         clipped: the largest share that normals had.
 
     Returns:
-        Counts of `ok`, `error`, `normal`, `inspect`, `person`; and of clipped values: `images` that
-        have some, those `beyond` the normals, the `largest` share and the normals' `normals`.
+        Counts by the names of COUNTS; and of clipped values: `images` that have some, those
+        `beyond` the normals, the `largest` share and the normals' `normals`.
     """
-    counts = Counter[str](dict.fromkeys(("ok", "error", "normal", "inspect", "person"), 0))
+    counts = Counter[str](dict.fromkeys(COUNTS, 0))
     found: dict[str, float | int] = {"images": 0, "beyond": 0, "largest": 0.0, "normals": clipped}
-    for row in _rows(parts, ["status", "decision", "review", "clipped"]):
+    for row in _rows(parts, ["status", "error", "decision", "review", "clipped"]):
         counts.update((row["status"], row["decision"]))
         counts[PERSON] += row["review"] == PERSON
+        counts["without_map"] += row["status"] == OK and row["error"] is not None
         share = row["clipped"] or 0.0
         found["images"] += share > 0
         found["beyond"] += share > clipped

@@ -167,6 +167,11 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
+    if left_out := summary["left_out"]:
+        few = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        print(f"{len(left_out)} files are no images and were left out: {few}")
+    if counts["without_map"]:
+        print(f"{counts['without_map']} maps could not be written; the column `error` says why")
     if summary["resumed"]:
         print(f"{summary['resumed']} of them had their rows before this command went on")
     if summary["clipped"]["beyond"]:

@@ -159,12 +159,11 @@ def from_pillow(path: str | os.PathLike[str], image: Image.Image, limits: Limits
         if unread:
             refuse(path, unread, "give the path of the file")
     try:
-        orientation = image.getexif().get(_TAGS["orientation"], 1)
+        turn = image.getexif().get(_TAGS["orientation"], 1)
         values, top = _pixels(image)
     except Exception as error:
         _undecodable(path, error)
-    upright = _UPRIGHT.get(orientation, _UPRIGHT[1])(values)
-    return Stored(upright, None if top is None else (0.0, float(top)))
+    return Stored(upright(values, turn), None if top is None else (0.0, float(top)))
 
 
 def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> int:

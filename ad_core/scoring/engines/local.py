@@ -98,9 +98,9 @@ def score_files(
                 with watch("write"):
                     _seal(lot, detector, source, block, maps=maps)
         except Stopped:
-            lot.finish(_summary(detector, lot, watch, maps=maps))
+            lot.finish(_summary(detector, source, lot, watch, maps=maps))
             raise
-        summary = _summary(detector, lot, watch, maps=maps)
+        summary = _summary(detector, source, lot, watch, maps=maps)
         lot.finish(summary)
     return summary
 
@@ -120,9 +120,10 @@ def _measured(
     detector: Detector, source: FileSource, lot: Lot, workers: int, watch: Stopwatch, stop: Stop
 ) -> Iterator[Block]:
     """Yields the measurements of each batch of what has no row yet, padding left out."""
-    measurer, indices = detector.measurer, lot.remaining
+    indices = lot.remaining
     if not len(indices):
         return
+    measurer = detector.measurer_of(len(source))
 
     def readings() -> Iterator[Reading]:
         read = eval_batches(source, indices, batch_size=measurer.batch_size, workers=workers)
@@ -212,7 +213,9 @@ def _write_map(
     return ""
 
 
-def _summary(detector: Detector, lot: Lot, watch: Stopwatch, *, maps: bool) -> dict[str, Any]:
+def _summary(
+    detector: Detector, source: FileSource, lot: Lot, watch: Stopwatch, *, maps: bool
+) -> dict[str, Any]:
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
     seconds = time.monotonic() - watch.began
@@ -223,6 +226,7 @@ def _summary(detector: Detector, lot: Lot, watch: Stopwatch, *, maps: bool) -> d
         "inspect_rate": counts["inspect"] / total if total else None,
         "clipped": clipped,
         **({"heat": heat} if heat else {}),
+        "left_out": [printable(name) for name in source.left_out],
         "resumed": lot.before,
         "images_per_s": (total - lot.before) / seconds,
         "seconds": {"total": seconds, **watch.seconds},

@@ -202,7 +202,7 @@ def test_rows_are_counted_from_what_is_sealed(tmp_path):
     with open_lot(tmp_path, ONE, count=4) as lot:
         lot.seal(range(4), rows)
         counts, clipped = lot.count_rows(clipped=0.25)
-    assert counts == {"ok": 3, "error": 1, "normal": 2, "inspect": 2, "person": 1}
+    assert counts == {"ok": 3, "error": 1, "normal": 2, "inspect": 2, "person": 1, "without_map": 0}
     assert clipped == {"images": 2, "beyond": 1, "largest": 0.5, "normals": 0.25}
 
 
