@@ -64,8 +64,9 @@ def _data(small: bool) -> ConfigDict:
             # Shares that leave training (or the abnormal test images) for calibration.
             "calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5},
             "augment": "none",  # none | hflip | flips_and_turns | nine_versions
-            # (low, high) of the stored values; None: what the file or its type says; ("robust",):
-            # percentiles of the normal images that train (the run then states the numbers)
+            # (low, high) of the stored values; None: what the type of the files says, and where it
+            # says nothing (DICOM, float) as ("robust",): percentiles of the normal images that
+            # train (the run then states the numbers)
             "value_range": placeholder(tuple),
             "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
             "page": "refuse",  # of files with several: refuse | a number from 0 | all
