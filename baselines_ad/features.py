@@ -19,6 +19,15 @@ from baselines_ad.frozen import Frozen, Maps, Seen, in_range, make_frozen, no_im
 DEVIATION = "deviation"
 
 
+EXPLAINED = {  # what --help says of each
+    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "levels": "of the network that are taken; () all",
+    "flips": "average over the image and its mirror image: twice the time",
+    "map_level": "level of which the map is made; '' chooses one of `levels`",
+    "floor": "of variances, as a share of the mean variance of the map's level",
+}
+
+
 def defaults(size: str) -> ConfigDict:
     """The `config.reconstructor` section for "cpu" or "accelerator"."""
     small = size == "cpu"
@@ -26,7 +35,7 @@ def defaults(size: str) -> ConfigDict:
         {
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "levels": (),  # () for all
-            "flips": not small,  # average over the image and its mirror image: twice the time
+            "flips": not small,
             "map_level": "",  # of which the map is made; "" for the middle one of `levels`
             "floor": 1e-2,  # of variances, as a share of the mean variance of the map's level
         }
@@ -81,7 +90,7 @@ def _learning(frozen: Frozen, settings: Settings) -> OnePass:
         x = only.maps(weights, image)[settings.map_level]
         return Activations(jnp.mean(x, axis=(1, 2)), jnp.mean(x**2, axis=(1, 2)))
 
-    return one_pass(frozen, values, lambda seen, key: _remember(seen, key, settings.floor))
+    return one_pass(frozen, values, lambda seen, key, room: _remember(seen, key, settings.floor))
 
 
 def _remember(seen: Iterable[Seen], key: PRNGKeyArray, floor: float) -> dict[str, np.ndarray]:

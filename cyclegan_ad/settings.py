@@ -7,12 +7,39 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
-from ad_core.training.optimisers import optimiser_defaults
+from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
+from ad_core.training.perceptual_loss import (
+    PerceptualSettings,
+    explain_perceptual,
+    perceptual_defaults,
+)
 from ad_core.training.players import SECTIONS
 from cyclegan_ad.variation import KINDS
 
 UPSAMPLE = ("resize", "transposed")
 NORMS = ("instance", "group", "none")
+
+
+EXPLAINED = {  # what --help says of each
+    "width": "channels of the generators' first layer",
+    "blocks": "residual blocks; the recipe has 6 at 64 px",
+    "upsample": "how generators enlarge (resize | transposed, the recipe's)",
+    "disc_width": "channels of the discriminators' first layer",
+    "disc_layers": "of the discriminators; 3 judge patches of 70 x 70 pixels",
+    "disc_norm": "of the discriminators (instance | group | none)",
+    "adversarial": "loss of the players (log | non_saturating | hinge | least_squares)",
+    "adversarial_weight": "weight of that loss",
+    "cycle_weight": "weight of the loss between an image and its way there and back",
+    "identity_weight": "weight of the loss on images that are of the wanted class already",
+    **explain_perceptual("perceptual"),
+    "pool": "past fakes of each domain that the discriminators are shown",
+    **explain_optimiser("optimiser", "of both generators together"),
+    **explain_optimiser("disc_optimiser", "of each discriminator"),
+    "disc_augment": "what varies the images that discriminators see (colour, shift, hole)",
+    "ema": "decay of averaged generators, which then draw; 0: none",
+    "spectral_norm": "of the discriminators' kernels",
+    "monitor": "warn where a generator redraws both classes alike or collapses",
+}
 
 
 def defaults(size: str) -> ConfigDict:
@@ -25,24 +52,25 @@ def defaults(size: str) -> ConfigDict:
         {
             # Networks; two generators and two discriminators of these sizes.
             "width": 16 if small else 64,
-            "blocks": 3 if small else 9,  # residual blocks; the recipe has 6 at 64 px
-            "upsample": "resize",  # resize | transposed (the recipe's)
+            "blocks": 3 if small else 9,
+            "upsample": "resize",
             "disc_width": 16 if small else 64,
-            "disc_layers": 3,  # 70 x 70 pixel patches
-            "disc_norm": "instance",  # instance | group | none
+            "disc_layers": 3,
+            "disc_norm": "instance",
             # Losses of the generators.
             "adversarial": "least_squares",  # log | non_saturating | hinge | least_squares
             "adversarial_weight": 1.0,
             "cycle_weight": 10.0,
             "identity_weight": 5.0,
+            "perceptual": perceptual_defaults(),  # between an image and its cycle
             "pool": 50,  # past fakes of each domain that the discriminators are shown
             "optimiser": optimiser,  # of both generators together
             "disc_optimiser": optimiser.copy_and_resolve_references(),  # of each discriminator
             # For few abnormal images.
-            "disc_augment": (),  # of colour, shift, hole: what the discriminators see is varied
-            "ema": 0.0,  # decay of averaged generators, which then draw; 0: none
-            "spectral_norm": False,  # of the discriminators' kernels
-            "monitor": False,  # warn where a generator redraws both classes alike or collapses
+            "disc_augment": (),
+            "ema": 0.0,
+            "spectral_norm": False,
+            "monitor": False,
         }
     )
 
@@ -61,6 +89,7 @@ class CycleganSettings:
     adversarial_weight: float
     cycle_weight: float
     identity_weight: float
+    perceptual: PerceptualSettings
     pool: int
     disc_augment: tuple[str, ...]
     ema: float
@@ -87,5 +116,6 @@ def make_settings(config: ConfigDict) -> CycleganSettings:
     section = config.reconstructor.to_dict()
     values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["disc_augment"] = tuple(values["disc_augment"])
+    values["perceptual"] = PerceptualSettings(**values["perceptual"])
     check_divisible_sides(config.data, 4, "the downsampling of the generators")
     return CycleganSettings(**values, dtype=config.train.dtype)

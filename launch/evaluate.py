@@ -6,13 +6,7 @@ python launch/evaluate.py --workdir=runs/mine
 from absl import flags
 from ml_collections import ConfigDict
 
-from ad_core.runtime.command import run
-from ad_core.runtime.compilation import compilation_cache
-from ad_core.runtime.lock import exclusive
-from ad_core.runtime.stop import stop_on_signals
-from ad_core.stages.evaluate import run_evaluation
-from ad_core.stages.job import prepare
-from ad_core.stages.messages import announce_results, require_workdir
+from ad_core.runtime.command import require_workdir, run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch/train.py.")
 
@@ -20,10 +14,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of an earlier launch
 def main(config: ConfigDict) -> None:
     """Renews WORKDIR/results.json and WORKDIR/report."""
     workdir = require_workdir(WORKDIR.value)
-    compilation_cache()
-    with exclusive(workdir), stop_on_signals() as stop:
-        job = prepare(config, workdir, stop)
-        announce_results(job, run_evaluation(job))
+    from ad_core.stages.main_job import run_evaluation_again
+
+    run_evaluation_again(config, workdir)
 
 
 if __name__ == "__main__":

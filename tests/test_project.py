@@ -4,12 +4,15 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import hypothesis
 import pytest
 from packaging.requirements import Requirement
-from setuptools import find_packages
+from setuptools import find_namespace_packages, find_packages
+
+from ad_core.runtime.entry import LAUNCH, main
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -33,6 +36,13 @@ def test_every_package_is_found_for_installation():
     names = sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
     found = find_packages(ROOT, **PROJECT["tool"]["setuptools"]["packages"]["find"])
     assert sorted(found) == names
+
+
+def test_the_entry_point_is_there_and_what_it_runs_is_installed_with_it():
+    assert EntryPoint("zfn", PROJECT["project"]["scripts"]["zfn"], "console_scripts").load() is main
+    found = find_namespace_packages(ROOT, **PROJECT["tool"]["setuptools"]["packages"]["find"])
+    assert {"launch", "configs"} <= set(found)
+    assert LAUNCH == ROOT / "launch" and list(LAUNCH.glob("train.py"))
 
 
 @pytest.mark.parametrize("extra", ["", "test", "boosting"])

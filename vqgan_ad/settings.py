@@ -7,8 +7,46 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
-from ad_core.training.optimisers import optimiser_defaults
+from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
+from ad_core.training.perceptual_loss import (
+    PerceptualSettings,
+    explain_perceptual,
+    perceptual_defaults,
+)
 from ad_core.training.players import SECTIONS
+
+EXPLAINED = {  # what --help says of each
+    "width": "channels of the finest level",
+    "multipliers": "channels of each level, times width; each after the first halves the sides",
+    "blocks": "residual blocks a level",
+    "attention": "levels with self-attention, 0 the finest",
+    "latent": "channels of the latent, and of a code",
+    "disc_width": "channels of the discriminator's first layer",
+    "disc_layers": "of the discriminator; 3 judge patches of 70 x 70 pixels",
+    "disc_norm": "of the discriminator (group | instance | none)",
+    "codes": "in the codebook",
+    "unit_codes": "compare unit vectors",
+    "codebook_update": "how codes move (gradient | ema)",
+    "codebook_decay": "of the EMA codebook",
+    "codebook_start": "what the first codes are (kmeans | uniform)",
+    "kmeans_at": "step at which the latents replace the uniform codes",
+    "restart_dead": "codes unused for an epoch start again on random latents",
+    "reconstruction": "loss between image and normal version (l2 | l1)",
+    "quantisation": "weight of the codebook loss",
+    "beta": "weight of the commitment term; VQGAN's paper has 0.25",
+    **explain_perceptual("perceptual"),
+    "adversarial": "loss of the two players (log | non_saturating | hinge | least_squares)",
+    "disc_weight": "weight of the adversarial term",
+    "adaptive": "lambda at the decoder's last convolution balances that term",
+    "delta": "added to the denominator of lambda",
+    "lambda_max": "largest lambda",
+    "disc_start": "step from which the discriminator enters the generator's loss",
+    "disc_ramp": "steps in which its weight rises from 0",
+    "ema": "decay of the generator's averaged weights, warmed up; 0: none",
+    **explain_optimiser("optimiser", "of the generator"),
+    **explain_optimiser("disc_optimiser", "of the discriminator"),
+    "unquantised": "scoring also decodes the unquantised latent (one more decoder pass)",
+}
 
 
 def defaults(size: str) -> ConfigDict:
@@ -17,42 +55,41 @@ def defaults(size: str) -> ConfigDict:
     optimiser = optimiser_defaults(lr=1e-3 if small else 2e-4, b1=0.5, b2=0.9)
     return ConfigDict(
         {
-            # Networks. Each level after the first halves the resolution.
+            # Networks.
             "width": 16 if small else 128,
             "multipliers": (1, 2, 4) if small else (1, 1, 2, 2, 4),
             "blocks": 1 if small else 2,
-            "attention": () if small else (4,),  # levels with self-attention, 0 the finest
+            "attention": () if small else (4,),
             "latent": 32 if small else 256,
             "disc_width": 16 if small else 64,
-            "disc_layers": 3,  # 70 x 70 pixel patches
-            "disc_norm": "group",  # group | instance | none
+            "disc_layers": 3,
+            "disc_norm": "group",
             # Codebook.
             "codes": 64 if small else 512,
-            "unit_codes": False,  # compare unit vectors
-            "codebook_update": "gradient",  # gradient | ema
-            "codebook_decay": 0.99,  # of the EMA codebook
-            "codebook_start": "kmeans",  # kmeans | uniform
-            "kmeans_at": 20,  # step at which the latents replace the uniform codes
-            "restart_dead": True,  # codes unused for an epoch start again on random latents
+            "unit_codes": False,
+            "codebook_update": "gradient",
+            "codebook_decay": 0.99,
+            "codebook_start": "kmeans",
+            "kmeans_at": 20,
+            "restart_dead": True,
             # Losses (poster: l2, both quantiser terms with weight 1, no perceptual term).
             "reconstruction": "l2",  # l2 | l1
             "quantisation": 1.0,
             "beta": 1.0,  # on the commitment term; VQGAN's paper has 0.25
-            "perceptual_weight": 1.0,
-            "perceptual_weights": "",  # a backbone or the .npz of a VGG-16; "": no such term
+            "perceptual": perceptual_defaults(),
             "adversarial": "log",  # log | non_saturating | hinge | least_squares
             "disc_weight": 0.2,
-            "adaptive": True,  # lambda at the decoder's last convolution
+            "adaptive": True,
             "delta": 1e-4,
             "lambda_max": 1e4,
             # The discriminator trains from the first step; from disc_start on it enters the
             # generator's loss.
             "disc_start": 150 if small else 7_500,
-            "disc_ramp": 100 if small else 2_500,  # steps from 0 to disc_weight
-            "ema": 0.999,  # of the generator's weights, warmed up
+            "disc_ramp": 100 if small else 2_500,
+            "ema": 0.999,
             "optimiser": optimiser,
             "disc_optimiser": optimiser.copy_and_resolve_references(),
-            # Scoring: also decode the unquantised latent (one more decoder pass).
+            # Scoring.
             "unquantised": False,
         }
     )
@@ -80,8 +117,7 @@ class VqganSettings:
     reconstruction: str
     quantisation: float
     beta: float
-    perceptual_weight: float
-    perceptual_weights: str
+    perceptual: PerceptualSettings
     adversarial: str
     disc_weight: float
     adaptive: bool
@@ -114,6 +150,7 @@ def make_settings(config: ConfigDict) -> VqganSettings:
     values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
+    values["perceptual"] = PerceptualSettings(**values["perceptual"])
     factor = 2 ** (len(values["multipliers"]) - 1)
     check_divisible_sides(config.data, factor, "the downsampling of `reconstructor.multipliers`")
     return VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)

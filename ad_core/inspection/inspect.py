@@ -23,7 +23,7 @@ from ad_core.inspection.findings import (
     Subject,
     find_all,
 )
-from ad_core.runtime.methods import learns_from_abnormal
+from ad_core.runtime.methods import learns_from_abnormal, learns_in_one_pass, with_share
 from ad_core.runtime.sealed import mark_own, write_json
 
 DISTANCE = 4  # bits of near-duplicates, where the configuration does not say
@@ -142,9 +142,10 @@ def _split(config: ConfigDict, records: Any) -> tuple[list[str], list[Finding]]:
         splits = make_splits(
             records,
             protocol=config.data.protocol,
-            calibration=config.data.calibration,
+            calibration=with_share(config).data.calibration,
             seed=config.seed,
             train_abnormal=learns_from_abnormal(config),
+            cross_fitted=learns_in_one_pass(config),
         )
     except UserError as error:
         mends = () if config.data.protocol == "cyclegan_ad" else (CYCLEGAN_AD,)

@@ -33,6 +33,8 @@ class Group(NamedTuple):
 def scores(report: Report) -> dict[str, Any]:
     """ROC, its top magnified, the histogram, recall by kind of defect."""
     labels = np.asarray(report.labels)
+    if not labels.size:
+        return {}
     # What has no score is inspected, as if it had the highest of all.
     values = np.where(np.isfinite(report.scores), report.scores, np.inf)
     thresholds = [(rule, cut(of)) for rule, of in report.working()]
@@ -218,6 +220,9 @@ def run(report: Report) -> dict[str, Any]:
     tables = []
     if results.get("counts"):
         tables.append(_nested(results["counts"], "split", "Images of each split."))
+    if results.get("learning"):
+        caption = "Images that each method learnt from, and the folds in which what calibrates was "
+        tables.append(_nested(results["learning"], "method", caption + "left out in turn."))
     if results.get("timing"):
         tables.append(_nested(results["timing"], "stage", "Time of each stage."))
     if results.get("versions"):

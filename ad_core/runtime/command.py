@@ -1,6 +1,7 @@
 """The command line of the launch scripts: a config with its overrides, one message for a mistake.
 
-A script defines its own flags with `absl.flags` and ends with `run(main)`.
+A script defines its own flags with `absl.flags` and ends with `run(main)`. It imports what takes
+long inside of `main`, so that a mistake, a signal and a finished run are answered at once.
 """
 
 import re
@@ -13,8 +14,14 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import complete, flat, require_key
+from ad_core.runtime.config import complete, differences, flat, require_key
+from ad_core.runtime.help import describe
+from ad_core.runtime.invocation import given
 from ad_core.runtime.recipes import load_recipe
+from ad_core.runtime.stop import Stopped, stop_on_signals
+
+Rewrite = Callable[[list[str]], list[str] | None]
+_named: list[str] = []  # the recipe of the command line that was parsed last, as absl keeps flags
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _MISSING = (
@@ -26,29 +33,54 @@ def run(
     main: Callable[[Any], int | None],
     *,
     needs_config: bool = True,
+    first: Rewrite | None = None,
     argv: Sequence[str] | None = None,
 ) -> NoReturn:
     """Ends the program with the status of `main(config)`, None being 0.
 
-    A mistake of the user's is one line on stderr and status 2, an interrupt 130.
+    A mistake of the user's is one line on stderr and status 2, an interrupt 130. Until `main`
+    holds signals itself, one ends the program at once.
 
     Args:
         main: gets the resolved, locked config; None where none was named nor needed.
         needs_config: whether to refuse a command line that names none.
+        first: makes of the arguments those that are parsed; None where nothing is left to do.
         argv: with the program's name first; default sys.argv.
     """
-    argv = sys.argv if argv is None else argv
+    argv = list(sys.argv if argv is None else argv)
     try:
-        if {"--help", "-help", "-h"} & set(argv):
-            print(_help(argv))
-            sys.exit(0)
-        sys.exit(main(parse_flags(argv, needs_config=needs_config)) or 0)
+        with stop_on_signals(lambda: again(argv), at_once=True):
+            sys.exit(_start(main, argv, needs_config=needs_config, first=first))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped:
+        print(f"stopped. This goes on: {again(argv)}", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _start(
+    main: Callable[[Any], int | None],
+    argv: list[str],
+    *,
+    needs_config: bool,
+    first: Rewrite | None,
+) -> int:
+    if {"--help", "-help", "-h"} & set(argv):
+        print(_help(argv))
+        return 0
+    arguments = first(argv) if first else argv
+    if arguments is None:
+        return 0
+    return main(parse_flags(arguments, needs_config=needs_config)) or 0
+
+
+def again(argv: Sequence[str]) -> str:
+    """The command that goes on where this one stopped."""
+    return given(argv)
 
 
 def parse_flags(
@@ -65,7 +97,8 @@ def parse_flags(
     Raises:
         UserError: anything wrong with a flag, a key or the type of a value.
     """
-    name, rest = _take(argv, "config")
+    name, rest = take(argv, "config")
+    _named[:] = filter(None, [_kept(rest) if name is None else name])
     config = _base(name, rest)
     keys = [match[1] for match in map(_OVERRIDE.match, _before_dashes(rest)) if match]
     if config is None and (needs_config or keys):
@@ -87,27 +120,80 @@ def parse_flags(
     return None if config is None else _split_names(flag_values.config, keys)
 
 
+def recipe_name() -> str:
+    """The recipe (or config.json) of the command line that was parsed last."""
+    return _named[0]
+
+
+def configure(arguments: Sequence[str]) -> ConfigDict:
+    """The configuration that `--config=NAME` and `--config.key=value` give; as `parse_flags`."""
+    config = parse_flags(["configure", *arguments], flag_values=flags.FlagValues())
+    assert config is not None
+    return config
+
+
+def require_workdir(value: str | None) -> Path:
+    """The path of --workdir. Raises UserError without one."""
+    if not value:
+        raise UserError("`--workdir` is missing; e.g. --workdir=runs/mine.")
+    return Path(value)
+
+
+def overrides_of(name: str, config: ConfigDict) -> dict[str, str]:
+    """Keys that a configuration adds to its recipe, with their values as the command line has them.
+
+    Args:
+        name: as in `--config=NAME`.
+    """
+    recipe = load_recipe(name, size=str(config.size))
+    resolved = _resolved(recipe, size=config.size, method=config.method)
+    changed = set(differences(resolved, config))
+    if recipe.get("method") != config.method:
+        changed.add("method")
+    if load_recipe(name).size != config.size:  # where nothing names a size the device does
+        changed.add("size")
+    return {key: _written(value) for key, value in flat(config).items() if key in changed}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple) and len(value) == 1 and not isinstance(value[0], str):
+        return f"({value[0]},)"
+    if isinstance(value, tuple) and value:
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
 def _base(name: str | None, rest: Sequence[str]) -> ConfigDict | None:
     """The named config, resolved with the method and the size that the command line asks for."""
-    workdir = _take(rest, "workdir")[0]
-    if name is None and workdir and (Path(workdir) / "config.json").is_file():
-        name = f"{workdir}/config.json"
+    name = _kept(rest) if name is None else name
     if name is None:
         return None
     # Method and size decide which other keys there are and what they default to.
-    size, method = (_take(rest, f"config.{key}")[0] for key in ("size", "method"))
-    recipe = load_recipe(name, size=size or "").to_dict()
+    size, method = (take(rest, f"config.{key}")[0] for key in ("size", "method"))
+    recipe = load_recipe(name, size=size or "")
     if name.endswith(".json") and size not in (None, recipe["size"]):
         raise UserError(
             f"`--config.size` (={size}) comes too late for {name}, whose size is fixed; name "
             "a recipe."
         )
-    if method and method != recipe.get("method"):
-        recipe |= {"method": method, "reconstructor": {}}  # the settings were of another method
-    return complete(ConfigDict({**recipe, "size": size or recipe["size"]}))
+    return _resolved(recipe, size=size, method=method)
 
 
-def _take(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+def _kept(rest: Sequence[str]) -> str | None:
+    """The configuration of an earlier run in `--workdir=`."""
+    workdir = take(rest, "workdir")[0]
+    kept = workdir and Path(workdir) / "config.json"
+    return str(kept) if kept and kept.is_file() else None
+
+
+def _resolved(recipe: ConfigDict, *, size: str | None, method: str | None) -> ConfigDict:
+    base = recipe.to_dict()
+    if method and method != base.get("method"):
+        base |= {"method": method, "reconstructor": {}}  # the settings were of another method
+    return complete(ConfigDict({**base, "size": size or base["size"]}))
+
+
+def take(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
     """The last value of a flag, None without one, and the arguments that remain."""
     value, rest, args = None, [], iter(argv)
     for arg in args:
@@ -148,12 +234,12 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
 
 
 def _help(argv: Sequence[str]) -> str:
-    """Help of a script: its purpose, its flags, and each key of the config that was named."""
+    """Help of a script: its purpose, its flags, and each key that the config named can use."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
-    name, rest = _take(argv, "config")
+    name, rest = take(argv, "config")
     config = _base(name, rest)
     if config is None:
         lines.append("  --config=configs/NAME.py[:variant] with --help lists what it sets.")
     else:
-        lines += [f"  --config.{key}={value!r}" for key, value in flat(config).items()]
+        lines += describe(config)
     return "\n".join(lines)

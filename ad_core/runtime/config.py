@@ -2,13 +2,13 @@
 
 A recipe (configs/NAME.py) states only what is particular to it. `complete` fills in the rest,
 so that a resolved config.json holds every value and every value can be overridden by
-`--config.section.key=value`.
+`--config.section.key=value`. A default stands beside the line that --help shows of it.
 """
 
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference, placeholder
@@ -20,144 +20,233 @@ from ad_core.runtime.registry import known_modules
 SIZES = ("cpu", "accelerator")
 
 
+class Key(NamedTuple):
+    """Setting of a configuration: its default, what it is in a line, and what it may be.
+
+    default: of a leaf. choices: words, where nothing else is allowed. only: who can use it, a key
+    of `help.USERS`; "" is everyone.
+    """
+
+    default: Any
+    text: str
+    choices: tuple[str, ...] = ()
+    only: str = ""
+
+
+Keys = Mapping[str, Any]  # name -> a Key, or a section of the same kind
+
+
 def defaults(size: str) -> ConfigDict:
     """Default settings that do not depend on the method. `size` is one of SIZES."""
+    return values_of(shared_keys(size))
+
+
+def values_of(keys: Keys) -> ConfigDict:
+    """The defaults of a section of Keys, in the same sections."""
+    return ConfigDict(
+        {
+            name: key.default if isinstance(key, Key) else values_of(key)
+            for name, key in keys.items()
+        }
+    )
+
+
+def shared_keys(size: str) -> Keys:
+    """Every Key that does not depend on the method, by section."""
     if size not in SIZES:
         raise UserError(f"`config.size` (={size!r}) must be one of {', '.join(SIZES)}.")
     small = size == "cpu"
-    config = ConfigDict()
-    config.name = "unnamed"
-    config.size = size
-    config.seed = 0
-    config.method = ""  # module path of the method; the recipe states it
-    config.data = _data(small)
-    config.train = _train(small)
-    config.statistics = _statistics()
-    config.decision = _decision()
-    config.localisation = ConfigDict(
-        {
-            "sigma": 0.0156,  # blur of the residual, as a share of the image's side (4 of 256 px)
-            "level": 0.995,  # a region lies above this quantile of calibration normals' maxima
-            # Which map localises: a method of several, a map by its name, or METHOD.MAP; "" is the
-            # one that the (first) method names.
-            "map": "",
-            "min_area": 0.0005,  # smallest region, as a share of the image's area
-        }
-    )
-    config.score = ConfigDict({"batch_size": 32 if small else 128, "workers": 2 if small else 16})
-    return config
+    return {
+        "name": Key("unnamed", "of the run, in its report"),
+        "size": Key(size, "of networks and images, by what computes them", SIZES),
+        "seed": Key(0, "of all that is random"),
+        # The recipe states it.
+        "method": Key("", "module path of the method, or of several joined by commas"),
+        "data": _data(small),
+        "train": _train(small),
+        "statistics": _statistics(),
+        "decision": _decision(),
+        "localisation": _localisation(),
+        "score": {
+            "batch_size": Key(32 if small else 128, "images measured at a time"),
+            "workers": Key(2 if small else 16, "threads that decode what is measured"),
+        },
+    }
 
 
-def _data(small: bool) -> ConfigDict:
-    return ConfigDict(
-        {
-            "source": "ad_core.data.layouts.folder",  # a module with open_source, or tfds:NAME
-            "root": "",
-            "normal_classes": (),  # class folders, TFDS: the classes that are normal
-            "group_pattern": "",  # a regular expression whose (parts) of a path name its group
-            # Bits of 64 in which perceptual hashes of images of one group may differ; None: off
-            "near_duplicates": placeholder(int),
-            # The side of a square, or HEIGHT,WIDTH.
-            "image_size": FieldReference(64 if small else 256, field_type=object),
-            "channels": 1,
-            "protocol": "folders",  # folders | cyclegan_ad | vqganodip
-            # Shares that leave training (or the abnormal test images) for calibration.
-            "calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5},
-            "augment": "none",  # none | hflip | flips_and_turns | nine_versions
-            # (low, high) of the stored values; None: what the type of the files says, and where it
-            # says nothing (DICOM, float) as ("robust",): percentiles of the normal images that
-            # train (the run then states the numbers)
-            "value_range": placeholder(tuple),
-            "resize": "stretch",  # stretch | letterbox | centre_crop, to image_size
-            "page": "refuse",  # of files with several: refuse | a number from 0 | all
-            "axis": "z",  # across which a volume is sliced: x | y | z (to the right, front, top)
-            "workers": 2 if small else 16,  # decoding threads
-            "max_pixels": 100_000_000,
-            "max_bytes": 500_000_000,
-            "min_side": 8,
-            "max_frames": 10_000,  # pages, frames or slices of one file
-            # Only ad_core.data.phantoms.worlds reads these.
-            "phantom": {
-                "kind": "retina_oct",
-                "seed": 0,
-                "normal": 600,
-                "abnormal": 300,
-                "dose": 1e5,  # fpet_sinogram: expected counts of a sinogram (30 min, at rest)
-            },
-        }
-    )
+def _localisation() -> Keys:
+    return {
+        "sigma": Key(0.0156, "blur of the residual, as a share of the image's side (4 of 256 px)"),
+        "level": Key(0.995, "a region lies above this quantile of calibration normals' maxima"),
+        "map": Key("", "which localises: a method, a map or METHOD.MAP; '' the first method's own"),
+        "min_area": Key(0.0005, "smallest region, as a share of the image's area"),
+    }
 
 
-def _train(small: bool) -> ConfigDict:
-    return ConfigDict(
-        {
-            "steps": 300 if small else 20_000,
-            # Over the training images instead of a number of steps; 0: `steps` counts. Rates that
-            # fall then do so from epoch to epoch. The main job sets `steps` by it.
-            "epochs": 0,
-            "batch_size": 8 if small else 64,
-            "partition": "jit",  # jit | pmap
-            "dtype": "float32",  # compute; parameters and losses stay float32. Or bfloat16
-            "log_every": 20,
-            "image_every": 100 if small else 2_000,
-            "checkpoint_every": 100 if small else 1_000,
-            "keep": 3,  # checkpoints
-            "epoch_steps": 100,  # steps an epoch; the main job sets it from the training split
-            "max_skipped": 20,  # steps in a row with a non-finite loss before the run stops
-        }
-    )
+def _data(small: bool) -> Keys:
+    side = FieldReference(64 if small else 256, field_type=object)
+    return {
+        "source": Key("ad_core.data.layouts.folder", "how images are listed: a module, tfds:NAME"),
+        "root": Key("", "folder or table of the images", only="files"),
+        "normal_classes": Key(
+            (), "class folders, TFDS: the classes that are normal", only="classes"
+        ),
+        "group_pattern": Key(
+            "", "regular expression whose (parts) of a path name its group", only="files"
+        ),
+        "near_duplicates": Key(
+            placeholder(int), "bits of 64 in which hashes of one group may differ; none: off"
+        ),
+        "image_size": Key(side, "side of a square, or HEIGHT,WIDTH, in pixels"),
+        "channels": Key(1, "1 for grey images, 3 for colour"),
+        "protocol": Key(
+            "folders",
+            "how images are split: as they lie, anew with a balanced test, or fold by fold",
+            ("folders", "cyclegan_ad", "vqganodip"),
+        ),
+        # Shares that leave training (or the abnormal test images) for calibration.
+        "calibration": {
+            "normal": Key(
+                placeholder(float),
+                "share of the training normals that calibrates; none: 0.4, or 1.0 where every "
+                "method learns in one pass",
+            ),
+            "abnormal": Key(1.0, "share of the abnormals in training that calibrates"),
+            "abnormal_of_test": Key(
+                0.5, "share of the abnormal test images that calibrates, where none lie in training"
+            ),
+            # What learns in one pass learns from the normals that calibrate too.
+            "folds": Key(5, "parts of those that calibrate, each left out once of what is learnt"),
+        },
+        "augment": Key(
+            "none",
+            "how training images are varied",
+            ("none", "hflip", "flips_and_turns", "nine_versions"),
+            "steps",
+        ),
+        "value_range": Key(
+            placeholder(tuple),
+            "LOW,HIGH of stored values; none: by the type, else as robust: percentiles of normals",
+            only="files",
+        ),
+        "resize": Key(
+            "stretch",
+            "how a file becomes image_size",
+            ("stretch", "letterbox", "centre_crop"),
+            "files",
+        ),
+        "page": Key(
+            "refuse", "of files with several: refuse, a number from 0, or all", only="files"
+        ),
+        "axis": Key(
+            "z",
+            "across which a volume is sliced: to the right, front, top",
+            ("x", "y", "z"),
+            "files",
+        ),
+        "unreadable": Key(
+            "leave_out",
+            "what to do about images to learn from that cannot be read",
+            ("leave_out", "refuse"),
+            "files",
+        ),
+        "workers": Key(2 if small else 16, "threads that decode training images"),
+        "max_pixels": Key(100_000_000, "largest image that is read", only="files"),
+        "max_bytes": Key(500_000_000, "largest file that is read, unpacked", only="files"),
+        "min_side": Key(8, "smallest side that is read, in pixels", only="files"),
+        "max_frames": Key(10_000, "pages, frames or slices of one file", only="files"),
+        "phantom": {
+            "kind": Key("retina_oct", "what is drawn: see ad_core.data.phantoms", only="phantoms"),
+            "seed": Key(0, "of the drawings", only="phantoms"),
+            "normal": Key(600, "images without a defect", only="phantoms"),
+            "abnormal": Key(300, "images with one", only="phantoms"),
+            "dose": Key(
+                1e5,
+                "fpet_sinogram: expected counts of a sinogram (30 min at rest)",
+                only="phantoms",
+            ),
+        },
+    }
 
 
-def _statistics() -> ConfigDict:
-    return ConfigDict(
-        {
-            "names": ("all",),  # of statistics and groups
-            # Detectors of the same data and seed, whose statistics are taken too: runs/x/detector
-            "also": (),
-            # Which `fid` needs: a backbone's name or the .npz of Inception's weights; "": without
-            "backbone": "",
-            # How the worst windows are searched: ad_core.statistics.WindowSettings.
-            "windows": {
-                "blocks": 64,  # along the shorter side
-                "peaks": 100,  # highest blocks around which windows are tried
-                "scales": (1, 4, 7, 10, 13, 16),  # sides in blocks
-                "smallest": 7,  # side in pixels
-                "worst": 15,  # windows kept
-                "rank_power": 0.0,  # 0 ranks by the sum of |x - x̂|, 1 by its mean
-                "side": 32,  # to which a kept window is brought, in pixels
-            },
-        }
-    )
+def _train(small: bool) -> Keys:
+    keys = {
+        "steps": Key(300 if small else 20_000, "of the training, each over one batch"),
+        # Rates that fall then do so from epoch to epoch. The main job sets `steps` by it.
+        "epochs": Key(0, "over the training images instead of a number of steps; 0: steps count"),
+        "batch_size": Key(8 if small else 64, "images a step"),
+        "partition": Key("jit", "how a step is spread over devices", ("jit", "pmap")),
+        "dtype": Key(
+            "float32",
+            "of computing; parameters and losses stay float32",
+            ("float32", "bfloat16"),
+        ),
+        "log_every": Key(20, "steps between two rows of metrics"),
+        "image_every": Key(
+            100 if small else 2_000, "steps between two pictures of normal versions"
+        ),
+        "checkpoint_every": Key(100 if small else 1_000, "steps between two checkpoints"),
+        "keep": Key(3, "checkpoints that are kept"),
+        "epoch_steps": Key(100, "steps an epoch; the main job sets it from the training split"),
+        "max_skipped": Key(20, "steps in a row with a non-finite loss before the run stops"),
+    }
+    return {name: key._replace(only="steps") for name, key in keys.items()}
 
 
-def _decision() -> ConfigDict:
-    return ConfigDict(
-        {
-            # auto: extra_trees with both classes, one_class without abnormals. select: the best of
-            # `candidates`. single: the one statistic of `statistics.names`, such as sse, is the
-            # score. Or another name of ad_core.decision.classifiers.catalogue
-            "classifier": "auto",
-            "candidates": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of select
-            "criterion": "fpr_at_tpr1",  # by which select chooses: or zfn | acc | auc
-            "stacked": ("extra_trees", "logistic_regression", "full_sensitivity"),  # of stacking
-            "loss": "two_way",  # of full_sensitivity
-            "class_weight": "balanced",  # balanced | none
-            "resample": "none",  # none | over | under, within the rows to fit of each fold
-            "rules": ("zfn", "accuracy", "target_fpr", "normal_quantile"),  # beside the next two
-            "rule": "zfn",  # the one that decides between normal and inspect
-            "review": "",  # a rule: from the deciding threshold to its own a person looks; "" off
-            "target_fpr": 0.05,  # of target_fpr and conformal_p
-            "normal_quantile": 0.99,
-            "miss_rate": 0.05,  # of np_umbrella and conformal_risk
-            "delta": 0.05,  # of np_umbrella: how probably the miss rate may exceed miss_rate
-            "miss_cost": placeholder(float),  # of cost: the price of a miss
-            "alarm_cost": placeholder(float),  # and of a false alarm, in the same unit
-            "prevalence": 0.01,  # share of abnormal parts on the line
-            "threshold": placeholder(float),  # of manual
-            "folds": 5,
-            "confidence": 0.95,  # of what is promised
-        }
-    )
+def _statistics() -> Keys:
+    return {
+        "names": Key(("all",), "of statistics and groups of them, with commas"),
+        "also": Key((), "detectors of the same data and seed, whose statistics are taken too"),
+        "backbone": Key("", "which fid needs: a name, or the .npz of Inception's weights; '' none"),
+        # How the worst windows are searched: ad_core.statistics.WindowSettings.
+        "windows": {
+            "blocks": Key(64, "blocks along the shorter side, by which worst windows are searched"),
+            "peaks": Key(100, "highest blocks around which windows are tried"),
+            "scales": Key((1, 4, 7, 10, 13, 16), "sides of windows in blocks"),
+            "smallest": Key(7, "smallest side of a window in pixels"),
+            "worst": Key(15, "windows kept"),
+            "rank_power": Key(0.0, "0 ranks windows by the sum of |x - x̂|, 1 by its mean"),
+            "side": Key(32, "to which a kept window is brought, in pixels"),
+        },
+    }
+
+
+def _decision() -> Keys:
+    return {
+        "classifier": Key(
+            "auto",
+            "makes one score of the statistics: auto, select, single, or a name of the catalogue",
+        ),
+        "candidates": Key(
+            ("extra_trees", "logistic_regression", "full_sensitivity"),
+            "classifiers among which select chooses",
+        ),
+        "criterion": Key(
+            "fpr_at_tpr1", "by which select chooses", ("fpr_at_tpr1", "zfn", "acc", "auc")
+        ),
+        "stacked": Key(
+            ("extra_trees", "logistic_regression", "full_sensitivity"), "classifiers of stacking"
+        ),
+        "loss": Key("two_way", "of the classifier full_sensitivity"),
+        "class_weight": Key("balanced", "of the two classes in fitting", ("balanced", "none")),
+        "resample": Key("none", "of the rows to fit, within each fold", ("none", "over", "under")),
+        "rules": Key(
+            ("zfn", "accuracy", "target_fpr", "normal_quantile"),
+            "rules whose thresholds are shown, beside the next two",
+        ),
+        "rule": Key("zfn", "the one that decides between normal and inspect"),
+        "review": Key("", "rule up to whose threshold a person looks at images; '' off"),
+        "target_fpr": Key(0.05, "share of false alarms, of target_fpr and conformal_p"),
+        "normal_quantile": Key(0.99, "of the normal scores, of the rule of that name"),
+        "miss_rate": Key(0.05, "share of misses, of np_umbrella and conformal_risk"),
+        "delta": Key(0.05, "of np_umbrella: how probably the miss rate may exceed miss_rate"),
+        "miss_cost": Key(placeholder(float), "of cost: the price of a miss"),
+        "alarm_cost": Key(placeholder(float), "of cost: the price of a false alarm, same unit"),
+        "prevalence": Key(0.01, "share of abnormal parts on the line"),
+        "threshold": Key(placeholder(float), "of the rule manual"),
+        "folds": Key(5, "of the cross-validation that gives calibration scores"),
+        "confidence": Key(0.95, "of what is promised"),
+    }
 
 
 def complete(recipe: ConfigDict) -> ConfigDict:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -23,20 +23,29 @@ def duration(seconds: float) -> str:
 
 
 class _Bar(tqdm):
-    """A bar that starts no thread to watch over itself."""
+    """A bar that starts no thread to watch over itself, and says beside itself what it is told."""
 
     monitor_interval = 0
+    said = ""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """Words that a format may name, with `said` among them."""
+        return {**super().format_dict, "said": self.said}
 
 
 class Progress:
     """Shows how much of `total` is done: a bar on a terminal, elsewhere a line now and then.
 
+    The rate is counted from the first update on: what comes before is mostly compiling.
+
     Args:
         label: what is done, such as "train".
         unit: what is counted.
         done: how much was done before (a resumed training); not part of the rate.
+        first: what keeps the first update waiting, such as "compiling"; "" says nothing.
         every_s: seconds between two lines where the stream is not a terminal.
-        clock: seconds, rising; of the lines and of `rate`, the bar has its own.
+        clock: seconds, rising.
     """
 
     def __init__(
@@ -46,6 +55,7 @@ class Progress:
         label: str,
         unit: str = "images",
         done: int = 0,
+        first: str = "",
         stream: io.TextIOBase | TextIO | None = None,
         every_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
@@ -53,12 +63,17 @@ class Progress:
         self._total, self._label, self._unit, self._done = total, label, unit, done
         self._stream = sys.stderr if stream is None else stream
         self._every_s, self._clock = every_s, clock
-        self._written_at = clock()
-        self._past = deque([(clock(), done)])
-        self._bar = self._make_bar() if self._stream.isatty() else None
+        self._written_at, self._shown = clock(), -1
+        self._past: deque[tuple[float, int]] = deque()
+        self._bar = self._make_bar(first) if self._stream.isatty() else None
+        if first and self._bar is None:
+            self._stream.write(f"{label}: {first}\n")
+            self._stream.flush()
 
     def rate(self) -> float:
-        """Units a second of late; 0 before anything is done."""
+        """Units a second of late; 0 before there are two updates."""
+        if not self._past:
+            return 0.0
         (start, before), (end, now) = self._past[0], self._past[-1]
         return (now - before) / (end - start) if end > start else 0.0
 
@@ -74,7 +89,7 @@ class Progress:
         while len(self._past) > 2 and now - self._past[1][0] > WINDOW_S:
             self._past.popleft()
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.said = self._said(text)
             self._bar.update(count)
         elif now - self._written_at >= self._every_s:
             self._written_at = now
@@ -83,27 +98,38 @@ class Progress:
     def close(self, text: str = "") -> None:
         """Shows how far it came in the end."""
         if self._bar is None:
-            self._write(text)
+            if text or self._shown != self._done:
+                self._write(text)
         else:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.said = self._said(text)
             self._bar.close()
 
-    def _make_bar(self) -> _Bar:
-        return _Bar(
+    def _make_bar(self, first: str) -> _Bar:
+        bar = _Bar(
             total=self._total,
             initial=self._done,
             desc=self._label,
-            unit=f" {self._unit}",
             file=self._stream,
             mininterval=0.2,
             miniters=1,
             dynamic_ncols=True,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{said}]",
         )
+        bar.said = first
+        bar.refresh()
+        return bar
 
-    def _write(self, text: str) -> None:
+    def _said(self, text: str) -> str:
+        """Rate, time left and `text`, as far as there are any."""
         rate = self.rate()
-        parts = [f"{self._label}: {self._done}/{self._total} {self._unit}", f"{rate:.1f}/s"]
+        parts = [f"{rate:.1f} {self._unit}/s"] if rate > 0 else []
         if rate > 0 and self._done < self._total:
             parts.append(f"{duration((self._total - self._done) / rate)} left")
-        self._stream.write(", ".join([*parts, text] if text else parts) + "\n")
+        return ", ".join([*parts, text] if text else parts)
+
+    def _write(self, text: str) -> None:
+        self._shown = self._done
+        said = self._said(text)
+        done = f"{self._label}: {self._done}/{self._total} {self._unit}"
+        self._stream.write(f"{done}, {said}\n" if said else f"{done}\n")
         self._stream.flush()

@@ -142,6 +142,15 @@ def remove_folder(path: Path) -> None:
     _remove(partial)
 
 
+def remove(path: Path) -> None:
+    """Removes a file or a folder if it is there, and what a kill may have left of it."""
+    _remove(path.with_name(path.name + PARTIAL))
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def find_folder(path: Path) -> Path:
     """The place of the folder last written to `path`: elsewhere if a kill came between two moves.
 

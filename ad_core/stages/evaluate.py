@@ -9,7 +9,13 @@ from jaxtyping import Bool, Float64
 
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import cross_fit, fit_thresholds, rules_of
-from ad_core.decision.table import StatisticsTable, read_table, select, write_table
+from ad_core.decision.table import (
+    StatisticsTable,
+    make_table,
+    read_table,
+    select,
+    write_table,
+)
 from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
@@ -19,8 +25,9 @@ from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
 from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
+from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
-from ad_core.stages.measure import measure_split
+from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.pixels import Pixels
 from ad_core.stages.timing import read_timing, timed, versions
 from ad_core.types import Sample
@@ -31,8 +38,9 @@ Flags = dict[str, Bool[np.ndarray, " n"]]
 class Judged(NamedTuple):
     """Images of the split that judges, in its order.
 
-    scores: NaN where an image could not be read. flags: rule -> to be inspected. pixels: what
-    the figures of localisation are taken of. gallery: what the report shows.
+    split: "" where no image judges. scores: NaN where an image could not be read. flags: rule ->
+    to be inspected. pixels: what the figures of localisation are taken of. gallery: what the report
+    shows.
     """
 
     split: str
@@ -59,15 +67,15 @@ def run_evaluation(job: Job) -> dict[str, Any]:
 
     Under `folders` and `cyclegan_ad` the test split judges. Under `vqganodip` each image of the
     pool is judged by a classifier and thresholds that have not seen it; the detector itself,
-    fitted on the whole pool, is judged by nothing.
+    fitted on the whole pool, is judged by nothing. Without test images the results hold what
+    calibration knows.
 
     Raises:
         UserError: the workdir has no detector yet.
     """
     detector = load_detector(job.workdir.detector, batch_size=job.config.score.batch_size)
-    split = job.judging_split
-    with timed(job.workdir, "evaluate", count=lambda: len(job.splits[split])):
-        judged = _judge_pool(job, detector) if split == "pool" else _judge_test(job, detector)
+    with timed(job.workdir, "evaluate", count=lambda: len(job.splits[job.judging_split])):
+        judged = _judge(job, detector)
     results = make_results(job, detector, judged)
     write_results(job.workdir.results, results)
     methods = make_methods(job.config)
@@ -82,6 +90,20 @@ def run_evaluation(job: Job) -> dict[str, Any]:
         results=results,
     )
     return results
+
+
+def _judge(job: Job, detector: Detector) -> Judged:
+    split = job.judging_split
+    if not len(job.splits[split]):
+        return _judge_nothing(detector)
+    return _judge_pool(job, detector) if split == "pool" else _judge_test(job, detector)
+
+
+def _judge_nothing(detector: Detector) -> Judged:
+    """No image at all, where none is left to judge."""
+    table = make_table([], detector.names, np.zeros((0, len(detector.names)), np.float32), [])
+    none = {rule: np.zeros(0, bool) for rule in detector.parts.thresholds}
+    return Judged("", table, np.zeros(0), none, Pixels(), Gallery())
 
 
 def _judge_test(job: Job, detector: Detector) -> Judged:
@@ -144,7 +166,8 @@ def _look(
         samples = [sample for sample in reading.samples if sample is not None]
         each(Passed(rows, samples, measured.rows(places)))
 
-    return measure_split(job, split, detector.measurer, detector.names, each=show)
+    turns = [Turn(job.splits[split], detector.measurer)]
+    return measure_split(job, split, turns, detector.names, each=show)
 
 
 def _keep(
@@ -180,14 +203,16 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     both = len(set(labels[finite].tolist())) == 2
     counts: dict[str, Any] = dict(count_classes(job))
     counts["unreadable"] = int((~judged.table.readable).sum())
+    counts["left_out"] = len(job.left_out)
     counts["unreadable_masks"] = judged.pixels.unreadable
     counts["full_masks"] = judged.pixels.full
+    methods = {name: method for name, (method, _) in make_methods(job.config).items()}
     return {
         "name": job.config.name,
         "method": job.config.method,
         "protocol": job.config.data.protocol,
         "seed": job.config.seed,
-        "judged_on": judged.split,
+        "judged_on": judged.split or None,
         "rule": job.config.decision.rule,
         "oracle": oracle(labels[finite], judged.scores[finite]) if both else None,
         "held_out": _held_out(job, detector, judged),
@@ -195,6 +220,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "selection": detector.parts.selection,
         "pixel": judged.pixels.figures(),
         "counts": counts,
+        "learning": count_learnt(job, methods),
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }

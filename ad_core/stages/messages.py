@@ -1,5 +1,6 @@
 """Messages of the launch scripts to the person at the terminal."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,13 @@ import jax
 
 from ad_core.data.source import printable
 from ad_core.decision.calibration import Calibration
-from ad_core.errors import UserError
 from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.results import price_in_words, review_in_words
-from ad_core.stages.job import Job, count_classes
-
-
-def require_workdir(value: str | None) -> Path:
-    """The path of --workdir. Raises UserError without one."""
-    if not value:
-        raise UserError("`--workdir` is missing; e.g. --workdir=runs/mine.")
-    return Path(value)
+from ad_core.reporting.worth import worth
+from ad_core.runtime.invocation import script
+from ad_core.stages.folds import count_learnt
+from ad_core.stages.job import Job, count_classes, make_methods
+from ad_core.stages.readable import told_unreadable
 
 
 def announce(job: Job) -> None:
@@ -27,6 +24,13 @@ def announce(job: Job) -> None:
     print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
     for split, counts in count_classes(job).items():
         print(f"  {split:12} {counts['normal']} normal, {counts['abnormal']} abnormal images")
+    methods = {name: method for name, (method, _) in make_methods(config).items()}
+    for name, of in count_learnt(job, methods).items():
+        if of["folds"]:
+            print(
+                f"  {name} learns from {of['normal']} normal, {of['abnormal']} abnormal images; "
+                f"those that calibrate are left out in turn, in {of['folds']} folds"
+            )
     ignored = getattr(job.source, "ignored", ())
     if ignored:
         told = ", ".join(map(printable, ignored[:3])) + ", ..." * (len(ignored) > 3)
@@ -34,6 +38,10 @@ def announce(job: Job) -> None:
     if config.data.value_range is not None:
         low, high = map(float, config.data.value_range)
         print(f"  stored values {low:g} to {high:g} become black to white, in every image")
+    for line in told_unreadable(job.left_out):
+        print(line)
+    if not len(job.splits[job.judging_split]):
+        print("  no test images: the run ends after calibration, and nothing judges the detector")
     print(f"  on {len(devices)} x {devices[0].device_kind}, writing to {job.workdir.root}")
     if config.size == "accelerator" and devices[0].platform == "cpu":
         print(
@@ -77,6 +85,14 @@ def _chosen(calibration: Calibration) -> str:
 
 def announce_results(job: Job, results: Mapping[str, Any]) -> None:
     """Prints the held-out figures of the deciding rule, and the path of the report."""
+    if results["judged_on"]:
+        _announce_figures(job, results)
+    print(worth(results))
+    print(f"results: {job.workdir.results}")
+    print(f"report:  {job.workdir.report}")
+
+
+def _announce_figures(job: Job, results: Mapping[str, Any]) -> None:
     oracle, held = results["oracle"], results["held_out"][job.config.decision.rule]
     print(f"AUC {oracle['auc']:.4f}" if oracle else "AUC: the test split lacks a class")
     print(
@@ -99,12 +115,17 @@ def announce_results(job: Job, results: Mapping[str, Any]) -> None:
             f"warning: {unread} masks are left out of the pixel figures; launch/inspect_data.py "
             "says why"
         )
-    print(f"results: {job.workdir.results}")
-    print(f"report:  {job.workdir.report}")
 
 
-def announce_inspection(inspection: Inspection, page: Path) -> None:
-    """Prints counts, findings with their first images, and the overrides that suit."""
+def announce_removed(job: Job) -> None:
+    """Prints that the figures of the former detector are gone, and how to have new ones."""
+    evaluate = f"{script('evaluate')} --workdir={shlex.quote(str(job.workdir.root))}"
+    print("results.json and report/ were of the detector before this one and are removed.")
+    print(f"New ones: {evaluate}")
+
+
+def announce_inspection(inspection: Inspection, page: Path, command: str) -> None:
+    """Prints counts, findings with their first images, and the command that suits."""
     names = inspection.splits
     width = max(12, *(len(defect) for defect in inspection.counts))
     print(f"{inspection.name}: {len(inspection.subject.records)} images (groups in brackets)")
@@ -119,6 +140,9 @@ def announce_inspection(inspection: Inspection, page: Path) -> None:
     for line in inspection.lines:
         print(f"suits: {line}")
     print(f"page: {page}")
+    if inspection.status != 2:
+        print("train on these images, with all that suits:")
+        print(f"  {command}")
 
 
 def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
@@ -128,6 +152,10 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
+    if summary["resumed"]:
+        print(f"{summary['resumed']} of them had their rows before this command went on")
+    if summary["clipped"]["beyond"]:
+        print(f"{summary['clipped']['beyond']} of those to inspect are clipped more than normals")
     if counts["person"]:
         print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")

@@ -106,8 +106,10 @@ class _Record:
         progress: Progress,
         train: _Settings,
         watch: Callable[[Mapping[str, float]], str] | None,
+        shown: Sequence[str],
     ):
         self._writers, self._progress, self._train = writers, progress, train
+        self._shown = shown
         self._watch, self._warned = watch, False
         self._rows: list[dict[str, float]] = []
 
@@ -115,7 +117,7 @@ class _Record:
         """Fetches the metrics of `step`, waiting for it to be computed."""
         row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
         self._rows.append(row)
-        self._progress.update(self._train.batch_size, _summary(row))
+        self._progress.update(self._train.batch_size, _summary(row, self._shown))
         if step % self._train.log_every == 0 or step == self._train.steps:
             values = {**_means(self._rows), **{name: row[name] for name in COUNTERS}}
             self._writers.metrics(step, {**values, "images_per_s": self._progress.rate()})
@@ -137,9 +139,13 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean(x)) if x else float("nan") for name, x in finite.items()}
 
 
-def _summary(row: Mapping[str, float]) -> str:
-    shown = [name for name in row if name not in COUNTERS or row[name]]
-    return ", ".join(f"{name} {row[name]:.4g}" for name in shown[:6])
+def _summary(row: Mapping[str, float], shown: Sequence[str]) -> str:
+    """Two numbers at most: what went wrong, then the metrics in `shown`, or else any."""
+    wrong = [name for name in COUNTERS if row[name]]
+    named = [name for name in shown if name in row]
+    others = [name for name in row if name not in COUNTERS]
+    two = list(dict.fromkeys(wrong + (named or others)))[:2]
+    return ", ".join(f"{name} {row[name]:.4g}" for name in two)
 
 
 def _drawer(
@@ -202,11 +208,13 @@ def _run(
     draw: Callable[[int, TrainState], None],
     stop: Stop,
 ) -> TrainState:
+    at_once = stop.at_once
     late: tuple[int, Metrics] | None = None  # metrics not fetched yet: the device is never idle
     coming = _take(batches, parts) if step < train.steps else None
     while coming is not None:
         batch, position = coming
         state, metrics = parts.step(state, batch, key)
+        stop.at_once = False  # there is a step to save now; until it was compiled there was none
         step += 1
         coming = _take(batches, parts) if step < train.steps else None
         if late is not None:
@@ -223,6 +231,7 @@ def _run(
             break
     checkpoints.wait()
     stop.check()
+    stop.at_once = at_once
     return state
 
 
@@ -267,7 +276,8 @@ def train(
             steps, settings.image_shape, batches, parts=parts, checkpoints=checkpoints, key=init_key
         )
         size = settings.batch_size
-        progress = Progress(settings.steps * size, label="train", done=step * size)
+        first = "compiling" if step < settings.steps else ""
+        progress = Progress(settings.steps * size, label="train", done=step * size, first=first)
         with closing(Writers(workdir, resume_at=step)) as writers, closing(progress):
             return _run(
                 state,
@@ -277,7 +287,7 @@ def train(
                 parts=parts,
                 key=key,
                 checkpoints=checkpoints,
-                record=_Record(writers, progress, settings, steps.watch),
+                record=_Record(writers, progress, settings, steps.watch, method.curves),
                 draw=_drawer(method, sample, mesh=parts.mesh, writers=writers),
                 stop=Stop() if stop is None else stop,
             )

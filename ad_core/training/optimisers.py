@@ -18,17 +18,42 @@ class OptimiserSettings(NamedTuple):
     """Settings of an optimiser, as `config.reconstructor.optimiser` and its like hold them."""
 
     lr: float
-    name: str = "adam"  # adam | adamw | sgd
+    name: str = "adam"
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
-    momentum: float = 0.0  # sgd only
-    weight_decay: float = 0.0  # adamw only; of kernels, not of biases and scales
-    clip_norm: float = 0.0  # global norm of the gradient; 0: not clipped
-    schedule: str = "constant"  # constant | cosine | linear
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    schedule: str = "constant"
     lr_warmup_steps: int = 0
-    lr_decay_start: float = 0.0  # share of the steps before which the rate does not fall
-    lr_end: float = 0.0  # share of the rate that is left at the last step
+    lr_decay_start: float = 0.0
+    lr_end: float = 0.0
+
+
+_EXPLAINED = {
+    "lr": "learning rate",
+    "name": "of the optimiser (adam | adamw | sgd)",
+    "b1": "decay of the mean gradient (adam, adamw)",
+    "b2": "decay of the mean squared gradient (adam, adamw)",
+    "eps": "added to the root of that (adam, adamw)",
+    "momentum": "of sgd",
+    "weight_decay": "of adamw; of kernels, not of biases and scales",
+    "clip_norm": "largest global norm of the gradient; 0: not clipped",
+    "schedule": "how the rate falls (constant | cosine | linear)",
+    "lr_warmup_steps": "steps in which the rate rises from 0",
+    "lr_decay_start": "share of the steps before which the rate does not fall",
+    "lr_end": "share of the rate that is left at the last step",
+}
+
+
+def explain_optimiser(section: str, of: str) -> dict[str, str]:
+    """Lines that --help shows of the settings of an optimiser, by their dotted names.
+
+    Args:
+        section: of the method's settings. of: whose it is, such as "of the generator".
+    """
+    return {f"{section}.{name}": f"{text}, {of}" for name, text in _EXPLAINED.items()}
 
 
 def optimiser_defaults(*, lr: float, b1: float = 0.9, b2: float = 0.999) -> ConfigDict:

@@ -33,6 +33,9 @@ def test_a_clean_set_ends_with_0(launch, copy, tmp_path, capsys):
     assert "Nothing stands in the way" in page
     out = capsys.readouterr().out
     assert "29 images" in out and f"page: {tmp_path}/run/inspection/index.html" in out
+    said = out.splitlines()[-1].strip()
+    assert said.startswith("python ") and "launch/train.py --config=" in said
+    assert f"--config.data.root={copy}" in said and f"--workdir={tmp_path}/run" in said
 
 
 def test_warnings_end_with_3_and_name_the_files(launch, copy, tmp_path, capsys):

@@ -105,9 +105,39 @@ def test_the_report_opens_offline(workdir):
     assert [path.name for path in (workdir / "report").iterdir()] == ["index.html"]
 
 
+def stamps(workdir):
+    return sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*") if p.is_file())
+
+
+def test_a_finished_run_given_again_says_so_and_writes_nothing(
+    launch, job_arguments, copied, capsys
+):
+    before = stamps(copied)
+    assert launch("train", *job_arguments, f"--workdir={copied}") == 0
+    assert stamps(copied) == before
+    out = capsys.readouterr().out
+    assert "nothing is computed again" in out and "On images that decided nothing" in out
+    results = (copied / "results.json").read_bytes()
+    for until in ("calibrate", "evaluate"):  # another command, the same run
+        same = (*job_arguments, f"--workdir={copied}", "--config.seed=0", f"--until={until}")
+        assert launch("train", *same) == 0
+        out = capsys.readouterr()
+        assert "nothing is computed again" in out.out and "measure" not in out.err
+    assert (copied / "results.json").read_bytes() == results
+
+
+def test_a_run_whose_report_is_lost_is_not_finished(launch, job_arguments, copied, capsys):
+    shutil.rmtree(copied / "report")
+    assert launch("train", *job_arguments, f"--workdir={copied}") == 0
+    out = capsys.readouterr()
+    assert (copied / "report" / "index.html").is_file()
+    assert "measure test" in out.err and "measure calibration" not in out.err
+
+
 def test_the_same_command_trains_no_more_and_gives_the_same_results(
     launch, job_arguments, copied, capsys
 ):
+    (copied / "finished.json").unlink()
     before = read(copied / "results.json")
     rows = (copied / "metrics.jsonl").read_text()
     checkpoints = sorted((p, p.stat().st_mtime_ns) for p in copied.glob("checkpoints/*/*"))
@@ -155,7 +185,7 @@ def test_a_second_run_is_refused_while_the_first_holds_the_workdir(
     launch, job_arguments, workdir, capsys
 ):
     with exclusive(workdir):
-        assert launch("train", *job_arguments, f"--workdir={workdir}") == 2
+        assert launch("train", *job_arguments, f"--workdir={workdir}", "--config.seed=0") == 2
         assert launch("calibrate", f"--workdir={workdir}") == 2
     assert capsys.readouterr().err.count("is in use by process") == 2
 
@@ -175,7 +205,9 @@ def test_calibrating_and_evaluating_before_training_is_refused(
         assert message in error and error.count("\n") == 1
 
 
-def test_calibrating_by_another_rule_renews_the_detector_alone(launch, copied):
+def test_calibrating_by_another_rule_renews_the_detector_and_removes_its_results(
+    launch, job_arguments, copied, capsys
+):
     before = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
     assert read(copied / "detector" / "threshold.json")["rule"] == "zfn"
     argv = (f"--workdir={copied}", "--config.decision.rule=target_fpr")
@@ -186,6 +218,13 @@ def test_calibrating_by_another_rule_renews_the_detector_alone(launch, copied):
     assert decided["thresholds"]["zfn"] == json.loads(before["threshold.json"])["thresholds"]["zfn"]
     assert after["parameters.npz"] == before["parameters.npz"]
     assert after["normals.npz"] == before["normals.npz"]
+    assert not (copied / "results.json").exists() and not (copied / "report").exists()
+    out = capsys.readouterr().out
+    assert "were of the detector before this one and are removed" in out
+    assert launch("train", *job_arguments, f"--workdir={copied}") == 2  # its rule was another
+    assert launch("train", f"--workdir={copied}") == 0
+    assert read(copied / "results.json")["rule"] == "target_fpr"
+    assert "measure calibration" not in capsys.readouterr().err
 
 
 def test_calibrating_may_change_nothing_but_the_decision(launch, copied, capsys):
@@ -220,6 +259,7 @@ def test_no_image_of_the_test_split_moves_the_detector(launch, job_arguments, co
 
     monkeypatch.setattr(PhantomSource, "read", replaced)
     before = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}
+    (copied / "finished.json").unlink()
     argv = (*job_arguments, f"--workdir={copied}", "--until=calibrate")
     assert launch("train", *argv) == 0
     after = {p.name: p.read_bytes() for p in (copied / "detector").rglob("*") if p.is_file()}

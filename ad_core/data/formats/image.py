@@ -112,6 +112,25 @@ def read_image(
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
     _check_channels(channels)
     stored = read_stored(path, Wanted(page, axis), limits)
+    return to_sample(
+        path, stored, size=size, channels=channels, value_range=value_range, resize=resize
+    )
+
+
+def to_sample(
+    path: str | os.PathLike[str],
+    stored: Stored,
+    *,
+    size: ImageSize,
+    channels: int,
+    value_range: Sequence[float | int | str] | None,
+    resize: str,
+) -> Sample:
+    """The image of values as they are stored, as `read_image` makes it of those of a file.
+
+    Raises:
+        UserError: no range; the message names `path`.
+    """
     low, high = _bounds(path, value_range, stored)
     bands = _bands(stored, low, high, channels=channels)
     height, width = bands[0].shape

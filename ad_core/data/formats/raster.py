@@ -144,6 +144,29 @@ def states_range(file: BinaryIO) -> bool:
     return _TOP.get(image.mode, 255) is not None and _raw_mode(image) != "I;12"
 
 
+def from_pillow(path: str | os.PathLike[str], image: Image.Image, limits: Limits) -> Stored:
+    """The values of an image that Pillow has opened or made, turned by its EXIF orientation.
+
+    Of 16-bit colour Pillow keeps the high bytes alone: such a file is read by its path.
+
+    Raises:
+        UserError: naming `path`, of a size beyond the limits or a mode that is not read.
+    """
+    check_size(path, *image.size, limits)
+    if isinstance(image, ImageFile.ImageFile):
+        lossy = "holds 16-bit colour, half of which Pillow drops"
+        unread = lossy if _raw_mode(image) in _LOW_BYTE else _unread(image)
+        if unread:
+            refuse(path, unread, "give the path of the file")
+    try:
+        orientation = image.getexif().get(_TAGS["orientation"], 1)
+        values, top = _pixels(image)
+    except Exception as error:
+        _undecodable(path, error)
+    upright = _UPRIGHT.get(orientation, _UPRIGHT[1])(values)
+    return Stored(upright, None if top is None else (0.0, float(top)))
+
+
 def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> int:
     """Number of pages or frames of the file. Raises UserError on a damaged file."""
     try:
@@ -263,7 +286,7 @@ def _with_mode(args: object, raw: str) -> object:
     return (low, *args[1:]) if isinstance(args, tuple) else low
 
 
-def _pixels(image: ImageFile.ImageFile) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
+def _pixels(image: Image.Image) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
     """The decoded values without alpha, and the highest that their type holds."""
     image.load()
     if image.mode in _TOP:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from ad_core.data.source import Record
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.methods import with_share
+from tests.small_config import small_config
 
 SHARES = {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5}
 
@@ -115,9 +116,42 @@ def test_vqganodip_scores_half_of_the_normals_and_every_abnormal(normal, abnorma
 
 def test_the_default_configuration_gives_the_shares():
     records = _records(("train", "good", 10), ("test", "good", 4), ("test", "x", 4))
-    calibration = defaults("cpu").data.calibration
+    calibration = with_share(small_config()).data.calibration
     splits = make_splits(records, protocol="folders", calibration=calibration, seed=0)
     assert _counts(splits, records) == {"train": (6, 0), "calibration": (4, 2), "test": (4, 2)}
+
+
+def test_where_all_learn_in_one_pass_every_training_normal_calibrates():
+    records = _records(("train", "good", 10), ("test", "good", 4), ("test", "x", 4))
+    calibration = with_share(small_config(method="tests.toys.flat")).data.calibration.to_dict()
+    splits = _split(records, shares=calibration, cross_fitted=True)
+    assert _counts(splits, records) == {"train": (0, 0), "calibration": (10, 2), "test": (4, 2)}
+    with pytest.raises(UserError, match="no normal image in train"):
+        _split(records, shares=calibration)
+
+
+@pytest.mark.parametrize(
+    "method, share",
+    [
+        ("tests.toys.flat", 1.0),
+        ("tests.toys.noisy", 0.4),
+        ("tests.toys.flat,tests.toys.noisy", 0.4),
+    ],
+)
+def test_the_share_of_normals_follows_how_methods_learn_unless_it_is_given(method, share):
+    config = small_config(method=method)
+    assert config.data.calibration.normal is None
+    assert with_share(config).data.calibration.normal == share
+    assert config.data.calibration.normal is None
+    given = small_config(method=method, data={"calibration": {"normal": 0.3}})
+    assert with_share(given).data.calibration.normal == 0.3
+
+
+@pytest.mark.parametrize("protocol", ["cyclegan_ad", "folders"])
+def test_cross_fitting_leaves_no_split_but_train_without_normals(protocol):
+    records = _records(("train", "good", 9), ("train", "x", 9))
+    with pytest.raises(UserError, match="no normal image in (test|calibration)"):
+        _split(records[9:] if protocol == "cyclegan_ad" else records, protocol, cross_fitted=True)
 
 
 @pytest.mark.parametrize("protocol", ["folders", "cyclegan_ad", "vqganodip"])
@@ -202,12 +236,31 @@ def test_no_group_crosses_a_border(protocol, kinds, seed, share, train_abnormal)
         inside = {records[i].group for i in own}
         outside = {records[i].group for i in together if i not in own}
         assert not inside & outside
-        assert any(records[i].label == 0 for i in own)
+        assert any(records[i].label == 0 for i in own) or (name == "test" and not len(own))
         if name == "train" and not train_abnormal:
             assert all(records[i].label == 0 for i in own)
         if name != "train":
             # Whole groups: none of their images is left out.
             assert set(own.tolist()) == {i for i, r in enumerate(records) if r.group in inside}
+
+
+@pytest.mark.parametrize("protocol", ["folders", "cyclegan_ad"])
+def test_normal_images_alone_train_and_calibrate_without_a_test(protocol):
+    records = _records(("train", "good", 20))
+    counts = _counts(_split(records, protocol, {"normal": 0.25}), records)
+    assert counts == {"train": (15, 0), "calibration": (5, 0), "test": (0, 0)}
+
+
+def test_abnormal_images_in_train_calibrate_without_a_test():
+    records = _records(("train", "good", 20), ("train", "dent", 6))
+    counts = _counts(_split(records, "folders", {"normal": 0.25, "abnormal": 1.0}), records)
+    assert counts == {"train": (15, 0), "calibration": (5, 6), "test": (0, 0)}
+
+
+def test_a_test_split_of_abnormal_images_alone_is_refused():
+    records = _records(("train", "good", 20), ("test", "dent", 6))
+    with pytest.raises(UserError, match="no normal image in test"):
+        _split(records, "folders")
 
 
 def test_an_unknown_protocol_lists_the_known():
@@ -224,8 +277,7 @@ def test_a_share_outside_its_range_is_refused(share):
 @pytest.mark.parametrize(
     "records, protocol, shares, words",
     [
-        (_records(("train", "good", 9)), "folders", {}, r"in test \(of 9 normal \+ 0 abnormal"),
-        (_records(("train", "good", 9)), "cyclegan_ad", {}, "in test"),
+        (_records(("train", "good", 9), ("test", "x", 9)), "folders", {}, r"in test \(of 9 normal"),
         (_records(("train", "good", 1), ("test", "good", 1)), "folders", {}, "in calibration"),
         (_records(("train", "good", 9), ("test", "good", 1)), "folders", {"normal": 1}, "in train"),
         (_records(("", "good", 9), ("", "x", 9)), "folders", {}, "in train.*data.protocol"),

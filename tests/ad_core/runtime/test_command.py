@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from ad_core.errors import UserError
-from ad_core.runtime.command import parse_flags, run
+from ad_core.runtime.command import overrides_of, parse_flags, run
 from ad_core.runtime.config import complete, to_json
 from ad_core.runtime.recipes import load_recipe
 
@@ -106,6 +106,27 @@ def test_a_workdir_gives_its_own_config(tmp_path):
     assert parse(f"--workdir={tmp_path}", "--config.seed=8").seed == 8
     with pytest.raises(UserError, match=r"config.size` \(=accelerator\) comes too late"):
         parse(f"--workdir={tmp_path}", "--config.size=accelerator")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--config.train.steps=12", "--config.data.root=some where", "--config.seed=3"],
+        ["--config.data.image_size=64,96", "--config.data.value_range=0,4095"],
+        ["--config.statistics.names=ssim", "--config.reconstructor.attention=(1,)"],
+        ["--config.decision.rules=zfn,cost", "--config.data.normal_classes=ok,fine"],
+        ["--config.data.near_duplicates=4", "--config.reconstructor.adaptive=false"],
+        ["--config.size=accelerator", "--config.method=baselines_ad.padim,baselines_ad.features"],
+    ],
+)
+@pytest.mark.parametrize("name", [RECIPE, f"{RECIPE},cpu"])
+def test_a_configuration_is_said_as_the_overrides_that_give_it(name, argv):
+    config = parse(f"--config={name}", *argv)
+    overrides = overrides_of(name, config)
+    assert len(overrides) == len(argv) or "--config.size=accelerator" in argv
+    said = [f"--config.{key}={value}" for key, value in overrides.items()]
+    assert parse(f"--config={name}", *said).to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize(

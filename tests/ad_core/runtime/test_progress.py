@@ -31,9 +31,9 @@ def test_rate_and_time_left_are_those_of_the_clock():
     stream = io.StringIO()
     progress = play(stream, every_s=10.0)
     assert progress.rate() == 5.0
-    assert stream.getvalue() == "train: 60/100 images, 5.0/s, 8 s left, loss 0.5\n"
+    assert stream.getvalue() == "train: 60/100 images, 5.0 images/s, 8 s left, loss 0.5\n"
     progress.close()
-    assert stream.getvalue().splitlines()[-1] == "train: 80/100 images, 5.0/s, 4 s left"
+    assert stream.getvalue().splitlines()[-1] == "train: 80/100 images, 5.0 images/s, 4 s left"
 
 
 def test_what_was_done_before_is_no_part_of_the_rate():
@@ -48,6 +48,22 @@ def test_the_rate_is_that_of_late():
         clock.now += 1
         progress.update(7)
     assert progress.rate() == 7.0
+
+
+def test_compiling_before_the_first_update_is_told_and_no_part_of_the_time_left():
+    for stream in (io.StringIO(), Terminal()):
+        clock = Clock()
+        options = {"label": "train", "stream": stream, "clock": clock, "first": "compiling"}
+        progress = Progress(1000, every_s=0.0, **options)
+        assert "compiling" in stream.getvalue()
+        clock.now += 600
+        progress.update(10)
+        assert progress.rate() == 0.0 and " left" not in stream.getvalue()
+        clock.now += 1
+        progress.update(10)
+        progress.close()
+        last = stream.getvalue().replace("\r", "\n").splitlines()[-1]
+        assert "10.0 images/s, 1 min 38 s left" in last and "compiling" not in last
 
 
 def test_a_terminal_has_a_bar_on_one_line():
