@@ -279,11 +279,11 @@ def _ranges(s: Subject) -> Iterator[Finding]:
 def _own_ranges(s: Subject) -> Iterator[Finding]:
     """Files that say, each for itself, which values are black and white, and do not agree."""
     own = np.flatnonzero(s.facts.readable & s.facts.own)
-    said = Counter(tuple(ends) for ends in s.facts.extent[own, 2:].tolist())
+    said = Counter(_ends_in_words(*ends) for ends in s.facts.extent[own, 2:].tolist())
     typed = int((s.facts.readable & ~s.facts.own).sum())
     if len(said) + bool(len(said) and typed) < 2:
         return
-    told = ", ".join(f"{low:g} to {high:g} ({n})" for (low, high), n in said.most_common(3))
+    told = ", ".join(f"{words} ({n})" for words, n in said.most_common(3))
     more = f" and {len(said) - 3} more" * (len(said) > 3)
     others = f"; {typed} files say none" * bool(typed)
     yield Finding(
@@ -293,6 +293,10 @@ def _own_ranges(s: Subject) -> Iterator[Finding]:
         f"{_range_in_words(s)} in every image. Check that all values are in one unit",
         tuple((s.records[index].path,) for index in own[:KEPT].tolist()),
     )
+
+
+def _ends_in_words(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if np.isfinite([low, high]).all() else "a table or a curve"
 
 
 def _clipped(s: Subject) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from ad_core.inspection.findings import (
     find_all,
 )
 from ad_core.runtime.methods import learns_from_abnormal, learns_in_one_pass, with_share
-from ad_core.runtime.sealed import write_json
+from ad_core.runtime.sealed import mark_own, write_json
 
 DISTANCE = 4  # bits of near-duplicates, where the configuration does not say
 STATUS = {UNUSABLE: 2, WARNING: 3, NOTE: 0}
@@ -110,7 +110,7 @@ def inspect(config: ConfigDict) -> Inspection:
 
 
 def write_findings(path: Path, inspection: Inspection) -> None:
-    """Writes everything but the pictures as JSON."""
+    """Writes everything but the pictures as JSON; its folder is marked as no input."""
     facts, seen = inspection.subject.facts, inspection.subject.facts.readable
     size = facts.size[seen]
     content: dict[str, Any] = {
@@ -132,6 +132,7 @@ def write_findings(path: Path, inspection: Inspection) -> None:
         ],
         "lines": inspection.lines,
     }
+    mark_own(path.parent, (path.name, "index.html"))
     write_json(path, content)
 
 

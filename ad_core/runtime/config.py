@@ -126,7 +126,7 @@ def _data(small: bool) -> Keys:
         ),
         "value_range": Key(
             placeholder(tuple),
-            "LOW,HIGH of stored values; none: what the type says; robust: percentiles of normals",
+            "LOW,HIGH of stored values; none: by the type, else as robust: percentiles of normals",
             only="files",
         ),
         "resize": Key(

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 
-def write_dicom(path, stored):
+def write_dicom(path, stored, **header):
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -25,6 +25,8 @@ def write_dicom(path, stored):
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     dataset.PixelRepresentation, dataset.SamplesPerPixel = 0, 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
+    for name, value in header.items():
+        setattr(dataset, name, value)
     dataset.PixelData = stored.astype(np.uint16).tobytes()
     dataset.save_as(path, enforce_file_format=True)
 
@@ -155,3 +157,39 @@ def test_a_robust_range_is_fixed_by_the_training_normals_alone(
         height, width = tifffile.imread(plates / "test" / row["path"]).shape
         with Image.open(output / "maps" / f"{row['path']}.png") as image:
             assert image.size == (width, height)
+
+
+@pytest.mark.slow
+def test_one_scan_has_one_score_whatever_its_header_says(launch, job_arguments, tmp_path, capfd):
+    """Windows, bits and slopes of one and the same values, before a detector trained on such."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = "train/good" if number < 16 else "test/good" if number < 20 else "test/bar"
+        values = rng.integers(200, 1000, (40, 50)) + 900 * (place == "test/bar")
+        (tmp_path / "set" / place).mkdir(parents=True, exist_ok=True)
+        header = {"WindowCenter": 500, "WindowWidth": 600 + 100 * (number % 3)}
+        write_dicom(tmp_path / "set" / place / f"{number}.dcm", values[None], **header)
+    config, *rest = job_arguments
+    argv = [
+        config.replace("retina_oct.py:phantom,cpu", "folder.py:cpu"),
+        *(word for word in rest if "phantom" not in word),
+        f"--config.data.root={tmp_path / 'set'}", "--config.data.channels=1",
+        f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert launch("train", *argv) == 0
+    low, high = json.loads((tmp_path / "run/config.json").read_text())["data"]["value_range"]
+    assert low < 200 and 1000 < high < 1200
+    assert f"stored values {low:g} to {high:g} become black to white" in capfd.readouterr().out
+    values = rng.integers(100, 500, (1, 40, 50)) * 2
+    (tmp_path / "lot").mkdir()
+    headers = {
+        "plain": (1, {}), "narrow": (1, {"WindowCenter": 300, "WindowWidth": 50}),
+        "wide": (1, {"WindowCenter": 1000, "WindowWidth": 4000}),
+        "deep": (1, {"BitsStored": 16, "HighBit": 15}), "half": (2, {"RescaleSlope": "2"}),
+    }  # fmt: skip
+    for name, (slope, header) in headers.items():
+        write_dicom(tmp_path / "lot" / name, values // slope, **{"RescaleIntercept": "0"} | header)
+    argv = (f"--detector={tmp_path / 'run/detector'}", f"--input={tmp_path / 'lot'}")
+    assert launch("score", *argv, f"--output={tmp_path / 'out'}", "--batch_size=8") == 0
+    rows = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    assert len({row["score"] for row in rows}) == 1 and len(rows) == 5

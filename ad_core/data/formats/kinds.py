@@ -1,6 +1,7 @@
 """Kinds of files, told by their first bytes and not by their names: is it an image at all?"""
 
 import os
+import re
 import stat
 import zlib
 
@@ -32,6 +33,11 @@ _UNREAD = {
     "DDS": (b"DDS ",),
     "MNG": (b"\x8aMNG\r\n\x1a\n",),
 }
+# The first element of a DICOM file (group 2 or 8) where no preamble stands before it: its type, or
+# a length below 256.
+_BARE_DICOM = re.compile(
+    rb"[\x02\x08]\x00[\x00-\x20]\x00([A-Z]{2}|[\x00-\xff]\x00\x00\x00)", re.DOTALL
+)
 _HEIF = (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 
 
@@ -61,6 +67,8 @@ def unread_kind(head: bytes) -> str:
     """Name of a known format of images that is not read; "" for any other content."""
     if head[:1] == b"P" and head[1:2] in b"1234567Ff" and head[2:3].isspace():
         return "PNM"
+    if _BARE_DICOM.match(head):
+        return "DICOM without its preamble"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         return "HEIF"
     return next((name for name, magics in _UNREAD.items() if head.startswith(magics)), "")

@@ -10,10 +10,11 @@ from ad_core.data.layouts.class_folders import pair_masks
 from ad_core.data.layouts.files import LabelledFiles, label_files
 from ad_core.data.layouts.listing import (
     DIVISIONS,
+    GROUPS,
     Listing,
     existing_folder,
+    find_images,
     likely_normal,
-    list_images,
 )
 from ad_core.data.layouts.manifest import read_groups
 from ad_core.data.source import NORMAL
@@ -36,10 +37,10 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         UserError: no such folder, no image in it, or none that `data.normal_classes` names.
     """
     root = existing_folder(str(data.root))
-    paths = list_images(root)
-    masks, loose = pair_masks(paths)
+    found = find_images(root)
+    masks, loose = pair_masks(found.images)
     unused = {mask for own in masks.values() for mask in own} | loose
-    ways = {path: way(path) for path in paths if path not in unused}
+    ways = {path: way(path) for path in found.images if path not in unused}
     normal = {name.casefold() for name in data.normal_classes}
     good = {path for path in ways if is_normal(ways[path], normal)}
     if not good:
@@ -53,7 +54,8 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         )
         for path in ways
     }
-    listing = Listing(images, masks, tuple(sorted(loose)), tuple(sorted(loose)))
+    ignored = sorted({*loose, *found.left_out} - {GROUPS})
+    listing = Listing(images, masks, tuple(ignored), tuple(sorted(loose)))
     return label_files(
         root, listing, data, normal=(NORMAL,), groups=read_groups(root, listing.images)
     )

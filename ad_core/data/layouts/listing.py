@@ -146,6 +146,12 @@ def walk(
     return images, others
 
 
+def _is_to_learn(path: Path, hidden: bool) -> bool:
+    if not os.path.isfile(path):
+        return False
+    return is_image_content(read_head(path) or b"") if hidden else is_image(path)
+
+
 class Found(NamedTuple):
     """Files below a folder; every path is relative to it, and all are sorted.
 
@@ -183,12 +189,6 @@ def find_images(root: str | os.PathLike[str]) -> Found:
         kinds = ", ".join(EXTENSIONS)
         raise UserError(f"{root}: holds no image ({kinds}) among {len(left_out)} files.")
     return Found(images, left_out, own)
-
-
-def _is_to_learn(path: Path, hidden: bool) -> bool:
-    if not os.path.isfile(path):
-        return False
-    return is_image_content(read_head(path) or b"") if hidden else is_image(path)
 
 
 def list_images(root: str | os.PathLike[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -93,8 +94,8 @@ def read_groups(root: Path, images: Mapping[str, Any]) -> dict[str, str]:
     if not os.path.lexists(path):
         return groups
     for line, row in _rows(path, ("path", "group")):
-        name, group = row["path"], row["group"]
-        where = f"{path}, line {line}: `path` (={name!r})"
+        where = f"{path}, line {line}: `path` (={row['path']!r})"
+        name, group = posixpath.normpath(row["path"]), row["group"]
         if name not in images:
             raise UserError(f"{where} is no image of {root}; correct it or remove the line.")
         if not group:

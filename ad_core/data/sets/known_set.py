@@ -12,7 +12,7 @@ from ad_core.data.layouts.files import LabelledFiles, label_files
 from ad_core.data.layouts.grouping import group_by_pattern
 from ad_core.data.layouts.listing import Listing, existing_folder, scan
 from ad_core.data.layouts.manifest import read_groups
-from ad_core.data.source import NORMAL
+from ad_core.data.source import NORMAL, NORMAL_NAMES
 from ad_core.errors import UserError
 
 ABNORMAL = "abnormal"  # in counts: all defects together
@@ -74,7 +74,8 @@ def open_known(
         _check_tree(known, root, listing, listed)
         groups = group_by_pattern(listing.images, str(data.group_pattern) or known.group_pattern)
         groups |= read_groups(root, listing.images)
-        source = label_files(root, listing, data, normal=known.normal, groups=groups)
+        normal = NORMAL_NAMES if NORMAL in known.normal else known.normal
+        source = label_files(root, listing, data, normal=normal, groups=groups)
     source.published = {
         NORMAL if name in known.normal else name: counts for name, counts in known.counts.items()
     }

@@ -186,6 +186,7 @@ def check_training(tree, data, *, all_told):
             own = set(find_images(tree.root).own)
         except UserError:
             own = set()
+        used |= {record.path for record in records}  # such as a link out, refused when it is read
         told = {*used, *masks, *source.ignored, "groups.csv", *own}
         lost = {path for path in tree.everything() if not is_below(path, told)}
         links = {p for p in lost if any(q.is_symlink() for q in (tree.root / p).parents)}
@@ -237,7 +238,7 @@ def table_of(tree, name):
 
 
 def check_seed(seed, root, contents):
-    """How many of the three kinds of sets the tree is."""
+    """Which of the four kinds of sets the tree is."""
     rng = np.random.default_rng(seed)
     root.mkdir()
     (root / "outside.png").write_bytes(contents[0][0])
@@ -249,6 +250,7 @@ def check_seed(seed, root, contents):
     sources = [
         tree.data("class_folders", tree.root, normal_classes=stated),
         tree.data("folder", tree.root),
+        tree.data("any_depth", tree.root, normal_classes=stated or ("*",)),
     ]
     opened = [check_training(tree, data, all_told=True) for data in sources]
     table_of(tree, "table.csv")

@@ -35,6 +35,16 @@ def test_maps_that_are_the_masks_have_perfect_figures():
     assert gathered().unreadable == 0
 
 
+def test_masks_over_nearly_all_of_their_image_are_counted():
+    pixels = gathered()
+    assert pixels.full == 0
+    for share, full in ((0.94, 0), (0.97, 1), (1.0, 2)):
+        mask = np.arange(100).reshape(10, 10) < 100 * share
+        sample = whole(np.zeros((10, 10, 1), np.float32), mask)
+        pixels.add(sample, np.zeros((10, 10), np.float32), abnormal=True, has_mask=True)
+        assert pixels.full == full
+
+
 def test_without_labelled_abnormal_pixels_there_are_no_figures():
     pixels = gathered(labelled=False)
     assert pixels.figures() is None and pixels.unreadable == 3

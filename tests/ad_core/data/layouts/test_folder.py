@@ -133,7 +133,7 @@ def test_damaged_images_stand_in_the_records(root):
 
 def test_groups_come_from_a_table(root):
     (root / "groups.csv").write_text(
-        "group,path,remark\np1,train/good/a.png,\np1,test/good/a.png,same patient\n"
+        "group,path,remark\np1,train/good/a.png,\np1,./test//good/a.png,same patient\n"
     )
     groups = {record.path: record.group for record in open_source(_data(root)).records}
     assert groups["train/good/a.png"] == groups["test/good/a.png"] == "p1"

@@ -43,6 +43,7 @@ CONTENTS = {
 UNREAD = {
     "q1.gif": encoded("GIF"), "q2.pgm": encoded("PPM"), "q3.jp2": encoded("JPEG2000"),
     "q4": encoded("GIF"), "q5.data": encoded("PPM"), "q6.dat": encoded("JPEG2000"),
+    "q0": b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100",
     "q7.png": b"", "q8.IMA": b"text", "q9.tif": b"text",
 }  # fmt: skip
 OTHERS = {
