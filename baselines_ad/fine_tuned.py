@@ -40,7 +40,7 @@ def defaults(size: str) -> ConfigDict:
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "tuned_from": "stage6",  # the first level that is tuned, with all above it
             "seeds": 2 if small else 5,  # networks whose logits are averaged
-            "steps": 100 if small else 200,
+            "steps": 80 if small else 200,
             "batch": 16,  # images of a step, half of them abnormal
             "lr": 3e-4,
             "weight_decay": 0.0,
