@@ -12,12 +12,14 @@ from PIL import Image
 
 from ad_core.decision.table import read_table
 from ad_core.errors import UserError
+from ad_core.runtime.config import from_json
 from ad_core.runtime.stop import Stop, Stopped
+from ad_core.scoring.companions import load_companions
 from ad_core.scoring.files import load_detector, load_parts
 from ad_core.stages import calibrate
 from ad_core.stages.calibrate import recalibrate, run_calibration
 from ad_core.stages.evaluate import run_evaluation
-from ad_core.stages.folds import cross_fitting, teachers
+from ad_core.stages.folds import check_folds, cross_fitting, teachers
 from ad_core.stages.job import make_methods, prepare
 from ad_core.stages.messages import announce
 from ad_core.stages.train import run_training
@@ -191,7 +193,9 @@ def test_a_calibration_that_was_killed_ends_in_the_same_bits(root, normals, tmp_
 def test_a_decision_is_renewed_from_the_statistics_of_the_folds(normals):
     job, table, _ = normals
     before = load_parts(job.workdir.detector)
-    recalibrate(job)
+    config = from_json(job.workdir.config.read_text())
+    assert config.data.calibration.normal == 1.0  # what suited the methods then holds now
+    recalibrate(prepare(config, job.workdir.root, Stop(), free=("decision",)))
     after = load_parts(job.workdir.detector)
     np.testing.assert_array_equal(before.reference, after.reference)
     assert before.thresholds == after.thresholds
@@ -254,8 +258,6 @@ def test_a_pool_teaches_nothing(root, tmp_path):
 def test_folds_that_would_teach_nothing_are_refused(
     root, tmp_path, monkeypatch, keep, labelled, message
 ):
-    from ad_core.stages.folds import check_folds
-
     job = prepare(config_of(root, reconstructor={"labelled": labelled}), tmp_path, Stop())
     kept = [i for i in job.splits["calibration"] if job.source.records[i].group in keep]
     job = job._replace(splits={**job.splits, "calibration": np.array(kept)})
@@ -284,7 +286,5 @@ def test_a_detector_that_learnt_from_what_calibrates_is_no_companion(normals, ro
     job, _, _ = normals
     config = config_of(root, NOISY, data={"calibration": {"normal": 1.0}})
     config.statistics.also = (str(job.workdir.detector),)
-    from ad_core.scoring.companions import load_companions
-
     with pytest.raises(UserError, match="recalling, which has learnt from the normals that cali"):
         load_companions(config)
