@@ -24,7 +24,7 @@ class Bank(NamedTuple):
 
 
 class Drawn:
-    """At most `room` of the things offered, each kept with the same chance."""
+    """Sample of at most `room` of the things offered, each kept with the same chance."""
 
     def __init__(self, room: int, rng: np.random.Generator):
         self.kept: list[tuple[int, Any]] = []

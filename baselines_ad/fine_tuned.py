@@ -40,7 +40,7 @@ def defaults(size: str) -> ConfigDict:
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "tuned_from": "stage6",  # the first level that is tuned, with all above it
             "seeds": 2 if small else 5,  # networks whose logits are averaged
-            "steps": 100 if small else 200,
+            "steps": 80 if small else 200,
             "batch": 16,  # images of a step, half of them abnormal
             "lr": 3e-4,
             "weight_decay": 0.0,
@@ -126,7 +126,8 @@ def _fit_parts(
 ) -> Iterator[TrainState]:
     """A state for each part, None for all images as one: all are tuned before the first is given.
 
-    Where a part lacks images of a class no part is tuned, so that their numbers can be compared.
+    Where a part lacks images of a class no part is tuned: their column is then constant and left
+    out, whether or not all images together are enough.
     """
     params = load_backbone(own.frozen.spec).params
     below = own.frozen.network.part(params, own.frozen.levels)
@@ -154,7 +155,7 @@ def _too_few(bank: Bank, chosen: Bool[np.ndarray, "p n"], least: int) -> bool:
         return False
     log.warning(
         "The fine-tuned head has %d normal and %d abnormal images to learn from and needs %d of "
-        "each: it learns nothing, and its number is 0 for every image. Give more labelled images.",
+        "each: it learns nothing and decides nothing. Give more labelled images.",
         *counts,
         least,
     )

@@ -1,4 +1,4 @@
-"""What a fine-tuning makes small."""
+"""Loss that a fine-tuning makes small, and the settings that it depends on."""
 
 from typing import NamedTuple
 
