@@ -131,13 +131,25 @@ class Steps(NamedTuple):
 
 
 class OnePass(NamedTuple):
-    """Learning from every training image once.
+    """Learning from every image once.
 
     fit: (batches of host arrays, the last one padded; key) -> TrainState with all that is learnt in
         `params`. Memory must be bounded, whatever the number of batches.
+    fit_parts: (a function that begins a pass over the batches anew; parts [p, n]; key) -> p states
+        with arrays of the same shapes, one after the other: the caller may drop one before it asks
+        for the next. State j has learnt from the images i with parts[j, i], where i counts the
+        valid rows in the order of a pass, as `fit` learns from these images alone with the same
+        key. None: p calls of `fit`.
     """
 
     fit: Callable[[Iterable[Batch], PRNGKeyArray], TrainState]
+    fit_parts: (
+        Callable[
+            [Callable[[], Iterable[Batch]], Bool[np.ndarray, "p n"], PRNGKeyArray],
+            Iterable[TrainState],
+        ]
+        | None
+    ) = None
 
 
 class Method(NamedTuple):
@@ -147,6 +159,9 @@ class Method(NamedTuple):
     view: (state, image, keys [b]) -> View, from `state.params` alone; pure and jittable. A draw for
         an image comes from its own key, so that no image's view depends on its row or its batch.
     trains_on_abnormal: it learns from pairs of a normal and an abnormal image.
+    learns_from_calibration: of a method that learns in one pass: it learns from the labelled images
+        that calibrate too, normal and abnormal. Each of them is then measured by a state that has
+        learnt neither it nor its group (`ad_core.training.cross_fit`).
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
     curves: training metrics that are worth showing.
@@ -155,6 +170,7 @@ class Method(NamedTuple):
     learn: Steps | OnePass
     view: Callable[[TrainState, Float[Array, "b h w c"], Key[Array, "b"]], View]
     trains_on_abnormal: bool = False
+    learns_from_calibration: bool = False
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()

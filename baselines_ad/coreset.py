@@ -52,11 +52,14 @@ def project(
     return jnp.matmul(points, directions, precision=jax.lax.Precision.HIGHEST)
 
 
-def k_centres(points: Float[Array, "n d"], start: Int[Array, ""], *, size: int) -> Int[Array, " k"]:
+def k_centres(
+    points: Float[Array, "n d"], start: Int[Array, ""], *, size: Int[Array, ""] | int, most: int
+) -> Int[Array, " most"]:
     """Indices of `size` points: `start`, then each time the one farthest from those chosen.
 
     Args:
-        size: from 1 to n; static under jit.
+        size: from 1 to `most`; it may be traced.
+        most: at most n; static under jit. Beyond `size` the indices are 0.
 
     Source: PatchCore (Roth et al. 2022), algorithm 1; ties go to the lowest index.
     """
@@ -67,9 +70,9 @@ def k_centres(points: Float[Array, "n d"], start: Int[Array, ""], *, size: int) 
         nearest = jnp.minimum(nearest, jnp.sum(difference**2, axis=1))
         return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
 
-    chosen = jnp.zeros(size, jnp.int32).at[0].set(start.astype(jnp.int32))
+    chosen = jnp.zeros(most, jnp.int32).at[0].set(start.astype(jnp.int32))
     carry = chosen, jnp.full(len(points), jnp.inf)
     return jax.lax.fori_loop(1, size, step, carry)[0]
 
 
-k_centres_compiled = jax.jit(k_centres, static_argnames="size")
+k_centres_compiled = jax.jit(k_centres, static_argnames="most")

@@ -90,7 +90,7 @@ def _learning(frozen: Frozen, settings: Settings) -> OnePass:
         x = only.maps(weights, image)[settings.map_level]
         return Activations(jnp.mean(x, axis=(1, 2)), jnp.mean(x**2, axis=(1, 2)))
 
-    return one_pass(frozen, values, lambda seen, key: _remember(seen, key, settings.floor))
+    return one_pass(frozen, values, lambda seen, key, room: _remember(seen, key, settings.floor))
 
 
 def _remember(seen: Iterable[Seen], key: PRNGKeyArray, floor: float) -> dict[str, np.ndarray]:

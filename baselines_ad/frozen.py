@@ -1,5 +1,6 @@
 """Levels of a frozen backbone and a memory learnt in one pass, which all methods here share."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,10 +13,13 @@ from ml_collections import ConfigDict
 from ad_core.backbones import Network, load_backbone, network_of
 from ad_core.errors import UserError
 from ad_core.runtime.devices import infer, make_mesh, replicated
+from ad_core.training.cross_fit import choose
 from ad_core.types import Batch, OnePass, TrainState
 
 Maps = dict[str, Float[Array, "b _ _ _"]]
 Values = Callable[[Any, Float[Array, "b h w c"]], Any]  # (weights, image) -> tree of [b, ...]
+log = logging.getLogger(__name__)
+KEPT_BYTES = 2 * 2**30  # values of all images that are kept while parts of them are learnt
 TOP = 0.01  # share of the positions whose mean is the loss `top`
 
 
@@ -80,32 +84,99 @@ def in_range(config: ConfigDict, name: str, low: int | float, high: int | float)
     return value
 
 
-def one_pass(
-    frozen: Frozen, values: Values, remember: Callable[[Iterable[Seen], PRNGKeyArray], Any]
-) -> OnePass:
+Look = Callable[[Iterable[Batch]], Iterator[Seen]]
+# (values of normal images, key, room) -> memory, whose arrays leave room for so many images: then
+# memories of several parts of the images have the same shapes. Room 0: for those that are given.
+Remember = Callable[[Iterable[Seen], PRNGKeyArray, int], Any]
+
+
+def one_pass(frozen: Frozen, values: Values, remember: Remember) -> OnePass:
     """Learning whose state carries the backbone's weights and what `remember` makes of all values.
 
-    It can be called again on any part of the images: nothing is kept from call to call.
+    Of several parts of the images the values are computed once, as long as they fit KEPT_BYTES.
     """
 
     def fit(batches: Iterable[Batch], key: PRNGKeyArray) -> TrainState:
         weights = frozen.weights()
-        memory = remember(look(values, weights, batches), key)
-        params = {"backbone": weights, "memory": memory}
-        return TrainState(jnp.ones((), jnp.int32), params, (), {})
+        return _state(weights, remember(make_look(values, weights)(batches), key, 0))
 
-    return OnePass(fit)
+    def fit_parts(
+        batches: Callable[[], Iterable[Batch]], parts: Bool[np.ndarray, "p n"], key: PRNGKeyArray
+    ) -> Iterator[TrainState]:
+        weights, (_, images) = frozen.weights(), parts.shape
+        look = make_look(values, weights)
+        again = keep(lambda: look(batches()), images=images)
+        for part in parts:
+            yield _state(weights, remember(only(again(), part), key, images))
+
+    return OnePass(fit, fit_parts)
 
 
-def look(values: Values, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """The values of each batch, compiled once and computed on every local device."""
+def _state(weights: Any, memory: Any) -> TrainState:
+    params = {"backbone": weights, "memory": memory}
+    return TrainState(jnp.ones((), jnp.int32), params, (), {})
+
+
+def make_look(values: Values, weights: Any) -> Look:
+    """A function that gives the values of each batch, compiled once, on every local device."""
     mesh = make_mesh()
     compiled, weights = infer(values, mesh), jax.device_put(weights, replicated(mesh))
-    for batch in batches:
-        image, valid = np.asarray(batch.image), np.asarray(batch.valid)
-        beyond = -len(image) % mesh.size
-        image = np.concatenate([image, np.zeros((beyond, *image.shape[1:]), image.dtype)])
-        yield Seen(compiled(weights, image), np.concatenate([valid, np.zeros(beyond, bool)]))
+
+    def look(batches: Iterable[Batch]) -> Iterator[Seen]:
+        for batch in batches:
+            image, valid = np.asarray(batch.image), np.asarray(batch.valid)
+            beyond = -len(image) % mesh.size
+            image = np.concatenate([image, np.zeros((beyond, *image.shape[1:]), image.dtype)])
+            yield Seen(compiled(weights, image), np.concatenate([valid, np.zeros(beyond, bool)]))
+
+    return look
+
+
+def keep(look_anew: Callable[[], Iterator[Seen]], *, images: int) -> Callable[[], Iterable[Seen]]:
+    """A function that gives a pass over all values; it looks once where they fit KEPT_BYTES.
+
+    Where they do not it looks anew each time, and says so at the first batch.
+    """
+    kept: list[Seen] = []
+    fits: bool | None = None
+
+    def again() -> Iterator[Seen]:
+        nonlocal fits
+        if kept:
+            yield from kept
+            return
+        found: list[Seen] = []
+        for seen in look_anew():
+            fits = _fits(seen, images) if fits is None else fits
+            if fits:
+                seen = Seen(jax.device_get(seen.values), seen.valid)
+                found.append(seen)
+            yield seen
+        kept.extend(found)
+
+    return again
+
+
+def _fits(seen: Seen, images: int) -> bool:
+    """Tells whether the values of all images can be kept; a log line where not."""
+    size = images * sum(x.nbytes for x in jax.tree.leaves(seen.values)) // len(seen.valid)
+    if size > KEPT_BYTES:
+        log.info(
+            "The features of %s images take %.1f GB, more than the %.1f GB that are kept: they are "
+            "computed anew for each fold.",
+            f"{images:,}",
+            size / 2**30,
+            KEPT_BYTES / 2**30,
+        )
+    return size <= KEPT_BYTES
+
+
+def only(seen: Iterable[Seen], part: Bool[np.ndarray, " n"]) -> Iterator[Seen]:
+    """The values of all images, valid in the rows of a part; `part` counts the valid rows."""
+    first = 0
+    for values, valid in seen:
+        yield Seen(values, choose(valid, part, first))
+        first += int(valid.sum())
 
 
 def rows(seen: Seen) -> Any:

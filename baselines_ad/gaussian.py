@@ -4,7 +4,7 @@ Source: Rippel, Mertens and Merhof 2021, "Modeling the Distribution of Normal Da
 Deep Features for Anomaly Detection". Deviations: a floor of the covariances, and a map.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,14 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from ad_core.types import Batch, Method, TrainState, View
+from ad_core.types import Method, TrainState, View
 from baselines_ad.frozen import (
     Frozen,
     Seen,
     average,
     enlarge,
     in_range,
-    look,
     make_frozen,
     no_images,
     one_pass,
@@ -73,7 +72,7 @@ def make(config: ConfigDict) -> Method:
         learn=one_pass(
             frozen,
             lambda weights, image: coarse(frozen, weights, image),
-            lambda seen, key: fit_features(seen, key, settings),
+            lambda seen, key, room: fit_features(seen, key, settings),
         ),
         view=lambda state, image, keys: _view(frozen, state, image),
         losses=("score", *(f"distance_{name}" for name in frozen.levels)),
@@ -95,11 +94,6 @@ def coarse(frozen: Frozen, weights: Any, image: Float[Array, "b h w c"]) -> dict
         side = max(1, STRIDE // strides[name])
         found[name] = Coarse(jnp.mean(x, axis=(1, 2)), average(x, window=side, stride=side))
     return found
-
-
-def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """Features that `fit_features` takes: every level of each image, as `coarse` gives it."""
-    return look(lambda w, image: coarse(frozen, w, image), weights, batches)
 
 
 def fit_features(

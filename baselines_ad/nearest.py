@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 HIGHEST = jax.lax.Precision.HIGHEST
 BLOCK = 2**22  # distances held at a time: 16 MB
+FAR = 1e15  # coordinates of rows that only make room; their squares are finite in float32
 
 
 class Nearest(NamedTuple):
@@ -63,7 +64,7 @@ def reweighted(
 
     s is the distance to the nearest item; its neighbours are the items of the bank nearest to it,
     itself among them. A query far from an item that lies in thin surroundings counts more. With 1
-    neighbour or a bank of one item the distance stays as it is.
+    neighbour or a bank of one item the distance stays as it is. Rows that lie FAR are no items.
 
     Args:
         found: of each image the one query that is farthest from the bank, [b, 1].
@@ -80,4 +81,6 @@ def reweighted(
     apart = jnp.where(jnp.arange(len(bank))[None] == item[:, None], -jnp.inf, apart)
     around = bank[jax.lax.top_k(-apart, count)[1]]
     distances = jnp.sqrt(jnp.sum((query[:, None] - around) ** 2, axis=-1))
-    return s * (1.0 - jax.nn.softmax(distances, axis=1)[:, 0])
+    distances = jnp.where(around[..., 0] < FAR, distances, -jnp.inf)
+    weighted = s * (1.0 - jax.nn.softmax(distances, axis=1)[:, 0])
+    return jnp.where(jnp.sum(bank[:, 0] < FAR) > 1, weighted, s)

@@ -5,8 +5,8 @@ and Localization". Deviations: all channels unless told otherwise (the paper dra
 and the floor of the covariance follows the variance of each level (the paper adds 0.01).
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,20 @@ from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
 from ad_core.scoring.localisation import Localiser
-from ad_core.types import Batch, Method, TrainState, View
+from ad_core.types import Method, TrainState, View
 from baselines_ad.frozen import (
     Frozen,
     Maps,
     Seen,
     highest,
     in_range,
-    look,
     make_frozen,
     no_images,
     one_pass,
     stack,
     top,
 )
-from baselines_ad.moments import add, mahalanobis, no_moments, whiten
+from baselines_ad.moments import Moments, add, mahalanobis, no_moments, whiten
 
 DISTANCE = "distance"
 
@@ -80,16 +79,13 @@ def make(config: ConfigDict) -> Method:
     sigma_px = config.localisation.sigma * min(image_shape(config.data)[:2])
     localise = Localiser(DISTANCE, sigma_px)
     return Method(
-        learn=one_pass(frozen, frozen.maps, lambda seen, key: fit_features(seen, key, settings)),
+        learn=one_pass(
+            frozen, frozen.maps, lambda seen, key, room: fit_features(seen, key, settings)
+        ),
         view=lambda state, image, keys: _view(frozen, localise, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
     )
-
-
-def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """Features that `fit_features` takes: the levels of each image."""
-    return look(frozen.maps, weights, batches)
 
 
 def fit_features(
@@ -103,7 +99,6 @@ def fit_features(
         UserError: there is no image.
     """
     moments, kept, groups = None, np.zeros(0, np.int32), np.zeros(0, np.int32)
-    update = jax.jit(lambda moments, maps, valid, kept: add(moments, grid(maps, kept), valid))
     for maps, valid in seen:
         if moments is None:
             widths = [x.shape[-1] for x in maps.values()]
@@ -111,12 +106,17 @@ def fit_features(
             groups = np.repeat(np.arange(len(widths)), widths)[kept]
             h, w, d = jax.eval_shape(grid, maps, kept).shape[1:]
             moments = no_moments(h, w, d)
-        moments = update(moments, maps, valid, kept)
+        moments = _update(moments, maps, valid, kept)
     if moments is None or not moments.count:
         raise no_images()
     groups = np.unique(groups, return_inverse=True)[1]  # a level may have lost all its channels
     whitening = whiten(moments, groups, floor=settings.floor)
     return {"mean": np.asarray(moments.mean), "whiten": whitening, "channels": kept}
+
+
+@jax.jit
+def _update(moments: Moments, maps: Maps, valid: Array, kept: Array) -> Moments:
+    return add(moments, grid(maps, kept), valid)
 
 
 def draw_channels(key: PRNGKeyArray, count: int, wanted: int) -> np.ndarray:

@@ -6,8 +6,8 @@ the coreset is taken of a bounded random sample of the patches.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from ad_core.types import Batch, Method, TrainState, View
+from ad_core.types import Method, TrainState, View
 from baselines_ad.coreset import Reservoir, k_centres_compiled, project
 from baselines_ad.frozen import (
     Frozen,
@@ -23,7 +23,6 @@ from baselines_ad.frozen import (
     Seen,
     average,
     in_range,
-    look,
     make_frozen,
     no_images,
     one_pass,
@@ -31,7 +30,7 @@ from baselines_ad.frozen import (
     stack,
     top,
 )
-from baselines_ad.nearest import Nearest, nearest, reweighted
+from baselines_ad.nearest import FAR, Nearest, nearest, reweighted
 
 log = logging.getLogger(__name__)
 DISTANCE = "distance"
@@ -98,17 +97,12 @@ def make(config: ConfigDict) -> Method:
         learn=one_pass(
             frozen,
             lambda weights, image: pooled(frozen.maps(weights, image)),
-            lambda seen, key: fit_features(seen, key, settings),
+            lambda seen, key, room: fit_features(seen, key, settings, room=room),
         ),
         view=lambda state, image, keys: _view(frozen, settings, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
     )
-
-
-def features(frozen: Frozen, weights: Any, batches: Iterable[Batch]) -> Iterator[Seen]:
-    """Features that `fit_features` takes: the pooled levels of each image."""
-    return look(lambda w, image: pooled(frozen.maps(w, image)), weights, batches)
 
 
 def pooled(maps: Maps) -> Maps:
@@ -117,37 +111,56 @@ def pooled(maps: Maps) -> Maps:
 
 
 def fit_features(
-    seen: Iterable[Seen], key: PRNGKeyArray, settings: PatchcoreSettings
+    seen: Iterable[Seen], key: PRNGKeyArray, settings: PatchcoreSettings, *, room: int = 0
 ) -> dict[str, np.ndarray]:
     """The memory: `bank` [m, d], scaled patches of normals, and `scale` [d] of the channels.
 
     Before and during the choice it holds `patches` patches, however many images there are; what
     that takes is logged before the first is kept and before the choice starts.
 
+    Args:
+        room: at least as many images as are seen. The bank then has the rows of a memory of so
+            many, those beyond its own far from every patch; 0: its own rows alone.
+
     Raises:
         UserError: there is no image.
     """
     for_sample, for_project, for_start = jax.random.split(key, 3)
-    reservoir, groups = Reservoir(settings.patches, for_sample), np.zeros(0, np.int32)
-    stacked = jax.jit(stack)
+    reservoir, groups, each = Reservoir(settings.patches, for_sample), np.zeros(0, np.int32), 0
     for maps, valid in seen:
-        found = rows(Seen(stacked(maps), valid))
+        found = rows(Seen(_stacked(maps), valid))
         if not len(groups):
             widths = [x.shape[-1] for x in maps.values()]
             groups = np.repeat(np.arange(len(widths)), widths)
+            each = found.shape[1] * found.shape[2]
             _announce("PatchCore keeps at most", settings.patches, len(groups))
         reservoir.add(found.reshape(-1, found.shape[-1]))
     patches = reservoir.patches()
     if not len(patches):
         raise no_images()
-    size = max(1, round(settings.coreset * len(patches)))
+    size = _coreset_size(len(patches), settings)
     _announce(f"PatchCore chooses {size:,} of", len(patches), len(groups), of=reservoir.seen)
     scale = channel_scale(patches, groups, floor=settings.floor)
     patches = patches * scale
     start = jax.random.randint(for_start, (), 0, len(patches))
-    flat = project(patches, for_project, width=settings.projection)
-    chosen = np.asarray(k_centres_compiled(flat, start, size=size))
-    return {"bank": patches[chosen], "scale": scale}
+    most = max(len(patches), min(settings.patches, room * each))
+    # As many points for every part of the images: copies of the first that is chosen lie at
+    # distance 0 of it and are not chosen.
+    copies = np.broadcast_to(patches[int(start)], (most - len(patches), patches.shape[1]))
+    points = np.concatenate([patches, copies]) if len(copies) else patches
+    flat = project(points, for_project, width=settings.projection)
+    rows_of_bank = _coreset_size(most, settings)
+    chosen = k_centres_compiled(flat, start, size=size, most=rows_of_bank)
+    bank = points[np.asarray(chosen)]
+    bank[size:] = FAR
+    return {"bank": bank, "scale": scale}
+
+
+def _coreset_size(patches: int, settings: PatchcoreSettings) -> int:
+    return max(1, round(settings.coreset * patches))
+
+
+_stacked = jax.jit(stack)
 
 
 def _announce(what: str, patches: int, channels: int, of: int = 0) -> None:

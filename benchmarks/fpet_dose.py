@@ -34,6 +34,7 @@ from ad_core.data.splits import Splits, make_splits
 from ad_core.metrics import auroc
 from ad_core.reporting.svg import Axes, frame, line, path, sheet, text
 from ad_core.runtime.config import complete
+from ad_core.runtime.methods import with_share
 from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,7 +93,7 @@ def reached(workdir: Path) -> dict[str, float]:
 
 def observe(doses: Sequence[float]) -> dict[float, dict[str, float]]:
     """Dose -> area under the ROC curve of each of the other observers on the test split."""
-    config = complete(load_recipe(RECIPE))
+    config = with_share(complete(load_recipe(RECIPE)))
     sources = {}
     for dose in doses:
         config.data.phantom.dose = dose

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ad_core.backbones import network_of
 from ad_core.decision import anomaly_score, important_statistics
 from ad_core.decision.calibration import calibrate
 from ad_core.decision.table import StatisticsTable, read_table
@@ -27,7 +28,10 @@ from ad_core.metrics import confusion, oracle
 from ad_core.runtime.config import defaults
 from ad_core.statistics import Available, names
 
-GROUPS = ("first", "pixel", "window", "loss", "fast", "all")
+GROUPS = (
+    *("first", "pixel", "window", "loss", "fast", "deep"),
+    *("first and deep", "fast and deep", "all but deep", "all"),
+)
 FIGURES = (
     "calibration AUC",
     "calibration FPR at TPR 1",
@@ -63,6 +67,8 @@ def measure(root: Path, classifier: str) -> tuple[dict, dict]:
         calibration, test = map(read_table, paths)
         for group in GROUPS:
             columns = columns_of(group, calibration.names)
+            if not columns:
+                continue
             figures, heavy = judge(
                 narrow(calibration, columns), narrow(test, columns), classifier, int(seed)
             )
@@ -74,19 +80,38 @@ def measure(root: Path, classifier: str) -> tuple[dict, dict]:
 
 
 def columns_of(group: str, present: tuple[str, ...]) -> tuple[str, ...]:
-    """The statistics of a group that a table holds; "first" are those of the first release."""
+    """The statistics of a group that a table holds, or of groups joined by "and".
+
+    "first" are those of the first release. None where the table has no statistics of a backbone
+    and the group asks for some.
+    """
+    available = everything(present)
+    deep = set(names("deep", available=available))
+    if "deep" in group and not deep:
+        return ()
     if group == "all":
         return present
-    losses = tuple(n.removeprefix("loss_") for n in present if re.fullmatch(r"loss_\w+", n))
-    chosen = set(names("default" if group == "first" else group, available=everything(losses)))
+    if group == "all but deep":
+        return tuple(name for name in present if name not in deep)
+    chosen = set()
+    for part in group.split(" and "):
+        chosen.update(names("default" if part == "first" else part, available=available))
+    if "deep" not in group:
+        chosen -= deep
     return tuple(name for name in present if name in chosen)
 
 
-def everything(losses: tuple[str, ...]) -> Available:
+def everything(present: tuple[str, ...]) -> Available:
     """Quantities that a table's columns may have needed."""
+    losses = tuple(n.removeprefix("loss_") for n in present if re.fullmatch(r"loss_\w+", n))
     maps = tuple(re.sub(r"_map_\w+$", "", name) for name in losses)
-    context = ("normal_mask", "code_log_prob", "residual_levels")
-    return Available(losses, (*maps, "codes"), context)
+    backbones = (re.fullmatch(r"deep_(\w+)_fid", name) for name in present)
+    return Available(
+        losses,
+        (*maps, "codes"),
+        context=("normal_mask", "code_log_prob", "residual_levels"),
+        backbone={found[1]: network_of(found[1]) for found in backbones if found},
+    )
 
 
 def narrow(whole: StatisticsTable, columns: tuple[str, ...]) -> StatisticsTable:
@@ -118,12 +143,13 @@ def table(found: dict, protocol: str) -> str:
     head = ("set", "group", "seeds", *FIGURES)
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     sets = sorted({name for name, p, _ in found if p == protocol})
+    shown = [g for g in GROUPS if all((name, protocol, g) in found for name in sets)]
     for name in sets:
-        for group in GROUPS:
+        for group in shown:
             seeds = np.array(found[name, protocol, group])
             cells = [f"{100 * m:.1f} ± {100 * s:.1f}" for m, s in zip(*moments(seeds), strict=True)]
             lines.append(f"| {name} | {group} | {len(seeds)} | " + " | ".join(cells) + " |")
-    for group in GROUPS:
+    for group in shown:
         means = np.array([moments(np.array(found[name, protocol, group]))[0] for name in sets])
         cells = [f"{100 * mean:.1f}" for mean in means.mean(axis=0)]
         lines.append(f"| mean of sets | {group} | | " + " | ".join(cells) + " |")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from ad_core.training.perceptual_loss import PerceptualLoss, make_perceptual_loss
 from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from cyclegan_ad import pool
@@ -35,6 +36,7 @@ CURVES = (
     *(f"{term}_{domain}" for term in ("cycle", "identity", "adversarial") for domain in DOMAINS),
     *(f"disc_{domain}" for domain in DOMAINS),
 )
+PERCEPTUAL = tuple(f"perceptual_{domain}" for domain in DOMAINS)  # curves of the term
 COLLAPSED = 0.1  # least spread of drawn images, as a share of the spread of what they were drawn of
 
 
@@ -47,17 +49,18 @@ def make(config: ConfigDict) -> Method:
     settings = make_settings(config)
     model = make_model(settings, config.data.channels)
     optimisers = make_player_optimisers(config)
+    perceptual = make_perceptual_loss(settings.perceptual, dtype=settings.dtype)
     return Method(
         learn=Steps(
-            init=lambda key, shape: _init(model, settings, optimisers, key, shape),
-            train_step=make_train_step(model, settings, optimisers),
+            init=lambda key, shape: _init(model, settings, optimisers, perceptual, key, shape),
+            train_step=make_train_step(model, settings, optimisers, perceptual),
             watch=watch if settings.monitor else None,
         ),
         view=lambda state, image, keys: _view(model, state, image),
         trains_on_abnormal=True,
         losses=MAPS,
         maps=MAPS,
-        curves=CURVES,
+        curves=CURVES if perceptual is None else (*CURVES, *PERCEPTUAL),
     )
 
 
@@ -65,9 +68,12 @@ def _init(
     model: Model,
     settings: CycleganSettings,
     optimisers: PlayerOptimisers,
+    perceptual: PerceptualLoss | None,
     key: PRNGKeyArray,
     shape: tuple[int, int, int],
 ) -> TrainState:
+    if perceptual is not None:
+        perceptual.check()
     params = model.init(key, shape)
     generators = {name: params[name] for name in GENERATORS}
     extra = {"pool": {domain: pool.start(settings.pool, shape) for domain in DOMAINS}}

@@ -8,6 +8,11 @@ from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
 from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
+from ad_core.training.perceptual_loss import (
+    PerceptualSettings,
+    explain_perceptual,
+    perceptual_defaults,
+)
 from ad_core.training.players import SECTIONS
 from cyclegan_ad.variation import KINDS
 
@@ -26,6 +31,7 @@ EXPLAINED = {  # what --help says of each
     "adversarial_weight": "weight of that loss",
     "cycle_weight": "weight of the loss between an image and its way there and back",
     "identity_weight": "weight of the loss on images that are of the wanted class already",
+    **explain_perceptual("perceptual"),
     "pool": "past fakes of each domain that the discriminators are shown",
     **explain_optimiser("optimiser", "of both generators together"),
     **explain_optimiser("disc_optimiser", "of each discriminator"),
@@ -56,6 +62,7 @@ def defaults(size: str) -> ConfigDict:
             "adversarial_weight": 1.0,
             "cycle_weight": 10.0,
             "identity_weight": 5.0,
+            "perceptual": perceptual_defaults(),  # between an image and its cycle
             "pool": 50,  # past fakes of each domain that the discriminators are shown
             "optimiser": optimiser,  # of both generators together
             "disc_optimiser": optimiser.copy_and_resolve_references(),  # of each discriminator
@@ -82,6 +89,7 @@ class CycleganSettings:
     adversarial_weight: float
     cycle_weight: float
     identity_weight: float
+    perceptual: PerceptualSettings
     pool: int
     disc_augment: tuple[str, ...]
     ema: float
@@ -108,5 +116,6 @@ def make_settings(config: ConfigDict) -> CycleganSettings:
     section = config.reconstructor.to_dict()
     values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["disc_augment"] = tuple(values["disc_augment"])
+    values["perceptual"] = PerceptualSettings(**values["perceptual"])
     check_divisible_sides(config.data, 4, "the downsampling of the generators")
     return CycleganSettings(**values, dtype=config.train.dtype)

@@ -2,7 +2,8 @@
 
 Objective of the generators (Zhu et al. 2017, weights of CycleGAN-AD), with N and A the
 generators towards normal and abnormal, n and a a pair of images:
-adv(D_a, A(n)) + adv(D_n, N(a)) + 10 (|N(A(n)) - n| + |A(N(a)) - a|) + 5 (|N(n) - n| + |A(a) - a|);
+adv(D_a, A(n)) + adv(D_n, N(a)) + 10 (|N(A(n)) - n| + |A(N(a)) - a|) + 5 (|N(n) - n| + |A(a) - a|),
+and, if a backbone is named, the perceptual distance of n and N(A(n)) and that of a and A(N(a));
 of each discriminator: half of its loss on real images and half on fakes from its pool.
 """
 
@@ -18,6 +19,7 @@ from ad_core.losses import ADVERSARIAL, absolute_error
 from ad_core.training.ema import warmed_up_average
 from ad_core.training.means import image_weights, weighted_mean
 from ad_core.training.partition import device_key, gather_over_devices, mean_over_devices, own_part
+from ad_core.training.perceptual_loss import PerceptualLoss
 from ad_core.training.players import PlayerOptimisers, descend
 from ad_core.types import Batch, Metrics, TrainState
 from cyclegan_ad import pool
@@ -49,7 +51,10 @@ class Drawn(NamedTuple):
 
 
 def make_train_step(
-    model: Model, settings: CycleganSettings, optimisers: PlayerOptimisers
+    model: Model,
+    settings: CycleganSettings,
+    optimisers: PlayerOptimisers,
+    perceptual: PerceptualLoss | None = None,
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
     """Makes the pure step of these settings; see Steps.train_step.
 
@@ -68,6 +73,7 @@ def make_train_step(
         def generator_loss(generators: Params) -> tuple[Array, tuple[Drawn, Metrics]]:
             drawn = draw_pairs(model, generators, pairs)
             terms = _generator_terms(model, settings, discriminators, pairs, drawn, draw_key)
+            terms |= _perceptual_terms(perceptual, pairs, drawn)
             return _weighted(settings, terms), (drawn, terms)
 
         of_generators = jax.value_and_grad(generator_loss, has_aux=True)
@@ -126,7 +132,7 @@ def _generator_terms(
     drawn: Drawn,
     key: PRNGKeyArray,
 ) -> dict[str, Array]:
-    """The six terms, without their weights."""
+    """The recipe's six terms, without their weights."""
     game = ADVERSARIAL[settings.adversarial].generator
     terms: dict[str, Array] = {}
     for domain, own in zip(DOMAINS, jax.random.split(key), strict=True):
@@ -140,11 +146,27 @@ def _generator_terms(
     return terms
 
 
+def _perceptual_terms(
+    perceptual: PerceptualLoss | None, pairs: Pairs, drawn: Drawn
+) -> dict[str, Array]:
+    """Perceptual distance of each domain's images from their cycles, without its weight."""
+    if perceptual is None:
+        return {}
+    images = jnp.concatenate([pairs.normal, pairs.abnormal])
+    cycles = jnp.concatenate([drawn.cycled_normal, drawn.cycled_abnormal])
+    parts = jnp.split(perceptual(images, cycles), 2)
+    return {
+        f"perceptual_{domain}": weighted_mean(part, pairs.weight)
+        for domain, part in zip(DOMAINS, parts, strict=True)
+    }
+
+
 def _weighted(settings: CycleganSettings, terms: Mapping[str, Array]) -> Float[Array, ""]:
     weights = {
         "adversarial": settings.adversarial_weight,
         "cycle": settings.cycle_weight,
         "identity": settings.identity_weight,
+        "perceptual": settings.perceptual.weight,
     }
     return sum((weights[name.split("_")[0]] * x for name, x in terms.items()), jnp.zeros(()))
 

@@ -8,6 +8,11 @@ from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
+from ad_core.training.perceptual_loss import (
+    PerceptualSettings,
+    explain_perceptual,
+    perceptual_defaults,
+)
 from ad_core.training.players import SECTIONS
 
 EXPLAINED = {  # what --help says of each
@@ -29,8 +34,7 @@ EXPLAINED = {  # what --help says of each
     "reconstruction": "loss between image and normal version (l2 | l1)",
     "quantisation": "weight of the codebook loss",
     "beta": "weight of the commitment term; VQGAN's paper has 0.25",
-    "perceptual_weight": "weight of the perceptual term",
-    "perceptual_weights": "a backbone or the .npz of a VGG-16; '': no such term",
+    **explain_perceptual("perceptual"),
     "adversarial": "loss of the two players (log | non_saturating | hinge | least_squares)",
     "disc_weight": "weight of the adversarial term",
     "adaptive": "lambda at the decoder's last convolution balances that term",
@@ -72,8 +76,7 @@ def defaults(size: str) -> ConfigDict:
             "reconstruction": "l2",  # l2 | l1
             "quantisation": 1.0,
             "beta": 1.0,  # on the commitment term; VQGAN's paper has 0.25
-            "perceptual_weight": 1.0,
-            "perceptual_weights": "",  # a backbone or the .npz of a VGG-16; "": no such term
+            "perceptual": perceptual_defaults(),
             "adversarial": "log",  # log | non_saturating | hinge | least_squares
             "disc_weight": 0.2,
             "adaptive": True,
@@ -114,8 +117,7 @@ class VqganSettings:
     reconstruction: str
     quantisation: float
     beta: float
-    perceptual_weight: float
-    perceptual_weights: str
+    perceptual: PerceptualSettings
     adversarial: str
     disc_weight: float
     adaptive: bool
@@ -148,6 +150,7 @@ def make_settings(config: ConfigDict) -> VqganSettings:
     values = {key: value for key, value in section.items() if key not in SECTIONS}
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
+    values["perceptual"] = PerceptualSettings(**values["perceptual"])
     factor = 2 ** (len(values["multipliers"]) - 1)
     check_divisible_sides(config.data, factor, "the downsampling of `reconstructor.multipliers`")
     return VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)

@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ad_core.backbones import Network, network_of
-from ad_core.backbones.perceptual import distance
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.training.ema import warmed_up_average
 from ad_core.training.means import image_weights, weighted_mean
 from ad_core.training.partition import mean_over_devices
+from ad_core.training.perceptual_loss import PerceptualLoss
 from ad_core.training.players import PlayerOptimisers, descend
 from ad_core.types import Batch, Metrics, TrainState
 from vqgan_ad import quantiser
@@ -44,7 +43,10 @@ class Game(NamedTuple):
 
 
 def make_train_step(
-    model: Model, settings: VqganSettings, optimisers: PlayerOptimisers
+    model: Model,
+    settings: VqganSettings,
+    optimisers: PlayerOptimisers,
+    perceptual: PerceptualLoss | None = None,
 ) -> Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]:
     """Makes the pure step of these settings; see Steps.train_step."""
 
@@ -64,10 +66,9 @@ def make_train_step(
         (image, vq_loss), pull_generator, passed = jax.vjp(forward, generator, has_aux=True)
 
         def nll(image: Array) -> tuple[Array, Metrics]:
-            frozen = state.params.get("perceptual")
-            return _reconstruction_loss(settings, frozen, batch.image, image, weight)
+            return _reconstruction_loss(settings, perceptual, batch.image, image, weight)
 
-        (_, terms), nll_pull = jax.value_and_grad(nll, has_aux=True)(image)
+        (nll_loss, terms), nll_pull = jax.value_and_grad(nll, has_aux=True)(image)
         game = _play(model, settings, discriminator, batch.image, image, weight)
         adaptive = _adaptive_weight(
             model, generator["head"], passed.features, nll_pull, game.pull, settings
@@ -87,7 +88,7 @@ def make_train_step(
         )
         metrics = mean_over_devices(
             {
-                "loss": terms["reconstruction"] + vq_loss,
+                "loss": nll_loss + vq_loss,
                 "quantisation": weighted_mean(passed.quantised.quantisation, weight),
                 **terms,
                 **game.metrics,
@@ -114,20 +115,18 @@ def make_train_step(
 
 
 def _reconstruction_loss(
-    settings: VqganSettings, perceptual: Params | None, x: Array, image: Array, weight: Array
+    settings: VqganSettings,
+    perceptual: PerceptualLoss | None,
+    x: Array,
+    image: Array,
+    weight: Array,
 ) -> tuple[Array, dict[str, Array]]:
     loss = weighted_mean(RECONSTRUCTION[settings.reconstruction](x, image), weight)
     terms = {"reconstruction": loss}
     if perceptual is not None:
-        network = perceptual_network(settings)
-        terms["perceptual"] = jnp.sum(weight * distance(network, perceptual, x, image))
-        loss = loss + settings.perceptual_weight * terms["perceptual"]
+        terms["perceptual"] = weighted_mean(perceptual(x, image), weight)
+        loss = loss + perceptual.weight * terms["perceptual"]
     return loss, terms
-
-
-def perceptual_network(settings: VqganSettings) -> Network:
-    """The network whose weights a state holds as `perceptual`."""
-    return network_of(settings.perceptual_weights, family="vgg16")
 
 
 def _play(

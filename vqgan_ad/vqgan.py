@@ -9,16 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from ad_core.backbones import load_backbone
-from ad_core.backbones.perceptual import distance, distance_map
 from ad_core.losses import RECONSTRUCTION
 from ad_core.training.means import per_image
+from ad_core.training.perceptual_loss import PerceptualLoss, make_perceptual_loss
 from ad_core.training.players import PlayerOptimisers, make_player_optimisers
 from ad_core.types import Method, Steps, TrainState, View
 from vqgan_ad import quantiser
 from vqgan_ad.model import Model, make_model
 from vqgan_ad.settings import EXPLAINED, VqganSettings, defaults, make_settings
-from vqgan_ad.step import make_train_step, perceptual_network
+from vqgan_ad.step import make_train_step
 
 __all__ = ["EXPLAINED", "defaults", "make"]
 
@@ -42,35 +41,35 @@ def make(config: ConfigDict) -> Method:
     settings = make_settings(config)
     model = make_model(settings, config.data.channels)
     optimisers = make_player_optimisers(config)
+    perceptual = make_perceptual_loss(settings.perceptual, dtype=settings.dtype)
     return Method(
         learn=Steps(
-            init=lambda key, shape: _init(model, settings, optimisers, key, shape),
-            train_step=make_train_step(model, settings, optimisers),
+            init=lambda key, shape: _init(model, settings, optimisers, perceptual, key, shape),
+            train_step=make_train_step(model, settings, optimisers, perceptual),
         ),
         view=lambda state, image, keys: _view(model, settings, state, image),
-        losses=(*LOSSES, *(("perceptual",) if settings.perceptual_weights else ())),
+        losses=LOSSES,
         maps=_maps(settings),
-        curves=CURVES,
+        curves=CURVES if perceptual is None else (*CURVES, "perceptual"),
     )
 
 
 def _maps(settings: VqganSettings) -> tuple[str, ...]:
     smooth = ("unquantised",) if settings.unquantised else ()
-    perceptual = ("perceptual",) if settings.perceptual_weights else ()
-    return ("quantisation", "disc_real", "disc_fake", *smooth, "codes", *perceptual)
+    return ("quantisation", "disc_real", "disc_fake", *smooth, "codes")
 
 
 def _init(
     model: Model,
     settings: VqganSettings,
     optimisers: PlayerOptimisers,
+    perceptual: PerceptualLoss | None,
     key: PRNGKeyArray,
     shape: tuple[int, int, int],
 ) -> TrainState:
+    if perceptual is not None:
+        perceptual.check()
     params = model.init(key, shape)
-    if settings.perceptual_weights:
-        # Frozen, and kept with the rest: a detector needs no other file.
-        params["perceptual"] = load_backbone(settings.perceptual_weights, family="vgg16").params
     extra = {
         "ema": {"generator": jax.tree.map(jnp.copy, params["generator"])},
         "code_count": jnp.zeros(settings.codes),
@@ -105,9 +104,6 @@ def _view(
         latent = quantiser.normalise(passed.latent) if settings.unit_codes else passed.latent
         smooth = jnp.clip(model.decode(generator, latent), -1.0, 1.0)
         maps["unquantised"] = jnp.mean(jnp.abs(drawn - smooth), axis=-1)
-    if "perceptual" in state.params:
-        network, weights = perceptual_network(settings), state.params["perceptual"]
-        maps["perceptual"] = distance_map(network, weights, image, drawn)
     error = RECONSTRUCTION[settings.reconstruction](image, drawn)
     losses = {
         "reconstruction": error,
@@ -116,8 +112,4 @@ def _view(
         "disc_real": real,
         "disc_fake": fake,
     }
-    flat = {name: per_image(x) for name, x in losses.items()}
-    if "perceptual" in state.params:
-        network, weights = perceptual_network(settings), state.params["perceptual"]
-        flat["perceptual"] = distance(network, weights, image, drawn)
-    return View(drawn, maps, flat)
+    return View(drawn, maps, {name: per_image(x) for name, x in losses.items()})

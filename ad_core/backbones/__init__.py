@@ -7,7 +7,7 @@ folder, where its names are found, or anywhere else by its module path.
 import functools
 from types import ModuleType
 
-from ad_core.backbones.backbone import Backbone, Level, Network, digest, pooled, with_weights
+from ad_core.backbones.backbone import Backbone, Level, Network, digest, with_weights
 from ad_core.backbones.saved import read_saved, save_backbone
 from ad_core.errors import UserError
 from ad_core.runtime.registry import known_modules, resolve
@@ -63,7 +63,6 @@ __all__ = [
     "digest",
     "load_backbone",
     "network_of",
-    "pooled",
     "read_saved",
     "save_backbone",
     "with_weights",

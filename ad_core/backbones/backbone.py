@@ -10,7 +10,6 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -39,6 +38,7 @@ class Network:
 
     module: path of the module whose `network(name)` gives it again.
     prepare: from an image in [-1, 1], [b, h, w, 1 or 3], to what the first level takes.
+    over_image: the positions of a level lie over the image from edge to edge.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Network:
     levels: tuple[Level, ...]
     licence: str
     origin: str
+    over_image: bool = True
 
     @functools.cached_property
     def strides(self) -> dict[str, int]:
@@ -168,14 +169,3 @@ def digest(params: Mapping[str, Any]) -> str:
         found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         found.update(array.tobytes())
     return found.hexdigest()
-
-
-def pooled(backbone: Backbone) -> Partial:
-    """Function that gives the features [b, d] of images, for `Context.backbone`."""
-    return Partial(pool, backbone)
-
-
-def pool(backbone: Backbone, image: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-    """The mean over positions of the last level."""
-    last = backbone.network.levels[-1].name
-    return jnp.mean(backbone.stages(backbone.params, image, levels=(last,))[last], axis=(1, 2))

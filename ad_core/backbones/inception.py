@@ -71,6 +71,7 @@ def network(name: str = "inception") -> Network:
         levels=(Level("stem", 8, _stem), *mixed),
         licence="that of the given file",
         origin="a file that the user gave, with the arrays of torchvision's inception_v3",
+        over_image=False,
     )
 
 

@@ -16,6 +16,14 @@ from ad_core.types import Sample
 
 NORMAL = "good"  # the defect name of a normal image, after the MVTec AD layout
 
+# What people call normal images, in lower case; a defect never has such a name.
+NORMAL_NAMES = (NORMAL, "ok", "okay", "normal", "healthy", "pass", "passed")
+
+
+def means_normal(name: str) -> bool:
+    """Tells whether the name of a class or a label says normal, in whatever case."""
+    return name.strip().casefold() in NORMAL_NAMES
+
 
 def printable(text: str) -> str:
     r"""`text` with each byte of a file's name that is not UTF-8 written as \xNN.

@@ -33,6 +33,7 @@ def make_splits(
     calibration: Mapping[str, Any] | ConfigDict,
     seed: int,
     train_abnormal: bool = False,
+    cross_fitted: bool = False,
 ) -> Splits:
     """Sorted indices of `records` by split: train, calibration, test; for vqganodip train, pool.
 
@@ -54,6 +55,8 @@ def make_splits(
         calibration: the shares `normal`, `abnormal`, `abnormal_of_test`, each in [0, 1].
         train_abnormal: the method learns from both classes; the abnormals that neither test
             nor calibrate then train. Not for vqganodip.
+        cross_fitted: every method learns from the normals that calibrate too, so that `train` may
+            be empty. Not for vqganodip.
 
     Raises:
         UserError: unknown protocol, a share outside [0, 1], a group in both train/ and test/,
@@ -70,7 +73,8 @@ def make_splits(
             raise UserError(f"`data.calibration.{name}` (={share}) must be between 0 and 1.")
     rng = np.random.default_rng(seed)
     splits = _PROTOCOLS[protocol](records, shares, rng, train_abnormal)
-    _check_splits(splits, records, protocol, train_abnormal)
+    may_be_empty = ("train",) if cross_fitted and "pool" not in splits else ()
+    _check_splits(splits, records, protocol, train_abnormal, may_be_empty)
     return {name: np.array(sorted(members), np.int64) for name, members in splits.items()}
 
 
@@ -212,7 +216,11 @@ def _without(groups: list[_Group], taken: list[_Group]) -> list[_Group]:
 
 
 def _check_splits(
-    splits: dict[str, list[int]], records: Sequence[Record], protocol: str, train_abnormal: bool
+    splits: dict[str, list[int]],
+    records: Sequence[Record],
+    protocol: str,
+    train_abnormal: bool,
+    may_be_empty: tuple[str, ...],
 ) -> None:
     counts = {
         name: [sum(records[i].label == label for i in members) for label in (0, 1)]
@@ -223,7 +231,7 @@ def _check_splits(
     told = f"of {have} normal + {len(records) - have} abnormal images: {told}"
     for name, (normal, _) in counts.items():
         # Without any test image a run ends after calibration.
-        if normal == 0 and (name != "test" or splits[name]):
+        if normal == 0 and name not in may_be_empty and (name != "test" or splits[name]):
             raise UserError(f"Protocol {protocol}: no normal image in {name} ({told}); {_MEND}.")
     if train_abnormal and counts["train"][1] == 0:
         raise UserError(

@@ -4,25 +4,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 from sklearn.pipeline import Pipeline
 
 from ad_core.decision.classifiers.catalogue import attribution_of, line_of
 from ad_core.decision.classifiers.cleaning import Table, chain_of
-from ad_core.decision.classifiers.deep_head import HEAD, DeepHead
+from ad_core.decision.classifiers.deep_head import DeepHead
 from ad_core.errors import UserError
+from ad_core.statistics.glossary import EITHER, HIGH, LOW, words
 
 # Of the normals' values, what is called their range; rows that global weights are taken from.
 _RANGE = (0.05, 0.95)
 _WEIGHED = 64
-# A name that says too little, in words: of a push above 0, and of one below.
-_WORDS = {
-    HEAD: (
-        "looks like the abnormal images that calibrated",
-        "does not look like the abnormal images that calibrated",
-    )
-}
-
 Normals = Shaped[Array | np.ndarray, "m k"]
 
 
@@ -30,7 +23,8 @@ class Reason(NamedTuple):
     """A statistic that pushed the score of one image.
 
     low, high: 5th and 95th percentile of calibration normals. push: how far it moved the score,
-    above 0 towards abnormal (see `Explainer`).
+    above 0 towards abnormal (see `Explainer`); NaN where it decides by itself. place: where in the
+    image, in words.
     """
 
     name: str
@@ -38,13 +32,29 @@ class Reason(NamedTuple):
     low: float
     high: float
     push: float
+    place: str = ""
 
     def __str__(self) -> str:
-        """Reason in words: window_ssim_min 0.41, normals 0.83 to 0.97 (+0.12)."""
+        """Reason in words: what is unlike normal images, where, and the numbers behind it."""
         value = f"{self.value:.3g}" if np.isfinite(self.value) else "not measured"
-        words = f" ({_WORDS[self.name][int(self.push <= 0)]})" if self.name in _WORDS else ""
+        push = f", {self.push:+.2g}" if np.isfinite(self.push) else ""
+        place = f", {self.place}" if self.place else ""
         normals = f"normals {self.low:.3g} to {self.high:.3g}"
-        return f"{self.name} {value}{words}, {normals} ({self.push:+.2g})"
+        return f"{self._words()}{place} ({self.name} {value}, {normals}{push})"
+
+    def at(self, place: str) -> "Reason":
+        """The reason with a place, if it speaks against the worst place of an image."""
+        return self._replace(place=place) if self.push > 0 and words(self.name).local else self
+
+    def _words(self) -> str:
+        told = words(self.name)
+        if not np.isfinite(self.value):
+            return f"{told.subject} could not be measured"
+        side = int(self.value > self.high) - int(self.value < self.low)
+        if side and side == told.end:
+            return told.unlike
+        how = {HIGH: "is higher than", LOW: "is lower than", EITHER: "is as"}[side]
+        return f"{told.subject} {how} in normal images"
 
 
 class Explainer:
@@ -78,17 +88,29 @@ class Explainer:
         """Push of each of `names` on every row's score; 0 for one that cleaning dropped."""
         return self._push(self._reduced(table))
 
-    def reasons(self, table: Table, *, top: int = 3) -> list[list[Reason]]:
-        """The `top` statistics of each row by |push|; those not measured come first."""
+    def reasons(
+        self, table: Table, *, top: int = 3, inspected: Bool[np.ndarray, "n"] | None = None
+    ) -> list[list[Reason]]:
+        """The `top` statistics of each row that pushed most; those not measured come first.
+
+        Args:
+            inspected: what was decided of each row. Its reasons are then those that pushed towards
+                that decision, the strongest first: few or none where few or none did. None: those
+                of the largest |push|, whichever way.
+        """
         values = self._reduced(table)
         pushes = self._push(values)
-        strength = np.where(np.isfinite(values), np.abs(pushes), np.inf)
+        strength = np.abs(pushes)
+        if inspected is not None:
+            towards = np.where(np.asarray(inspected)[:, None], pushes, -pushes)
+            strength = np.where(towards > 0, towards, -1.0)
+        strength = np.where(np.isfinite(values), strength, np.inf)
         dropped = np.setdiff1d(np.arange(len(self.names)), self._columns)
         strength[:, dropped] = -1.0
         order = np.argsort(-strength, axis=1, kind="stable")[:, :top]
         return [
-            [self._reason(row, push, int(column)) for column in columns]
-            for row, push, columns in zip(values, pushes, order, strict=True)
+            [self._reason(value, push, int(c)) for c in columns if strong[c] >= 0]
+            for value, push, strong, columns in zip(values, pushes, strength, order, strict=True)
         ]
 
     def _reduced(self, table: Table) -> Float[np.ndarray, "n _"]:
@@ -97,8 +119,9 @@ class Explainer:
     def _reason(
         self, row: Float[np.ndarray, "k"], push: Float[np.ndarray, "k"], column: int
     ) -> Reason:
-        numbers = row[column], self.low[column], self.high[column], push[column]
-        return Reason(self.names[column], *(float(number) for number in numbers))
+        numbers = (row[column], self.low[column], self.high[column], push[column])
+        value, low, high, moved = (float(number) for number in numbers)
+        return Reason(self.names[column], value, low, high, moved)
 
 
 def important_statistics(

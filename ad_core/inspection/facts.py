@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Bool, Float, Int, UInt64
 
+from ad_core.data.formats.masks import covered
 from ad_core.data.formats.stored import FileSet, read_bytes
 from ad_core.data.near_duplicates import fingerprint
 from ad_core.data.source import DataSource
@@ -24,7 +25,9 @@ class Facts(NamedTuple):
     size: width and height in pixels of the file. channels: 1 or 3, as stored. grey: colour whose
     three channels are equal counts as 1. bits: of a stored value, 32 for float. extent: lowest and
     highest stored value, and the two that become black and white. digest: equal where the
-    content of two files is. mask: "" or what is wrong with it. errors: index -> message.
+    content of two files is. mask: "" or what is wrong with it; covered: share of the pixels that it
+    marks. own: whether black and white are the file's own, such as a window. clipped: share of the
+    values beyond the range that is used. errors: index -> message.
     """
 
     size: Int[np.ndarray, "n 2"]
@@ -35,6 +38,9 @@ class Facts(NamedTuple):
     digest: tuple[bytes, ...]
     fingerprint: UInt64[np.ndarray, " n"]
     mask: tuple[str, ...]
+    covered: Float[np.ndarray, " n"]
+    own: Bool[np.ndarray, " n"]
+    clipped: Float[np.ndarray, " n"]
     errors: dict[int, str]
 
     @property
@@ -71,6 +77,9 @@ def learn_facts(source: DataSource, *, workers: int) -> Facts:
         digest=tuple(columns("digest")),
         fingerprint=np.array(columns("fingerprint"), np.uint64),
         mask=tuple(columns("mask")),
+        covered=np.array(columns("covered"), np.float64),
+        own=np.array(columns("own"), bool),
+        clipped=np.array(columns("clipped"), np.float64),
         errors=errors,
     )
 
@@ -85,9 +94,12 @@ def _look(source: DataSource, index: int, errors: dict[int, str]) -> dict[str, A
         "digest": b"",
         "fingerprint": np.uint64(0),
         "mask": "",
+        "covered": 0.0,
+        "own": False,
+        "clipped": 0.0,
     }
     try:
-        image, _, placement, _ = source.read(index)
+        image, _, placement, row["clipped"] = source.read(index)
         row["size"] = (placement.width, placement.height)
         row["fingerprint"] = fingerprint(image)
         if isinstance(source, FileSet):
@@ -97,8 +109,7 @@ def _look(source: DataSource, index: int, errors: dict[int, str]) -> dict[str, A
     except UserError as error:
         errors[index] = str(error)
         return row
-    row["mask"] = _of_mask(source, index, placement)
-    return row
+    return row | _of_mask(source, index, placement)
 
 
 def _of_file(source: FileSet, index: int, name: str) -> dict[str, Any]:
@@ -113,6 +124,7 @@ def _of_file(source: FileSet, index: int, name: str) -> dict[str, Any]:
         "grey": 3 if colour and not same else 1,
         "bits": 8 * values.dtype.itemsize,
         "extent": (float(values.min()), float(values.max()), *natural),
+        "own": stored.own,
         "digest": hashlib.sha256(read_bytes(path, 2**62)).digest() + _page(name),
     }
 
@@ -134,15 +146,16 @@ def _of_drawing(image: Float[np.ndarray, "h w c"]) -> dict[str, Any]:
     }
 
 
-def _of_mask(source: DataSource, index: int, placement: Placement) -> str:
-    """Fault of the mask of an image that was read, or ""."""
+def _of_mask(source: DataSource, index: int, placement: Placement) -> dict[str, Any]:
+    """Fault of the mask of an image that was read, or "", and the share that it marks."""
     try:
         mask = source.read_mask(index)
     except UserError as error:
-        return str(error)
+        return {"mask": str(error)}
     if mask is None:
-        return ""
+        return {}
     width, height = placement.width, placement.height
+    fault = "" if mask.any() else "black all over, though the image is abnormal"
     if mask.shape != (height, width):
-        return f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
-    return "" if mask.any() else "black all over, though the image is abnormal"
+        fault = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
+    return {"mask": fault, "covered": covered(mask)}

@@ -8,11 +8,14 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from ad_core.data.formats.kinds import is_image
+from ad_core.data.formats.masks import FULL
 from ad_core.data.layouts.files import LabelledFiles
 from ad_core.data.near_duplicates import components, near_pairs
 from ad_core.data.source import NORMAL, DataSource, Record
 from ad_core.inspection.facts import Facts
 
+CLIPPED = 0.01  # share of an image's values beyond what normals clip, which is worth a word
 ALIKE = 0.05  # share of a set in one chain of near-duplicates, beyond which they mean nothing
 KEPT = 200  # paths (or pairs) of one finding; all are counted
 UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
@@ -33,7 +36,11 @@ class Finding(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """Subject of checks. split: of each image, "" for none; distance: bits of near-duplicates."""
+    """Subject of checks.
+
+    split: of each image, "" for none. data: config.data, with the range that is used. stated:
+    whether a person gave that. distance: bits of near-duplicates.
+    """
 
     source: DataSource
     records: Sequence[Record]
@@ -41,11 +48,15 @@ class Subject(NamedTuple):
     facts: Facts
     data: ConfigDict
     distance: int
+    stated: bool = False
 
 
 def find_all(subject: Subject) -> list[Finding]:
     """All findings on a subject, foremost first."""
-    checks = (_unreadable, _duplicates, _alike, _groups, _masks, _published, _kinds, _ignored)
+    checks = (
+        _unreadable, _duplicates, _alike, _groups, _masks, _full_masks, _published, _kinds,
+        _own_ranges, _clipped, _ignored,
+    )  # fmt: skip
     found = [finding for check in checks for finding in check(subject)]
     return sorted(found, key=lambda finding: (UNUSABLE, WARNING, NOTE).index(finding.level))
 
@@ -197,6 +208,18 @@ def _masks(s: Subject) -> Iterator[Finding]:
         )
 
 
+def _full_masks(s: Subject) -> Iterator[Finding]:
+    full = np.flatnonzero(s.facts.covered > FULL).tolist()
+    if full:
+        yield Finding(
+            WARNING,
+            "full_masks",
+            f"{plural(len(full), 'mask')} of {int((s.facts.covered > 0).sum())} mark more than "
+            f"{FULL:.0%} of the image as abnormal. Inverted, or a background that is not black?",
+            tuple((s.records[index].path,) for index in full[:KEPT]),
+        )
+
+
 def _published(s: Subject) -> Iterator[Finding]:
     found: Counter[str] = Counter(record.defect for record in s.records)
     found["abnormal"] = len(s.records) - found[NORMAL]
@@ -241,7 +264,7 @@ def _ranges(s: Subject) -> Iterator[Finding]:
     """Deep images that use little of what their type holds."""
     deep = s.facts.readable & (s.facts.bits > 8)
     normal = deep & np.array([record.label == 0 for record in s.records])
-    if not normal.any() or s.data.value_range is not None:
+    if not normal.any() or s.data.value_range is not None or s.facts.own[normal].any():
         return
     low, high, black, white = s.facts.extent[normal].T
     if (high.max() - low.min()) < 0.25 * (white.max() - black.min()):
@@ -253,11 +276,62 @@ def _ranges(s: Subject) -> Iterator[Finding]:
         yield Finding(WARNING, "range", text, mends=mends)
 
 
+def _own_ranges(s: Subject) -> Iterator[Finding]:
+    """Files that say, each for itself, which values are black and white, and do not agree."""
+    own = np.flatnonzero(s.facts.readable & s.facts.own)
+    said = Counter(tuple(ends) for ends in s.facts.extent[own, 2:].tolist())
+    typed = int((s.facts.readable & ~s.facts.own).sum())
+    if len(said) + bool(len(said) and typed) < 2:
+        return
+    told = ", ".join(f"{low:g} to {high:g} ({n})" for (low, high), n in said.most_common(3))
+    more = f" and {len(said) - 3} more" * (len(said) > 3)
+    others = f"; {typed} files say none" * bool(typed)
+    yield Finding(
+        NOTE if s.stated else WARNING,
+        "several_ranges",
+        f"files state several ranges of black to white: {told}{more}{others}. None is used: "
+        f"{_range_in_words(s)} in every image. Check that all values are in one unit",
+        tuple((s.records[index].path,) for index in own[:KEPT].tolist()),
+    )
+
+
+def _clipped(s: Subject) -> Iterator[Finding]:
+    """Images with values beyond the range, above all such with more than training normals."""
+    share = s.facts.clipped
+    if not share.any():
+        return
+    normal = np.array([record.label == 0 for record in s.records])
+    trained = normal & np.array([name not in ("test", "") for name in s.split])
+    trained = trained if trained.any() else normal
+    most = float(share[trained].max(initial=0.0))
+    beyond = [i for i in np.argsort(-share).tolist() if share[i] > most + CLIPPED]
+    some = [i for i in np.argsort(-share).tolist() if share[i] > 0]
+    chosen = beyond or some
+    text = (
+        f"{plural(len(some), 'image')} hold values beyond the range ({_range_in_words(s)}), "
+        f"at most {share.max():.1%} of an image; of normal images outside the test split "
+        f"{most:.1%}"
+    )
+    if beyond:
+        text += f". {plural(len(beyond), 'image')} exceed that: what is there cannot be told apart"
+    paths = tuple((s.records[index].path,) for index in chosen[:KEPT])
+    yield Finding(WARNING if beyond else NOTE, "clipped", text, paths)
+
+
+def _range_in_words(s: Subject) -> str:
+    if s.data.value_range is None:
+        return "what the type of a file can hold becomes black to white"
+    low, high = (float(end) for end in s.data.value_range)
+    return f"{low:g} to {high:g} become black to white"
+
+
 def _ignored(s: Subject) -> Iterator[Finding]:
     if not isinstance(s.source, LabelledFiles):
         return
     loose = set(s.source.loose)
     ignored = [path for path in s.source.ignored if path not in loose]
     if ignored:
-        text = f"{len(ignored)} files or folders beside the images are not used"
+        images = [p for p in ignored if not p.endswith("/") and is_image(s.source.root / p)]
+        told = f", {len(images)} of them images" * bool(images)
+        text = f"{len(ignored)} files or folders beside the images are not used{told}"
         yield Finding(NOTE, "ignored", text, tuple((path,) for path in ignored[:KEPT]))

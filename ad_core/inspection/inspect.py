@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.intensity import is_robust, settle_range
 from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.source import NORMAL, open_source, printable
 from ad_core.data.splits import make_splits
@@ -23,7 +23,7 @@ from ad_core.inspection.findings import (
     Subject,
     find_all,
 )
-from ad_core.runtime.methods import learns_from_abnormal
+from ad_core.runtime.methods import learns_from_abnormal, learns_in_one_pass, with_share
 from ad_core.runtime.sealed import write_json
 
 DISTANCE = 4  # bits of near-duplicates, where the configuration does not say
@@ -92,9 +92,9 @@ def inspect(config: ConfigDict) -> Inspection:
     if not source.records:
         raise UserError(f"`data.root` (={config.data.root}): holds no image.")
     split, failed = _split(config, source.records)
-    if is_robust(config.data):
-        normal = [i for i, r in enumerate(source.records) if r.label == 0 and split[i] != "test"]
-        fix_range(source, normal)
+    normal = [i for i, r in enumerate(source.records) if r.label == 0 and split[i] != "test"]
+    data = ConfigDict(config.data.to_dict())
+    data.value_range = settle_range(source, config.data, normal)
     facts: Facts = learn_facts(source, workers=config.data.workers)
     chosen = config.data.near_duplicates
     subject = Subject(
@@ -102,7 +102,8 @@ def inspect(config: ConfigDict) -> Inspection:
         records=source.records,
         split=split,
         facts=facts,
-        data=config.data,
+        data=data,
+        stated=config.data.value_range is not None and not is_robust(config.data),
         distance=DISTANCE if chosen is None else int(chosen),
     )
     return Inspection(str(config.name), subject, failed + find_all(subject))
@@ -140,9 +141,10 @@ def _split(config: ConfigDict, records: Any) -> tuple[list[str], list[Finding]]:
         splits = make_splits(
             records,
             protocol=config.data.protocol,
-            calibration=config.data.calibration,
+            calibration=with_share(config).data.calibration,
             seed=config.seed,
             train_abnormal=learns_from_abnormal(config),
+            cross_fitted=learns_in_one_pass(config),
         )
     except UserError as error:
         mends = () if config.data.protocol == "cyclegan_ad" else (CYCLEGAN_AD,)

@@ -50,11 +50,23 @@ def decision(report: Report) -> dict[str, Any]:
         "rule": _in_words(report.rule, of),
         "threshold": f"{cut(of):.4g}",
         "figures": of,
+        "learning": _learning(report.results.get("learning") or {}),
         "split": report.split,
         "bound": miss_rate_bound(of["fn"], abnormal) if abnormal else None,
         "unscored": int((~np.isfinite(report.scores)).sum()),
         "scores": len(report.scores),
     }
+
+
+def _learning(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence on methods that learnt from images that calibrate; "" where there is none."""
+    crossed = {name: of["folds"] for name, of in counts.items() if of["folds"]}
+    if not crossed:
+        return ""
+    return (
+        f"Images that calibrate also taught {', '.join(crossed)}: each of them was measured by one "
+        f"of {max(crossed.values())} states that had learnt neither it nor its group."
+    )
 
 
 def _in_words(rule: str, of: Mapping[str, Any]) -> Rule:

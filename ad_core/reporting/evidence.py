@@ -220,6 +220,9 @@ def run(report: Report) -> dict[str, Any]:
     tables = []
     if results.get("counts"):
         tables.append(_nested(results["counts"], "split", "Images of each split."))
+    if results.get("learning"):
+        caption = "Images that each method learnt from, and the folds in which what calibrates was "
+        tables.append(_nested(results["learning"], "method", caption + "left out in turn."))
     if results.get("timing"):
         tables.append(_nested(results["timing"], "stage", "Time of each stage."))
     if results.get("versions"):

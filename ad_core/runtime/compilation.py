@@ -6,15 +6,25 @@ from pathlib import Path
 import jax
 
 
-def compilation_cache() -> Path:
+def compilation_cache() -> Path | None:
     """Keeps compiled programs in a folder of this user, and returns it.
 
     $JAX_COMPILATION_CACHE_DIR if set, else zfn-ad/jax in $XDG_CACHE_HOME or ~/.cache. Made with
-    mode 0700: JAX runs what it finds there, so nobody else may write it.
+    mode 0700: JAX runs what it finds there, so nobody else may write it. None where it cannot be
+    made: programs are then compiled anew each time.
     """
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(given) if given else Path(base) / "zfn-ad" / "jax"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
+
+
+def keep_programs() -> None:
+    """As `compilation_cache`, unless this process has chosen a folder of its own already."""
+    if not jax.config.jax_compilation_cache_dir:
+        compilation_cache()

@@ -106,11 +106,17 @@ def _data(small: bool) -> Keys:
         ),
         # Shares that leave training (or the abnormal test images) for calibration.
         "calibration": {
-            "normal": Key(0.4, "share of the training normals that calibrates instead"),
+            "normal": Key(
+                placeholder(float),
+                "share of the training normals that calibrates; none: 0.4, or 1.0 where every "
+                "method learns in one pass",
+            ),
             "abnormal": Key(1.0, "share of the abnormals in training that calibrates"),
             "abnormal_of_test": Key(
                 0.5, "share of the abnormal test images that calibrates, where none lie in training"
             ),
+            # What learns in one pass learns from the normals that calibrate too.
+            "folds": Key(5, "parts of those that calibrate, each left out once of what is learnt"),
         },
         "augment": Key(
             "none",
@@ -120,7 +126,7 @@ def _data(small: bool) -> Keys:
         ),
         "value_range": Key(
             placeholder(tuple),
-            "LOW,HIGH of stored values; none: the file's own; robust: of training normals",
+            "LOW,HIGH of stored values; none: what the type says; robust: percentiles of normals",
             only="files",
         ),
         "resize": Key(

@@ -12,11 +12,14 @@ NAME = ".lock"
 
 
 @contextmanager
-def exclusive(workdir: Path) -> Iterator[None]:
+def exclusive(workdir: Path, *, flag: str = "--workdir") -> Iterator[None]:
     """Holds `workdir` for this process; made if it does not exist.
 
     The kernel frees the lock when the process ends, however it ends, so none is ever stale. The
     file stays: were it removed, two processes could hold locks on two files of that name.
+
+    Args:
+        flag: that named the folder, for the message.
 
     Raises:
         UserError: another process holds it; the message gives its number.
@@ -29,7 +32,7 @@ def exclusive(workdir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise UserError(
-                f"`--workdir` (={workdir}) is in use by process {holder}; "
+                f"`{flag}` (={workdir}) is in use by process {holder}; "
                 "wait for it to end, or choose another."
             ) from error
         file.truncate(0)

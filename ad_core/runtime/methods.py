@@ -10,6 +10,10 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
+from ad_core.types import Method, OnePass
+
+# Normals that calibrate where a method learns step by step: it may not learn from these.
+CALIBRATING_SHARE = 0.4
 
 
 def method_modules(method: str) -> dict[str, str]:
@@ -49,5 +53,27 @@ def _alone(config: ConfigDict, name: str, path: str, count: int) -> ConfigDict:
 
 def learns_from_abnormal(config: ConfigDict) -> bool:
     """Tells whether any method of a configuration trains on abnormal images too."""
-    configs = method_configs(config).values()
-    return any(resolve(own.method).make(own).trains_on_abnormal for own in configs)
+    return any(method.trains_on_abnormal for method in _made(config))
+
+
+def learns_in_one_pass(config: ConfigDict) -> bool:
+    """Tells whether every method of a configuration learns in one pass."""
+    return all(isinstance(method.learn, OnePass) for method in _made(config))
+
+
+def with_share(config: ConfigDict) -> ConfigDict:
+    """A copy with a number for `data.calibration.normal`: the one given, or what suits the methods.
+
+    1.0 where every method learns in one pass and is cross-fitted: all normals then learn and
+    calibrate. CALIBRATING_SHARE where one learns step by step.
+    """
+    config = ConfigDict(config.to_dict())
+    config.lock()
+    shares = config.data.calibration
+    if shares.normal is None:
+        shares.normal = 1.0 if learns_in_one_pass(config) else CALIBRATING_SHARE
+    return config
+
+
+def _made(config: ConfigDict) -> list[Method]:
+    return [resolve(own.method).make(own) for own in method_configs(config).values()]

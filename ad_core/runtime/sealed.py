@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from ad_core.errors import UserError
 MANIFEST = "MANIFEST.json"
 PARTIAL = ".partial"  # ends the name of what is not whole; anyone may remove it
 OLD = ".old"  # ends the name of a folder while another takes its place
+# Lists, in a folder, the names there that this program wrote: none of them is ever input.
+OWN_OUTPUT = ".zfn-output"
 
 
 class Damaged(Exception):
@@ -84,6 +86,39 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         replace(partial, path)
 
 
+def mark_own(folder: Path, names: Iterable[str]) -> None:
+    """Writes down that these names in `folder` are this program's; earlier ones stay so.
+
+    Done before anything of that name is written, so that a kill leaves nothing unmarked.
+
+    Raises:
+        UserError: as `write_file`.
+    """
+    known = _marked(folder)
+    if not known.issuperset(names):
+        write_json(folder / OWN_OUTPUT, sorted(known.union(names)))
+
+
+def own_names(folder: Path) -> frozenset[str]:
+    """Names of files and folders in `folder` that this program wrote, whole or partial.
+
+    Empty where nothing is marked, or the list of them cannot be read.
+    """
+    marked = _marked(folder)
+    if not marked:
+        return marked
+    unfinished = {f"{name}{end}" for name in (*marked, OWN_OUTPUT) for end in (PARTIAL, OLD)}
+    return marked | unfinished | {OWN_OUTPUT}
+
+
+def _marked(folder: Path) -> frozenset[str]:
+    try:
+        listed = json.loads((folder / OWN_OUTPUT).read_bytes())
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
+
+
 def replace(new: Path, path: Path) -> None:
     """Gives the folder `new` the name `path`; what had it before is removed.
 
@@ -105,6 +140,15 @@ def remove_folder(path: Path) -> None:
     _remove(partial)
     path.rename(partial)
     _remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder if it is there, and what a kill may have left of it."""
+    _remove(path.with_name(path.name + PARTIAL))
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def find_folder(path: Path) -> Path:

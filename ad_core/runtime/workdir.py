@@ -8,7 +8,13 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import differences, from_json, to_json
-from ad_core.runtime.sealed import find_folder, write_json
+from ad_core.runtime.sealed import find_folder, mark_own, write_json
+
+# Whatever a run leaves in its workdir: none of it is ever input.
+NAMES = (
+    "config.json", "checkpoints", "metrics.jsonl", "tensorboard", "samples", "methods",
+    "statistics", "detector", "results.json", "report", "timing.json", ".lock",
+)  # fmt: skip
 
 
 class Workdir(NamedTuple):
@@ -80,6 +86,7 @@ def claim(root: str | Path, config: ConfigDict, *, free: tuple[str, ...] = ()) -
         workdir.root.mkdir(parents=True, exist_ok=True)
         if workdir.config.exists() and workdir.in_use:
             _refuse_another(workdir, config, free)
+        mark_own(workdir.root, NAMES)
         write_json(workdir.config, json.loads(to_json(config)))
     except OSError as error:
         raise UserError(

@@ -8,6 +8,7 @@ from ad_core.errors import UserError
 from ad_core.runtime.config import differences
 from ad_core.scoring.files import load_parts
 from ad_core.scoring.part import Part
+from ad_core.types import OnePass
 
 # Of the data section, what changes neither an image nor the split that it belongs to.
 FREE = ("augment", "workers", "max_pixels", "max_bytes")
@@ -20,7 +21,8 @@ def load_companions(config: ConfigDict) -> tuple[Part, ...]:
     has seen what calibrates or judges here would flatter itself.
 
     Raises:
-        UserError: no detector there, or a method of another data section or seed.
+        UserError: no detector there, a method of another data section or seed, or one that has
+            learnt from the images that calibrate here.
     """
     return tuple(part for path in config.statistics.also for part in _load(Path(path), config))
 
@@ -29,6 +31,7 @@ def _load(path: Path, config: ConfigDict) -> tuple[Part, ...]:
     parts = load_parts(path).methods
     free = {f"data.{name}" for name in FREE}
     for part in parts:
+        _refuse_cross_fitted(path, part, config)
         for key, (there, here) in differences(part.config, config).items():
             if key == "seed" or (key.startswith("data.") and key not in free):
                 raise UserError(
@@ -37,3 +40,13 @@ def _load(path: Path, config: ConfigDict) -> tuple[Part, ...]:
                     "the same data section and seed."
                 )
     return parts
+
+
+def _refuse_cross_fitted(path: Path, part: Part, config: ConfigDict) -> None:
+    """Refuses a method whose states for the folds of this calibration are gone; UserError."""
+    if isinstance(part.make().learn, OnePass) and config.data.protocol != "vqganodip":
+        raise UserError(
+            f"`statistics.also` (={path}) holds {part.name}, which has learnt from the normals "
+            f"that calibrate here. Name it in `--config.method` instead, as in "
+            f"{config.method},{part.config.method}: it is then learnt anew without them."
+        )

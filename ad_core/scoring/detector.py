@@ -1,23 +1,24 @@
 """The detector: from images to `normal` or `inspect`, as a user runs it."""
 
+import itertools
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
 from ad_core.data.shape import image_shape
 from ad_core.decision import AbstainBand, Explainer, Reason, Threshold, anomaly_score
 from ad_core.errors import UserError
+from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
-from ad_core.scoring.measuring import Measured, join_rows
+from ad_core.scoring.measuring import Measured, Measurer, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
-
-NORMAL, INSPECT = "normal", "inspect"
+from ad_core.scoring.verdict import INSPECT, NORMAL, Shown, Verdict, Verdicts, judge
 
 
 class Scores(NamedTuple):
@@ -44,7 +45,8 @@ class Parts(NamedTuple):
     thresholds: by rule. rule: the one that decides.
     reference: calibration normals' statistics [m, k], against which an image stands out.
     review: the rule up to whose threshold a person looks, "" for none. selection: how the
-    classifier was chosen, as `Selection.to_dict`.
+    classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
+    that calibration normals had; an image with more of them is inspected.
     """
 
     config: ConfigDict
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
     reference: Float[np.ndarray, "m k"]
     review: str = ""
     selection: Mapping[str, Any] | None = None
+    clipped: float = 1.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,15 +67,14 @@ class Parts(NamedTuple):
 
 
 class Detector:
-    """A trained, calibrated detector; `score` is its one verb."""
+    """A trained, calibrated detector: `judge` takes images of any kind, `score` the network's."""
 
     def __init__(self, parts: Parts, *, batch_size: int = 32):
-        """Compiles nothing yet; the first `score` does, for batches of `batch_size`."""
-        self.parts = parts
+        """Compiles nothing yet; the first call does, for batches of `batch_size`."""
+        methods = tuple(part.on_device() for part in parts.methods)
+        self.parts = parts._replace(methods=methods)
         self.image_shape = image_shape(parts.config.data)
-        self.measurer = measure_parts(
-            parts.methods, parts.config.localisation, batch_size=batch_size
-        )
+        self.measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
 
     @property
     def threshold(self) -> Threshold:
@@ -86,6 +88,21 @@ class Detector:
         if upper is None or upper.value <= self.threshold.value:
             return None
         return AbstainBand(self.threshold, upper)
+
+    @property
+    def scale(self) -> MapScale:
+        """Scale of the maps; a region lies above its level."""
+        return self.parts.scale
+
+    @property
+    def least_region(self) -> float:
+        """Smallest region that counts, as a share in [0, 1] of the image."""
+        return float(self.parts.config.localisation.min_area)
+
+    @property
+    def clipped(self) -> float:
+        """Largest share of clipped values that normals had."""
+        return self.parts.clipped
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,34 +122,111 @@ class Detector:
             content: of letterboxed images, as in a Batch.
 
         Raises:
-            UserError: another size or number of channels than the detector's.
+            UserError: whole numbers, values beyond [-1, 1], another size or number of channels.
         """
-        images = np.asarray(images, np.float32)
-        if images.ndim != 4 or images.shape[1:] != self.image_shape:
-            raise UserError(
-                f"`images` (shape {images.shape}) must be [n, h, w, c] with (h, w, c) = "
-                f"{self.image_shape}, values in [-1, 1]."
-            )
+        images = self._checked(images)
         measured = self._measure(images, content)
         score = self.score_statistics(measured.statistics)
         return Scores(score, self.decide(score), *measured[1:], measured.statistics)
 
+    def _checked(self, images: Any) -> Float[np.ndarray, "n h w c"]:
+        given = np.asarray(images)
+        if given.ndim != 4 or given.shape[1:] != self.image_shape:
+            raise UserError(
+                f"`images` (shape {given.shape}) must be [n, h, w, c] with (h, w, c) = "
+                f"{self.image_shape}, values in [-1, 1]; `judge` takes images of any size."
+            )
+        if given.dtype.kind != "f":
+            raise UserError(
+                f"`images` (of {given.dtype}) must be floats in [-1, 1]; `judge` takes uint8 and "
+                "uint16 as they are."
+            )
+        # What is not a number has no score, and is inspected.
+        if (np.abs(given) > 1).any():
+            low, high = np.nanmin(given), np.nanmax(given)
+            raise UserError(
+                f"`images` (from {low:.6g} to {high:.6g}) must lie in [-1, 1]; `judge` takes "
+                "values of any range."
+            )
+        return given.astype(np.float32, copy=False)
+
+    def judge(
+        self,
+        images: Images,
+        *,
+        value_range: Range = None,
+        explain: bool = True,
+    ) -> list[Verdict]:
+        """Verdicts on images of any size, read as the detector reads files.
+
+        An image that cannot be read is a verdict with the status error and the decision inspect.
+        One image alone is measured without padding, by a program of its own.
+
+        Args:
+            images: one or many: the path of a file (of several pages: `stack.tif#2`), an image of
+                Pillow, or an array [h, w] or [h, w, c]; many as a list or as [n, h, w, c]. Of
+                arrays, uint8 and uint16 count from 0 to what they can hold, bool from 0 to 1,
+                floats from 0 to 1; with a detector that has a `data.value_range`, they are in
+                its unit, as the values of files are.
+            value_range: of arrays, the values that are black and white instead.
+            explain: whether to give reasons.
+
+        Raises:
+            UserError: `value_range` is none, or the detector has one of its own.
+        """
+        given = read_all(images, self.parts.config.data, value_range)
+        verdicts, size = Verdicts(), self.measurer.batch_size
+        first = list(itertools.islice(given, size))
+        measurer = self._single if len(first) == 1 else self.measurer
+        while first:
+            verdicts += self._judge(first, measurer, explain)
+            first = list(itertools.islice(given, size))
+        return verdicts
+
+    def _judge(self, given: list[Given], measurer: Measurer, explain: bool) -> list[Verdict]:
+        samples = [one.sample for one in given]
+        blank = np.zeros(self.image_shape, np.float32)
+        images = np.stack([blank if sample is None else sample.image for sample in samples])
+        content = None
+        if self.parts.config.data.resize == "letterbox":
+            h, w, _ = self.image_shape
+            boxes = [(0, 0, w, h) if s is None else s.placement.content for s in samples]
+            content = np.array(boxes, np.int32)
+        measured = self._measure(images, content, measurer)
+        found = judge(self, [one.seen for one in given], measured, explain=explain)
+        drawn = [None] * len(given) if measured.drawn is None else measured.drawn
+        return [
+            verdict._replace(shown=Shown(image, version, self.scale))
+            for verdict, image, version in zip(found, images, drawn, strict=True)
+        ]
+
+    @cached_property
+    def _single(self) -> Measurer:
+        """The measurer of one image, on one device."""
+        parts = self.parts
+        one = jax.local_devices()[:1]
+        return measure_parts(parts.methods, parts.config.localisation, batch_size=1, devices=one)
+
     def _measure(
-        self, images: Float[np.ndarray, "n h w c"], content: Int[np.ndarray, "n 4"] | None
+        self,
+        images: Float[np.ndarray, "n h w c"],
+        content: Int[np.ndarray, "n 4"] | None,
+        measurer: Measurer | None = None,
     ) -> Measured:
-        b, done = self.measurer.batch_size, []
+        measurer = measurer or self.measurer
+        b, done = measurer.batch_size, []
         for start in range(0, max(len(images), 1), b):
             part = images[start : start + b]
             padded = np.zeros((b, *self.image_shape), np.float32)
             padded[: len(part)] = part
-            boxes = None if content is None else self._padded(content[start : start + b])
-            whole = jax.tree.map(np.asarray, self.measurer.measure(padded, boxes))
+            boxes = None if content is None else self._padded(content[start : start + b], b)
+            whole = jax.tree.map(np.asarray, measurer.measure(padded, boxes))
             done.append(whole.rows(slice(len(part))))
         return join_rows(done)
 
-    def _padded(self, content: Int[np.ndarray, "n 4"]) -> Int[np.ndarray, "b 4"]:
+    def _padded(self, content: Int[np.ndarray, "n 4"], count: int) -> Int[np.ndarray, "b 4"]:
         h, w, _ = self.image_shape
-        boxes = np.tile(np.array([0, 0, w, h], np.int32), (self.measurer.batch_size, 1))
+        boxes = np.tile(np.array([0, 0, w, h], np.int32), (count, 1))
         boxes[: len(content)] = content
         return boxes
 
@@ -152,9 +246,15 @@ class Detector:
         """Normal where the score is finite and below the threshold, else inspect."""
         return np.where(self.threshold.flags(score) | ~np.isfinite(score), INSPECT, NORMAL)
 
-    def explain(self, statistics: Float[np.ndarray, "n k"], *, top: int = 3) -> list[list[Reason]]:
-        """The statistics that pushed each image's score most, foremost first."""
-        return self._explainer.reasons(statistics, top=top)
+    def explain(
+        self,
+        statistics: Float[np.ndarray, "n k"],
+        *,
+        top: int = 3,
+        inspected: Bool[np.ndarray, "n"] | None = None,
+    ) -> list[list[Reason]]:
+        """The statistics that pushed each image's score most, as `Explainer.reasons` says."""
+        return self._explainer.reasons(statistics, top=top, inspected=inspected)
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ad_core.backbones import Backbone, pooled, read_saved, save_backbone
+from ad_core.backbones import Backbone, read_saved, save_backbone
 from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
 from ad_core.runtime import sealed
+from ad_core.runtime.compilation import keep_programs
 from ad_core.runtime.config import from_json, to_json
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
@@ -22,7 +23,7 @@ from ad_core.scoring.part import Part, part_names
 from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
-FORMAT = 3  # of the files; from 3 on a folder for each method
+FORMAT = 4  # of the files; from 4 on with the clipped share that normals had
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
 
@@ -41,7 +42,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     for name, part in zip(names, parts.methods, strict=True):
         _write_part(folder / name, part)
         if part.context.backbone is not None:
-            save_backbone(part.context.backbone.args[0], folder / BACKBONES)
+            save_backbone(part.context.backbone, folder / BACKBONES)
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
@@ -54,6 +55,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "image_shape": list(image_shape(parts.config.data)),
         "statistics": list(parts.names),
         "scale": parts.scale.to_dict(),
+        "clipped": parts.clipped,
         "selection": parts.selection,
         "config": json.loads(to_json(parts.config)),
         "versions": dict(versions),
@@ -66,7 +68,7 @@ def _write_part(folder: Path, part: Part) -> None:
     backbone = part.context.backbone
     described = {
         "name": part.name,
-        "backbone": None if backbone is None else backbone.args[0].name,
+        "backbone": None if backbone is None else backbone.name,
         "statistics": list(part.statistics),
         "config": json.loads(to_json(part.config)),
     }
@@ -85,10 +87,13 @@ def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
 def load_detector(directory: str | Path, *, batch_size: int = 32) -> Detector:
     """The detector that `save_detector` wrote, each file checked against its hash.
 
+    Programs that it compiles are kept for the next process (`runtime.compilation`).
+
     Raises:
         UserError: no detector there, a file that is missing or changed, or one written by
             another version.
     """
+    keep_programs()
     return Detector(load_parts(Path(directory)), batch_size=batch_size)
 
 
@@ -125,6 +130,7 @@ def load_parts(directory: Path) -> Parts:
         reference=reference,
         review=decided["review"],
         selection=described["selection"],
+        clipped=float(described["clipped"]),
     )
 
 
@@ -134,7 +140,7 @@ def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
         params = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
     with np.load(folder / "context.npz", allow_pickle=False) as arrays:
         learnt = dict(arrays)
-    backbone = described["backbone"] and pooled(backbones[described["backbone"]])
+    backbone = described["backbone"] and backbones[described["backbone"]]
     return Part(
         name=described["name"],
         config=from_json(json.dumps(described["config"])),

@@ -1,33 +1,50 @@
-"""Inputs to score: a folder of images, a table that names them, or a TFDS data set."""
+"""Inputs to score: a folder of images, one image, a table of them, or a TFDS data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from ad_core.data.formats.kinds import is_image
 from ad_core.data.formats.pages import spread
 from ad_core.data.layouts.files import FileSource
-from ad_core.data.layouts.listing import list_images
+from ad_core.data.layouts.listing import find_images, refuse_own
 from ad_core.data.layouts.manifest import TABLES, read_manifest
 from ad_core.data.layouts.tfds import PREFIX, open_images
 from ad_core.errors import UserError
 
 
 def open_input(given: Path, data: ConfigDict) -> FileSource:
-    """The images of a folder, a table or a TFDS data set, read as those that trained were.
+    """The images of a folder, a file, a table or a TFDS data set, read as those that trained were.
+
+    What lies in a folder and is no image stands in `left_out` of the source, what this program
+    wrote there in `own`.
 
     Args:
         data: the section of the detector's configuration.
 
     Raises:
-        UserError: none of the three, or no image in it.
+        UserError: none of the four, no image in it, or what this program wrote.
     """
     if str(given).startswith(PREFIX):
         return open_images(str(given), data)
     if given.is_dir():
-        return FileSource(given, spread(given, list_images(given), data), data)
-    if given.suffix.lower() in TABLES and given.is_file():
-        return FileSource(given.parent, spread(given.parent, read_manifest(given), data), data)
+        found = find_images(given)
+        source = _source(given, found.images, data)
+        source.left_out, source.own = found.left_out, found.own
+        return source
+    if given.is_file():
+        refuse_own(given)
+        if given.suffix.lower() in TABLES:
+            return _source(given.parent, read_manifest(given), data)
+        if is_image(given):
+            real = given.resolve()
+            return _source(real.parent, [real.name], data)
     raise UserError(
-        f"`--input` (={given}) must be a folder of images, a table (CSV or Parquet) with "
-        "a column `path`, or tfds:NAME."
+        f"`--input` (={given}) must be a folder of images, a table (CSV or Parquet) with a column "
+        "`path`, an image, or tfds:NAME."
     )
+
+
+def _source(root: Path, paths: Sequence[str], data: ConfigDict) -> FileSource:
+    return FileSource(root, spread(root, paths, data), data)

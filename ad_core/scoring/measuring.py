@@ -19,6 +19,7 @@ from ad_core.types import Method, TrainState, View
 
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
 Given = tuple[Array, Array | None]  # images, and what of each is its file's
+Knowledge = tuple[TrainState, Context | None]  # of a method, and of its statistics
 
 
 class Measured(NamedTuple):
@@ -57,12 +58,15 @@ class Measurer(NamedTuple):
     measure: (image, content) -> Measured of device arrays, dispatched without waiting.
     view: (image, content) -> View.
     compilations: how many programs were compiled so far.
+    relearnt: the measurer with other knowledge of each method (None: as it is); of arrays of the
+        same shapes it compiles nothing.
     """
 
     batch_size: int
     measure: Callable[[Float[np.ndarray, "b h w c"], Content], Measured]
     view: Callable[[Float[np.ndarray, "b h w c"], Content], View]
     compilations: Callable[[], int]
+    relearnt: Callable[[Sequence[Knowledge | None]], "Measurer"]
 
 
 def make_measurer(
@@ -74,6 +78,7 @@ def make_measurer(
     windows: WindowSettings,
     localise: Localiser | None,
     batch_size: int,
+    devices: Sequence[Any] | None = None,
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
@@ -83,8 +88,9 @@ def make_measurer(
 
     Args:
         localise: None where another measurer's map is shown; the map is then 0.
+        devices: to run on; None: every local one.
     """
-    mesh = make_mesh()
+    mesh = make_mesh(devices)
     scalars = tuple(name for name in names if not is_feature(name))
     deep = names[len(scalars) :]  # `expand` puts them last
 
@@ -95,7 +101,7 @@ def make_measurer(
             return seen
         return replace(seen, image=mirror(seen.image, content))
 
-    def measure(learnt: tuple[TrainState, Context | None], given: Given) -> tuple[Any, ...]:
+    def measure(learnt: Knowledge, given: Given) -> tuple[Any, ...]:
         (state, context), (image, _) = learnt, given
         seen = view(state, given)
         statistics = compute(scalars, image, seen, context, windows=windows) if scalars else {}
@@ -107,12 +113,17 @@ def make_measurer(
         return stacked, found, seen.image
 
     measuring, viewing = infer(measure, mesh), infer(view, mesh)
-    return Measurer(
-        batch_size=-(-batch_size // mesh.size) * mesh.size,
-        measure=lambda image, content: Measured(*measuring((state, context), (image, content))),
-        view=lambda image, content: viewing(state, (image, content)),
-        compilations=lambda: measuring._cache_size() + viewing._cache_size(),
-    )
+
+    def knowing(learnt: Knowledge) -> Measurer:
+        return Measurer(
+            batch_size=-(-batch_size // mesh.size) * mesh.size,
+            measure=lambda image, content: Measured(*measuring(learnt, (image, content))),
+            view=lambda image, content: viewing(learnt[0], (image, content)),
+            compilations=lambda: measuring._cache_size() + viewing._cache_size(),
+            relearnt=lambda others: knowing(others[0] or learnt),
+        )
+
+    return knowing((state, context))
 
 
 def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
@@ -133,9 +144,14 @@ def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
             images[0] if images else None,
         )
 
+    def relearnt(others: Sequence[Knowledge | None]) -> Measurer:
+        pairs = zip(measurers, others, strict=True)
+        return join([each.relearnt([other]) for each, other in pairs], shown=shown)
+
     return measurers[shown]._replace(
         measure=measure,
         compilations=lambda: sum(each.compilations() for each in measurers),
+        relearnt=relearnt,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,11 @@ class Part(NamedTuple):
     state: TrainState
     context: Context
     statistics: tuple[str, ...]
+
+    def on_device(self) -> "Part":
+        """The part with all that it has learnt on the device, once for all its programs."""
+        state, context = jax.tree.map(jnp.asarray, (self.state, self.context))
+        return self._replace(state=state, context=context)
 
     def make(self) -> Method:
         """The method as pure functions."""
@@ -101,11 +106,18 @@ def find_map(views: Mapping[str, View], wanted: str) -> tuple[str, str | None]:
     return name, chosen
 
 
-def measure_parts(parts: Sequence[Part], localisation: ConfigDict, *, batch_size: int) -> Measurer:
+def measure_parts(
+    parts: Sequence[Part],
+    localisation: ConfigDict,
+    *,
+    batch_size: int,
+    devices: Sequence[Any] | None = None,
+) -> Measurer:
     """The measurer of all parts together; it compiles nothing yet.
 
     Args:
         localisation: the section of the detector's configuration.
+        devices: to run on; None: every local one.
 
     Raises:
         UserError: `localisation.map` is no map of these methods.
@@ -119,20 +131,24 @@ def measure_parts(parts: Sequence[Part], localisation: ConfigDict, *, batch_size
     localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
     return join(
         [
-            _measurer(part, localise if name == shown else None, batch_size)
+            _measurer(part, localise if name == shown else None, batch_size, devices)
             for name, part in zip(names, parts, strict=True)
         ],
         shown=names.index(shown),
     )
 
 
-def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:
+def _measurer(
+    part: Part, localise: Localiser | None, batch_size: int, devices: Sequence[Any] | None
+) -> Measurer:
+    part = part.on_device()
     return make_measurer(
         part.make(),
-        jax.tree.map(jnp.asarray, part.state),
+        part.state,
         names=part.statistics,
-        context=jax.tree.map(jnp.asarray, part.context),
+        context=part.context,
         windows=WindowSettings(**part.config.statistics.windows),
         localise=localise,
         batch_size=batch_size,
+        devices=devices,
     )

@@ -1,78 +1,131 @@
-"""Verdicts as rows of scores.parquet and scores.csv."""
+"""Verdicts as rows: sealed parts while a lot runs, scores.parquet and scores.csv at its end."""
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ad_core.errors import UserError
-from ad_core.scoring.verdict import Verdict
+from ad_core.runtime.sealed import write_file
+from ad_core.scoring.verdict import PERSON, Verdict
 
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("status", pa.string()),  # ok | error
-        ("error", pa.string()),  # why the image could not be read
+        ("error", pa.string()),  # why the image could not be read, or its map not be written
         ("score", pa.float64()),
         ("decision", pa.string()),  # normal | inspect
         ("threshold", pa.float64()),
         ("review", pa.string()),  # person where a person looks, none elsewhere; empty without band
+        ("clipped", pa.float64()),  # share of values beyond the detector's range
         ("regions", pa.string()),  # JSON, boxes in pixels of the file
-        ("statistics", pa.string()),  # those that pushed the score most, foremost first
+        ("statistics", pa.string()),  # those that pushed towards the decision, foremost first
         ("reasons", pa.string()),  # the same in words: value, range of normals, signed push
     ]
 )
+INDEX = "index"  # of a part: the place of each row in the lot's listing
+PART_SCHEMA = SCHEMA.insert(0, pa.field(INDEX, pa.int64()))
 # A spreadsheet would take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Rows:
-    """scores.parquet and scores.csv, written as the verdicts come."""
-
-    def __init__(self, output: Path, *, threshold: float):
-        """Raises UserError if the files cannot be written."""
-        try:
-            self._file = (output / "scores.csv").open("w", newline="", encoding="utf-8")
-            self._parquet = pq.ParquetWriter(output / "scores.parquet", SCHEMA)
-        except OSError as error:
-            raise UserError(
-                f"`--output` (={output}) cannot be written: {error.strerror}; choose another "
-                "folder."
-            ) from error
-        self._csv = csv.DictWriter(self._file, SCHEMA.names)
-        self._csv.writeheader()
-        self._threshold = threshold
-
-    def write(self, verdicts: list[Verdict]) -> None:
-        """Appends a row for each."""
-        rows = [_row(verdict, self._threshold) for verdict in verdicts]
-        if rows:
-            self._parquet.write_table(pa.Table.from_pylist(rows, SCHEMA))
-            self._csv.writerows([{name: _plain(x) for name, x in row.items()} for row in rows])
-
-    def close(self) -> None:
-        """Ends both files."""
-        self._parquet.close()
-        self._file.close()
-
-
-def _row(verdict: Verdict, threshold: float) -> dict[str, Any]:
+def row_of(verdict: Verdict, threshold: float, *, without_map: str = "") -> dict[str, Any]:
+    """The row of a verdict. without_map: why its map could not be written."""
     scored = verdict.regions is not None
     return {
         "path": verdict.path,
         "status": verdict.status,
-        "error": verdict.error,
+        "error": verdict.error or without_map or None,
         "score": verdict.score,
         "decision": verdict.decision,
         "threshold": threshold,
         "review": verdict.review,
+        "clipped": verdict.clipped,
         "regions": json.dumps(verdict.regions) if scored else None,
         "statistics": " ".join(reason.name for reason in verdict.reasons) if scored else None,
         "reasons": "; ".join(map(str, verdict.reasons)) if scored else None,
     }
+
+
+def write_part(folder: Path, index: Sequence[int], rows: Sequence[dict[str, Any]]) -> None:
+    """Seals rows as a part, named by the place of its first row; errors as `write_file`.
+
+    Args:
+        index: the place of each row in the lot's listing, ascending.
+    """
+    numbered = [{INDEX: place, **row} for place, row in zip(index, rows, strict=True)]
+    table = pa.Table.from_pylist(numbered, PART_SCHEMA)
+    write_file(folder / f"{index[0]:08d}.parquet", lambda path: pq.write_table(table, path))
+
+
+def list_parts(folder: Path) -> list[Path]:
+    """The sealed parts in a folder, in the order of the listing."""
+    return sorted(folder.glob("[0-9]*.parquet"), key=lambda path: int(path.stem))
+
+
+def read_index(part: Path) -> list[int] | None:
+    """Places of the rows of a part; None where it is no part."""
+    try:
+        return pq.read_table(part, columns=[INDEX])[INDEX].to_pylist()
+    except (OSError, KeyError, pa.ArrowException):
+        return None
+
+
+def merge_parts(parts: Sequence[Path], output: Path) -> None:
+    """Writes scores.parquet and scores.csv of all parts, each in one move; errors as `write_file`.
+
+    Memory holds one part at a time.
+    """
+    write_file(output / "scores.parquet", lambda path: _write_parquet(parts, path))
+    write_file(output / "scores.csv", lambda path: _write_csv(parts, path))
+
+
+def _write_parquet(parts: Iterable[Path], path: Path) -> None:
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part).drop_columns([INDEX]))
+
+
+def _write_csv(parts: Iterable[Path], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, SCHEMA.names)
+        writer.writeheader()
+        for row in _rows(parts, SCHEMA.names):
+            writer.writerow({name: _plain(cell) for name, cell in row.items()})
+
+
+def count_rows(
+    parts: Iterable[Path], *, clipped: float
+) -> tuple[Counter[str], dict[str, float | int]]:
+    """Counts by status, decision and review, and what is clipped.
+
+    Args:
+        clipped: the largest share that normals had.
+
+    Returns:
+        Counts of `ok`, `error`, `normal`, `inspect`, `person`; and of clipped values: `images` that
+        have some, those `beyond` the normals, the `largest` share and the normals' `normals`.
+    """
+    counts = Counter[str](dict.fromkeys(("ok", "error", "normal", "inspect", "person"), 0))
+    found: dict[str, float | int] = {"images": 0, "beyond": 0, "largest": 0.0, "normals": clipped}
+    for row in _rows(parts, ["status", "decision", "review", "clipped"]):
+        counts.update((row["status"], row["decision"]))
+        counts[PERSON] += row["review"] == PERSON
+        share = row["clipped"] or 0.0
+        found["images"] += share > 0
+        found["beyond"] += share > clipped
+        found["largest"] = max(found["largest"], share)
+    return counts, found
+
+
+def _rows(parts: Iterable[Path], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        yield from pq.read_table(part, columns=list(columns)).to_pylist()
 
 
 def _plain(cell: Any) -> Any:

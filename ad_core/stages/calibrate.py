@@ -1,13 +1,15 @@
 """The second stage: what the methods measure of calibration images becomes a decision."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from ad_core.backbones import load_backbone, pooled
+from ad_core.backbones import Backbone, load_backbone
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import Calibration, calibrate
 from ad_core.decision.table import StatisticsTable, read_table, write_table
@@ -15,35 +17,52 @@ from ad_core.scoring.companions import load_companions
 from ad_core.scoring.detector import Parts
 from ad_core.scoring.files import load_parts, save_detector
 from ad_core.scoring.localisation import MapScale, fit_scale
-from ad_core.scoring.measuring import Measured, make_measurer
+from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
+from ad_core.stages.folds import Folds, cross_fitting, teachers
 from ad_core.stages.job import Job
-from ad_core.stages.measure import measure_split
+from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.timing import timed, versions
-from ad_core.stages.train import Learnt
-from ad_core.statistics import Available, Context, WindowSettings, expand_each, learn_context
-from ad_core.types import View
+from ad_core.stages.train import Learnt, read_once
+from ad_core.statistics import (
+    Available,
+    Context,
+    WindowSettings,
+    expand_each,
+    learn_context,
+    without_idle,
+)
+from ad_core.statistics.context import CODES_MAP
+from ad_core.training.cross_fit import fit_parts
+from ad_core.types import Batch, OnePass, View
 
 
 def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     """Measures the calibration split and writes its statistics and the detector."""
-    methods = (*_make_parts(job, learnt), *load_companions(job.config))
+    own = _make_parts(job, learnt)
+    methods = (*own, *load_companions(job.config))
     config, split = job.config, job.calibration_split
     measurer = measure_parts(methods, config.localisation, batch_size=config.score.batch_size)
+    companions = (None,) * (len(methods) - len(own))
+    turns = _turns(job, own, lambda known: measurer.relearnt([*known, *companions]))
     normal_maps: list[np.ndarray] = []
+    clipped: list[float] = []
 
     def keep_normal_maps(reading: Reading, measured: Measured) -> None:
         normal = np.asarray(reading.batch.valid) & (np.asarray(reading.batch.label) == 0)
         if normal.any():
             normal_maps.append(measured.anomaly_map[normal])
+            clipped.extend(
+                s.clipped for s in itertools.compress(reading.samples, normal) if s is not None
+            )
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
-        table = measure_split(job, split, measurer, column_names(methods), each=keep_normal_maps)
+        table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
-    return _decide(job, table, methods=methods, scale=scale)
+    return _decide(job, table, methods=methods, scale=scale, clipped=max(clipped))
 
 
 def recalibrate(job: Job) -> Calibration:
@@ -54,11 +73,17 @@ def recalibrate(job: Job) -> Calibration:
     """
     table = read_table(job.workdir.statistics(job.calibration_split))
     parts = load_parts(job.workdir.detector)
-    return _decide(job, table, methods=parts.methods, scale=parts.scale)
+    kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
+    return _decide(job, table, **kept)
 
 
 def _decide(
-    job: Job, table: StatisticsTable, *, methods: tuple[Part, ...], scale: MapScale
+    job: Job,
+    table: StatisticsTable,
+    *,
+    methods: tuple[Part, ...],
+    scale: MapScale,
+    clipped: float,
 ) -> Calibration:
     config, split = job.config, job.calibration_split
     calibration = calibrate(table, config.decision, split=split, seed=config.seed)
@@ -72,28 +97,84 @@ def _decide(
         reference=table.values[table.readable & (table.label == 0)],
         review=config.decision.review,
         selection=calibration.selection and calibration.selection.to_dict(),
+        clipped=clipped,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
     return calibration
 
 
+def _turns(
+    job: Job, parts: tuple[Part, ...], relearnt: Callable[[Sequence[Knowledge | None]], Measurer]
+) -> Iterator[Turn]:
+    """Images that calibrate, each with states that have learnt neither it nor its group.
+
+    Of a method that no image of its group has taught that is the final state, which judges later.
+    """
+    indices = job.splits[job.calibration_split]
+    crossed = [cross_fitting(job, part.make()) for part in parts]
+    nobody = np.zeros(len(indices), bool)
+    held_out = np.stack([nobody if one is None else one.held_out for one in crossed], axis=1)
+    final = ~held_out.any(axis=1)
+    if final.any():
+        yield Turn(indices[final], relearnt([None] * len(parts)))
+    folds = next((one.fold for one in crossed if one is not None), np.zeros(len(indices), int))
+    knowledge = [_fold_knowledge(job, *pair) for pair in zip(parts, crossed, strict=True)]
+    for fold in range(0 if final.all() else folds.max() + 1):
+        known = [next(one) for one in knowledge]
+        for kind in np.unique(held_out[(folds == fold) & ~final], axis=0):
+            rows = (folds == fold) & (held_out == kind[None]).all(axis=1)
+            own = [one if held else None for one, held in zip(known, kind, strict=True)]
+            yield Turn(indices[rows], relearnt(own))
+
+
+def _fold_knowledge(job: Job, part: Part, folds: Folds | None) -> Iterator[Knowledge | None]:
+    """What a method knows without each fold in turn; None for ever where it is not cross-fitted."""
+    if folds is None:
+        yield from itertools.repeat(None)
+        return
+    method, (count, _) = part.make(), folds.parts.shape
+    assert isinstance(method.learn, OnePass)
+
+    def batches() -> Iterator[Batch]:
+        return read_once(
+            job, folds.learnt, label=f"learn {part.name} without each of {count} folds"
+        )
+
+    states = fit_parts(method.learn, batches, folds.parts, seed=part.config.seed)
+    for state, taught in zip(states, folds.parts, strict=True):
+        one = Learnt(part.name, method, part.config, state)
+        context = _learn_context(job, one, folds.learnt[taught], part.context.backbone)
+        yield jax.tree.map(jnp.asarray, (state, context))
+
+
 def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
     """Each method with what its statistics know of normals, and the statistics that it gives."""
     views = {one.name: view_shapes(one.method, one.config, one.state) for one in learnt}
     check_views(job.config, views, load_companions(job.config))
-    contexts = {one.name: _learn_context(job, one, views[one.name]) for one in learnt}
+    backbone = _backbone(job.config)
+    contexts = {
+        one.name: _learn_context(job, one, teachers(job, one.method), backbone) for one in learnt
+    }
     given = {name: Available.of(views[name], contexts[name]) for name in views}
     chosen = expand_each(tuple(job.config.statistics.names), given)
+    contexts = {name: without_idle(contexts[name], chosen[name]) for name in chosen}
     return tuple(
         Part(one.name, one.config, one.state, contexts[one.name], chosen[one.name])
         for one in learnt
     )
 
 
-def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
-    """Context of the statistics, learnt from the normal images that trained."""
-    config = job.config
+def _learn_context(
+    job: Job, learnt: Learnt, taught: Int[np.ndarray, " n"], backbone: Backbone | None
+) -> Context:
+    """Context of the statistics, learnt from the normals among the images that taught the method.
+
+    Of views without a normal version and without codes there is nothing to learn.
+    """
+    config, shapes = job.config, view_shapes(learnt.method, learnt.config, learnt.state)
+    if shapes.image is None and CODES_MAP not in shapes.maps:
+        return Context(backbone=backbone)
     measurer = make_measurer(
         learnt.method,
         jax.device_put(learnt.state),
@@ -103,7 +184,7 @@ def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
         localise=None,
         batch_size=config.score.batch_size,
     )
-    normals = job.splits["train"][job.labels("train") == 0]
+    normals = np.array([i for i in taught if job.source.records[i].label == 0])
 
     def pairs() -> Iterator[tuple[np.ndarray, View, np.ndarray]]:
         for reading in job.read(normals, measurer.batch_size):
@@ -111,9 +192,9 @@ def _learn_context(job: Job, learnt: Learnt, shapes: View) -> Context:
             view = jax.device_get(measurer.view(np.asarray(batch.image), batch.content))
             yield np.asarray(batch.image), view, np.asarray(batch.valid)
 
-    return learn_context(pairs())._replace(backbone=_backbone(config))
+    return learn_context(pairs())._replace(backbone=backbone)
 
 
-def _backbone(config: ConfigDict) -> Partial | None:
+def _backbone(config: ConfigDict) -> Backbone | None:
     spec = config.statistics.backbone
-    return pooled(load_backbone(spec, family="inception")) if spec else None
+    return load_backbone(spec, family="inception") if spec else None

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from ad_core.backbones import load_backbone
 from ad_core.data.shape import image_shape
 from ad_core.data.source import Record
 from ad_core.decision.calibration import check_decision, check_single
@@ -53,8 +54,10 @@ def check_methods(config: ConfigDict, methods: Made, learnt: Mapping[str, TrainS
 
 def check_views(config: ConfigDict, own: Mapping[str, View], also: Sequence[Part]) -> None:
     """Refuses statistics and maps that these views, given as shapes, do not hold; UserError."""
-    names, backbone = tuple(config.statistics.names), bool(config.statistics.backbone)
-    check_names(names, own, backbone=backbone)
+    spec = config.statistics.backbone
+    # Its weights too: a file that is not there is told before the training.
+    backbone = load_backbone(spec, family="inception").network if spec else None
+    check_names(tuple(config.statistics.names), own, backbone=backbone)
     others = [view_shapes(part.make(), part.config, part.state) for part in also]
     together = part_names([*own, *(part.name for part in also)])
     find_map(dict(zip(together, [*own.values(), *others], strict=True)), config.localisation.map)

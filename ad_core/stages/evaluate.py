@@ -25,8 +25,9 @@ from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
 from ad_core.scoring.pictures import panel_names, triptych
 from ad_core.scoring.verdict import Seen, judge
+from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
-from ad_core.stages.measure import measure_split
+from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.pixels import Pixels
 from ad_core.stages.timing import read_timing, timed, versions
 from ad_core.types import Sample
@@ -165,7 +166,8 @@ def _look(
         samples = [sample for sample in reading.samples if sample is not None]
         each(Passed(rows, samples, measured.rows(places)))
 
-    return measure_split(job, split, detector.measurer, detector.names, each=show)
+    turns = [Turn(job.splits[split], detector.measurer)]
+    return measure_split(job, split, turns, detector.names, each=show)
 
 
 def _keep(
@@ -203,6 +205,8 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
     counts["unreadable"] = int((~judged.table.readable).sum())
     counts["left_out"] = len(job.left_out)
     counts["unreadable_masks"] = judged.pixels.unreadable
+    counts["full_masks"] = judged.pixels.full
+    methods = {name: method for name, (method, _) in make_methods(job.config).items()}
     return {
         "name": job.config.name,
         "method": job.config.method,
@@ -216,6 +220,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "selection": detector.parts.selection,
         "pixel": judged.pixels.figures(),
         "counts": counts,
+        "learning": count_learnt(job, methods),
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }

@@ -9,10 +9,15 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from ad_core.data.batches import Reading, epoch_images, eval_batches
-from ad_core.data.formats.intensity import fix_range, is_robust
+from ad_core.data.formats.intensity import settle_range
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
-from ad_core.runtime.methods import learns_from_abnormal, method_configs
+from ad_core.runtime.methods import (
+    learns_from_abnormal,
+    learns_in_one_pass,
+    method_configs,
+    with_share,
+)
 from ad_core.runtime.registry import resolve
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir, claim
@@ -62,14 +67,16 @@ def make_methods(config: ConfigDict) -> dict[str, tuple[Method, ConfigDict]]:
 def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str, ...] = ()) -> Job:
     """Lists and splits the images, and claims the workdir for this configuration.
 
-    The job's configuration is `config` with what the images fix: the length of an epoch, of a
-    training that is given in epochs, and a robust range. `config` itself stays as it is.
+    The job's configuration is `config` with what the methods and the images fix: the share of
+    normals that calibrates, the length of an epoch, of a training that is given in epochs, and a
+    range that no file's type states. `config` itself stays as it is.
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
             images do not allow, images that fix no range or cannot be read, a workdir of another
             run.
     """
+    config = with_share(config)
     source = open_source(config.data)
     splits = make_splits(
         source.records,
@@ -77,13 +84,13 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
         calibration=config.data.calibration,
         seed=config.seed,
         train_abnormal=learns_from_abnormal(config),
+        cross_fitted=learns_in_one_pass(config),
     )
     splits, left_out = leave_out_unreadable(source, splits, config.data, Path(root))
     labels = np.array([source.records[i].label for i in splits["train"]], int)
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
-    if is_robust(config.data):
-        config.data.value_range = fix_range(source, splits["train"][labels == 0])
+    config.data.value_range = settle_range(source, config.data, _normals(source, splits))
     job = Job(config, source, splits, Workdir(Path(root)), stop, left_out)
     # Before the workdir is claimed: it may then be used with the mend.
     records = [source.records[i] for i in splits[job.calibration_split]]
@@ -91,6 +98,12 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
     claim(root, config, free=free)
     keep_findings(source, splits, left_out, Path(root))
     return job
+
+
+def _normals(source: DataSource, splits: Splits) -> Int[np.ndarray, " n"]:
+    """Normal images that train or calibrate, and judge nothing."""
+    known = np.concatenate([splits["train"], splits.get("calibration", np.zeros(0, int))])
+    return np.array([i for i in np.sort(known) if source.records[i].label == 0], int)
 
 
 def with_length(config: ConfigDict, labels: Int[np.ndarray, " n"], *, pairs: bool) -> ConfigDict:

@@ -13,7 +13,8 @@ from ad_core.inspection.inspect import Inspection
 from ad_core.reporting.results import price_in_words, review_in_words
 from ad_core.reporting.worth import worth
 from ad_core.runtime.invocation import script
-from ad_core.stages.job import Job, count_classes
+from ad_core.stages.folds import count_learnt
+from ad_core.stages.job import Job, count_classes, make_methods
 from ad_core.stages.readable import told_unreadable
 
 
@@ -23,6 +24,20 @@ def announce(job: Job) -> None:
     print(f"{config.name}: {config.method}, {config.size} size, seed {config.seed}")
     for split, counts in count_classes(job).items():
         print(f"  {split:12} {counts['normal']} normal, {counts['abnormal']} abnormal images")
+    methods = {name: method for name, (method, _) in make_methods(config).items()}
+    for name, of in count_learnt(job, methods).items():
+        if of["folds"]:
+            print(
+                f"  {name} learns from {of['normal']} normal, {of['abnormal']} abnormal images; "
+                f"those that calibrate are left out in turn, in {of['folds']} folds"
+            )
+    ignored = getattr(job.source, "ignored", ())
+    if ignored:
+        told = ", ".join(map(printable, ignored[:3])) + ", ..." * (len(ignored) > 3)
+        print(f"  not used: {len(ignored)} files or folders beside the images ({told})")
+    if config.data.value_range is not None:
+        low, high = map(float, config.data.value_range)
+        print(f"  stored values {low:g} to {high:g} become black to white, in every image")
     for line in told_unreadable(job.left_out):
         print(line)
     if not len(job.splits[job.judging_split]):
@@ -89,6 +104,17 @@ def _announce_figures(job: Job, results: Mapping[str, Any]) -> None:
         print(price_in_words(held["operation"]))
     if results["review"]:
         print(review_in_words(results["review"]))
+    full, unread = (results["counts"][name] for name in ("full_masks", "unreadable_masks"))
+    if full:
+        print(
+            f"warning: {full} masks mark nearly all of their image as abnormal; the pixel figures "
+            "are of these. Inverted, or a background that is not black?"
+        )
+    if unread:
+        print(
+            f"warning: {unread} masks are left out of the pixel figures; launch/inspect_data.py "
+            "says why"
+        )
 
 
 def announce_removed(job: Job) -> None:
@@ -126,6 +152,10 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
+    if summary["resumed"]:
+        print(f"{summary['resumed']} of them had their rows before this command went on")
+    if summary["clipped"]["beyond"]:
+        print(f"{summary['clipped']['beyond']} of those to inspect are clipped more than normals")
     if counts["person"]:
         print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
     print(f"scores: {output / 'scores.csv'}")

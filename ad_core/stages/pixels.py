@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ad_core.data.formats.masks import FULL, covered
 from ad_core.data.formats.resizing import to_file
 from ad_core.metrics import aupro, auroc, average_precision
 from ad_core.types import Placement, Sample
@@ -35,12 +36,13 @@ class Truth(NamedTuple):
 class Pixels:
     """Material of the pixel figures, gathered image by image in the order of the split.
 
-    unreadable: images with a pixel label that could not be read.
+    unreadable: images with a pixel label that could not be read. full: those whose mask marks
+    nearly all of the image.
     """
 
     def __init__(self) -> None:
         self._truths: list[Truth] = []
-        self.unreadable = 0
+        self.unreadable = self.full = 0
 
     def add(
         self, sample: Sample, anomaly: Float[np.ndarray, "h w"], *, abnormal: bool, has_mask: bool
@@ -49,6 +51,7 @@ class Pixels:
         if sample.mask is None:
             self.unreadable += has_mask
             return
+        self.full += covered(sample.mask) > FULL
         bits = zlib.compress(np.packbits(sample.mask).tobytes(), level=1)
         self._truths.append(Truth(sample.placement, bits, np.array(anomaly), abnormal))
 

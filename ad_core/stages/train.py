@@ -12,6 +12,7 @@ from ad_core.data.batches import eval_batches, train_batches
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
 from ad_core.stages.checks import check_methods, check_settings
+from ad_core.stages.folds import check_folds, teachers
 from ad_core.stages.job import Job, make_methods, with_length
 from ad_core.stages.timing import timed
 from ad_core.training import one_pass
@@ -36,10 +37,13 @@ def run_training(job: Job) -> tuple[Learnt, ...]:
     What takes one pass comes first: a mistake in the names is then told before the long trainings.
 
     Raises:
-        UserError: what `check_settings` and `check_methods` refuse, or the training itself.
+        UserError: what `check_settings`, `check_folds` and `check_methods` refuse, or the training
+            itself.
     """
     methods = make_methods(job.config)
     check_settings(job.config)
+    for name, (method, _) in methods.items():
+        check_folds(job, name, method)
     several = len(methods) > 1
     once = [name for name, (method, _) in methods.items() if isinstance(method.learn, OnePass)]
     images = sum(_images(job, method) for method, _ in methods.values())
@@ -55,20 +59,17 @@ def run_training(job: Job) -> tuple[Learnt, ...]:
 def _images(job: Job, method: Method) -> int:
     """How many images a method sees while it learns."""
     if isinstance(method.learn, OnePass):
-        labels = job.labels("train")
-        return len(labels) if method.trains_on_abnormal else int((labels == 0).sum())
+        return len(teachers(job, method))
     return job.config.train.steps * job.config.train.batch_size
 
 
 def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: bool) -> TrainState:
     """The inference state of one method, which sees abnormal images only if it learns from them."""
-    workdir = job.workdir.training(name, several=several)
-    labels, indices = job.labels("train"), job.splits["train"]
-    if not method.trains_on_abnormal:
-        labels, indices = labels[labels == 0], indices[labels == 0]
+    workdir, indices = job.workdir.training(name, several=several), teachers(job, method)
     if isinstance(method.learn, OnePass):
-        batches = _once(job, indices)
+        batches = read_once(job, indices)
         return one_pass.fit(method.learn, batches, seed=config.seed, workdir=workdir)
+    labels = np.array([job.source.records[i].label for i in indices], int)
     config = with_length(config, labels, pairs=method.trains_on_abnormal)
     batches = train_batches(
         job.source,
@@ -83,9 +84,9 @@ def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: 
     return jax.device_get(inference_state(state))
 
 
-def _once(job: Job, indices: np.ndarray) -> Iterator[Batch]:
-    """Every training image once, in order. Raises UserError at the first that cannot be read."""
-    progress = Progress(len(indices), label="learn", first="compiling")
+def read_once(job: Job, indices: np.ndarray, *, label: str = "learn") -> Iterator[Batch]:
+    """Images to learn from, once and in order. UserError at the first that cannot be read."""
+    progress = Progress(len(indices), label=label, first="compiling")
     for reading in job.read(indices, job.config.score.batch_size):
         if reading.errors:
             raise UserError(next(iter(reading.errors.values())))

@@ -7,7 +7,15 @@ from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
 from ad_core.statistics.deep import feature_block, feature_names, is_feature
-from ad_core.statistics.table import Available, check_names, expand, expand_each, names, table
+from ad_core.statistics.table import (
+    Available,
+    check_names,
+    expand,
+    expand_each,
+    names,
+    table,
+    without_idle,
+)
 from ad_core.statistics.windows import WindowSettings, usable_scales
 from ad_core.types import View
 
@@ -25,6 +33,7 @@ __all__ = [
     "learn_context",
     "names",
     "usable_scales",
+    "without_idle",
 ]
 
 

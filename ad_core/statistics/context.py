@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
+from ad_core.backbones import Backbone, Network
 from ad_core.errors import UserError
 from ad_core.types import View
 
@@ -24,18 +24,25 @@ class Context(NamedTuple):
     code_log_prob: log probability of each code among normals; a code beyond it counts as the
         least likely one.
     residual_levels: quantiles LEVELS of normals' |x - x̂|, ascending.
-    backbone: jax.tree_util.Partial(function, parameters), which gives features [b, d] of images
-        [b, h, w, c] in [-1, 1] of any size and 1 or 3 channels. Not learnt: `_replace` it in.
+    backbone: in whose features image and normal version are compared. Not learnt: `_replace` it
+        in.
     """
 
     normal_mask: Float[Array, "h w"] | None = None
     code_log_prob: Float[Array, "k"] | None = None
     residual_levels: Float[Array, "m"] | None = None
-    backbone: Partial | None = None
+    backbone: Backbone | None = None
 
     def known(self) -> tuple[str, ...]:
-        """Names of the fields that are not None."""
-        return tuple(name for name, value in self._asdict().items() if value is not None)
+        """Names of what was learnt of normals."""
+        return tuple(name for name in LEARNT if getattr(self, name) is not None)
+
+    def network(self) -> Network | None:
+        """The backbone's network, without its weights."""
+        return None if self.backbone is None else self.backbone.network
+
+
+LEARNT = tuple(field for field in Context._fields if field != "backbone")
 
 
 class _Tally:

@@ -1,6 +1,7 @@
 """The table of statistics: one line a statistic, its groups and what it needs.
 
-Needs are written "view.image", "losses.<name>", "maps.<name>" or "context.<field>".
+Needs are written "view.image", "losses.<name>", "maps.<name>", "context.<field>" or
+"backbone.<name>".
 """
 
 import difflib
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float
 
+from ad_core.backbones import Network
 from ad_core.errors import UserError
 from ad_core.statistics import (
     curves,
@@ -27,13 +29,14 @@ from ad_core.statistics import (
     window_statistics,
 )
 from ad_core.statistics.comparison import Comparison
-from ad_core.statistics.context import CODES_MAP, Context
+from ad_core.statistics.context import CODES_MAP, LEARNT, Context
 from ad_core.statistics.deep import feature_names, is_feature
 from ad_core.types import View
 
 GROUPS = ("all", "pixel", "window", "loss", "deep", "fast", "default")
 _WITH_FEATURES = ("all", "deep", "fast", "default")
 _IMAGE = ("view.image",)
+_DEEP = ("deep",)
 
 
 class Statistic(NamedTuple):
@@ -48,6 +51,7 @@ class Available(NamedTuple):
     """Quantities at hand: names of a view's losses and maps, of context fields, and its image.
 
     features: level -> how many pooled features a view has of it.
+    backbone: name -> network of the context's backbone, where there is one.
     """
 
     losses: tuple[str, ...] = ()
@@ -55,21 +59,30 @@ class Available(NamedTuple):
     context: tuple[str, ...] = ()
     view: tuple[str, ...] = ("image",)
     features: Mapping[str, int] = MappingProxyType({})
+    backbone: Mapping[str, Network] = MappingProxyType({})
 
     @classmethod
     def of(cls, view: View | None, context: Context | None = None) -> "Available":
         """Names in a view (of arrays or their shapes) and a context; None: a drawn image alone."""
-        known = (context or Context()).known()
+        context = context or Context()
+        found = cls(context=context.known(), backbone=_by_name(context.network()))
         if view is None:
-            return cls(context=known)
-        drawn = () if view.image is None else ("image",)
-        widths = {level: x.shape[1] for level, x in view.features.items()}
-        return cls(tuple(view.losses), tuple(view.maps), known, drawn, widths)
+            return found
+        return found._replace(
+            losses=tuple(view.losses),
+            maps=tuple(view.maps),
+            view=() if view.image is None else ("image",),
+            features={level: x.shape[1] for level, x in view.features.items()},
+        )
 
     def has(self, need: str) -> bool:
         """Tells whether `need`, such as "maps.quantisation", is there."""
         kind, name = need.split(".", 1)
         return name in getattr(self, kind)
+
+
+def _by_name(network: Network | None) -> dict[str, Network]:
+    return {} if network is None else {network.name: network}
 
 
 def _pairwise() -> dict[str, Statistic]:
@@ -78,11 +91,12 @@ def _pairwise() -> dict[str, Statistic]:
     quick = {**quick, **distributions.FUNCTIONS}
     slow = {**curves.FUNCTIONS, **phase.FUNCTIONS}
     default = {**similarity.FUNCTIONS, "ssim": structure.ssim}
+    inception = (*_IMAGE, f"backbone.{features.INCEPTION}")
     return {
         **{n: Statistic(f, ("pixel", "fast", "default"), _IMAGE) for n, f in default.items()},
         **{n: Statistic(f, ("pixel", "fast"), _IMAGE) for n, f in quick.items() if n != "ssim"},
         **{n: Statistic(f, ("pixel",), _IMAGE) for n, f in slow.items()},
-        "fid": Statistic(features.fid, ("pixel",), (*_IMAGE, "context.backbone")),
+        "fid": Statistic(features.fid, ("pixel", *_DEEP), inception),
     }
 
 
@@ -120,6 +134,36 @@ def _maps(available: Available) -> dict[str, tuple[str, ...]]:
     return {**maps, network_losses.SURPRISE_MAP: surprise}
 
 
+def _deep(available: Available) -> dict[str, Statistic]:
+    """Statistics in a backbone's features. Their names end in words, those of columns in numbers.
+
+    At the worst windows only where levels lie over the image.
+    """
+    lines = {}
+    for network in available.backbone.values():
+        needs = (*_IMAGE, f"backbone.{network.name}")
+        lines["deep_distance"] = Statistic(features.distance, _DEEP, needs)
+        if network.name != features.INCEPTION:
+            lines[f"deep_{network.name}_fid"] = Statistic(features.fid, _DEEP, needs)
+        for level in network.strides:
+            for how, function in features.FUNCTIONS.items():
+                line = Statistic(partial(function, level), _DEEP, needs)
+                lines[f"deep_distance_{level}_{how}"] = line
+        if network.over_image:
+            lines |= _deep_windows(network, needs)
+    return lines
+
+
+def _deep_windows(network: Network, needs: tuple[str, ...]) -> dict[str, Statistic]:
+    lines = {}
+    for level in network.strides:
+        name, make = f"deep_distance_{level}", partial(features.distance_map, level)
+        for how in window_statistics.poolings(name):
+            function = partial(window_statistics.mean_of_map, make, name, how, False)
+            lines[f"window_{name}_{how}"] = Statistic(function, ("window", "deep"), needs)
+    return lines
+
+
 def _windows(available: Available) -> dict[str, Statistic]:
     lines = {}
     for prefix, weighted in (("window", False), ("window_weighted", True)):
@@ -141,7 +185,8 @@ def _windows(available: Available) -> dict[str, Statistic]:
 
 def table(available: Available) -> dict[str, Statistic]:
     """Every known statistic by name, whether or not what it needs is available."""
-    return {**_residual(), **_pairwise(), **_losses(available), **_windows(available)}
+    of_network = {**_losses(available), **_windows(available), **_deep(available)}
+    return {**_residual(), **_pairwise(), **of_network}
 
 
 def names(group: str = "all", *, available: Available | None = None) -> tuple[str, ...]:
@@ -149,14 +194,15 @@ def names(group: str = "all", *, available: Available | None = None) -> tuple[st
 
     Args:
         group: one of GROUPS.
-        available: leaves out what needs something else; None: a drawn image and all of a context.
+        available: leaves out what needs something else; None: a drawn image and all that is learnt
+            of normals, but no backbone.
 
     Raises:
         UserError: unknown group.
     """
     if group not in GROUPS:
         raise UserError(f"Unknown group of statistics {group!r}; known: {', '.join(GROUPS)}.")
-    there = Available(context=Context._fields) if available is None else available
+    there = Available(context=LEARNT) if available is None else available
     scalars = tuple(
         name
         for name, line in table(there).items()
@@ -246,15 +292,29 @@ def _can(name: str, available: Available) -> bool:
 
 
 def check_names(
-    asked: tuple[str, ...], views: Mapping[str, View], *, backbone: bool
+    asked: tuple[str, ...], views: Mapping[str, View], *, backbone: Network | None
 ) -> dict[str, tuple[str, ...]]:
     """Names that `expand_each` will give once normals are learnt; refuses what it would."""
-    known = tuple(field for field in Context._fields if backbone or field != "backbone")
-    given = {name: Available.of(view)._replace(context=known) for name, view in views.items()}
-    return expand_each(asked, given)
+    later = {"context": LEARNT, "backbone": _by_name(backbone)}
+    return expand_each(
+        asked, {n: Available.of(view)._replace(**later) for n, view in views.items()}
+    )
+
+
+def without_idle(context: Context, names: tuple[str, ...]) -> Context:
+    """The context, without its backbone if none of the statistics `names` looks through it."""
+    lines = table(Available.of(None, context))
+    needs = {need for name in names if name in lines for need in lines[name].needs}
+    looks = any(need.startswith("backbone.") for need in needs)
+    return context if looks else context._replace(backbone=None)
 
 
 def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> None:
+    if "deep_distance" in name and not available.backbone:
+        raise UserError(
+            f"Statistic {name!r} needs a backbone; name one by `--config.statistics.backbone=`, "
+            "such as efficientnet_lite0, or leave it out."
+        )
     if name not in lines:
         near = difflib.get_close_matches(name, lines, n=8, cutoff=0.5) or list(lines)[:8]
         raise UserError(
@@ -265,7 +325,7 @@ def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> 
     if missing:
         there = [f"{kind}.{n}" for kind in available._fields for n in getattr(available, kind)]
         mend = "leave it out"
-        if missing == ["context.backbone"]:
+        if missing == [f"backbone.{features.INCEPTION}"]:
             mend = "give its weights by `--config.statistics.backbone=FILE`, or leave it out"
         raise UserError(
             f"Statistic {name!r} needs {', '.join(missing)}, which this method or "

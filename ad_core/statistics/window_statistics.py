@@ -1,4 +1,4 @@
-"""Pairwise statistics and network losses on the worst windows of each image.
+"""Pairwise statistics and means of maps on the worst windows of each image.
 
 `window_<statistic>_<pooling>` and, with the residual weighted by (1 - normal mask)^10 both for the
 search and for what is measured, `window_weighted_<statistic>_<pooling>`. Poolings over the
@@ -7,6 +7,7 @@ value at the one window of highest residual.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -62,10 +63,21 @@ def pairwise(
 
 def network_map(name: str, how: str, weighted: bool, pair: Comparison) -> Float[Array, "b"]:
     """Mean of a map of the method over each kept window, pooled."""
+    return mean_of_map(partial(map_of, name), name, how, weighted, pair)
+
+
+def mean_of_map(
+    make: Callable[[Comparison], Float[Array, "b _ _"]],
+    name: str,
+    how: str,
+    weighted: bool,
+    pair: Comparison,
+) -> Float[Array, "b"]:
+    """Mean of the map that `make` gives, called `name`, over each kept window, pooled."""
     windows = _looks(pair).windows[weighted]
 
     def means():
-        return _window_means(map_of(name, pair), windows, pair)
+        return _window_means(make(pair), windows, pair)
 
     return pool(pair.shared((name, weighted), means), windows.kept, how)
 

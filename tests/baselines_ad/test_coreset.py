@@ -18,20 +18,30 @@ def greedy(points, start, size):
 
 def test_the_order_is_that_of_a_choice_written_out():
     points = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
-    got = k_centres_compiled(points, jnp.int32(7), size=15)
+    got = k_centres_compiled(points, jnp.int32(7), size=15, most=15)
     assert list(got) == greedy(points.astype(np.float64), 7, 15)
-    assert list(k_centres(jnp.asarray(points), jnp.int32(7), size=15)) == list(got)
+    assert list(k_centres(jnp.asarray(points), jnp.int32(7), size=15, most=15)) == list(got)
 
 
 def test_corners_of_a_square_are_chosen_before_what_lies_between():
     points = np.array([[0, 0], [5, 5], [10, 0], [4, 1], [0, 10], [10, 10]], np.float32)
-    got = k_centres_compiled(points, jnp.int32(0), size=4)
+    got = k_centres_compiled(points, jnp.int32(0), size=4, most=4)
     assert list(got) == [0, 5, 2, 4]
 
 
 def test_all_points_can_be_chosen_each_once():
     points = np.random.default_rng(2).normal(size=(20, 3)).astype(np.float32)
-    assert sorted(np.asarray(k_centres_compiled(points, jnp.int32(3), size=20))) == list(range(20))
+    assert sorted(np.asarray(k_centres_compiled(points, jnp.int32(3), size=20, most=20))) == list(
+        range(20)
+    )
+
+
+def test_room_and_copies_of_the_first_point_change_no_choice():
+    points = np.random.default_rng(4).normal(size=(50, 3)).astype(np.float32)
+    alone = k_centres_compiled(points, jnp.int32(6), size=9, most=9)
+    copied = np.concatenate([points, np.tile(points[6], (14, 1))])
+    roomy = k_centres_compiled(copied, jnp.int32(6), size=9, most=12)
+    np.testing.assert_array_equal(roomy[:9], alone)
 
 
 def sampled(patches, size, sizes):

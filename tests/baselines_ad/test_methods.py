@@ -13,7 +13,7 @@ from ad_core.scoring.localisation import Localiser
 from ad_core.types import Batch, View
 from baselines_ad import frozen as frozen_module
 from baselines_ad import gaussian, padim, patchcore
-from baselines_ad.frozen import Seen, make_frozen
+from baselines_ad.frozen import make_frozen
 from tests.baselines_ad import toy_backbone
 from tests.small_config import small_config
 
@@ -142,24 +142,6 @@ def test_a_state_carries_the_weights_it_needs_and_no_others(name, monkeypatch):
     monkeypatch.setattr(toy_backbone, "load", missing)
     again = resolve(f"baselines_ad.{name}").make(config_of(name))
     assert_same(before, seen_by(again, state, textures(2)), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("module", [padim, patchcore, gaussian])
-def test_features_computed_once_serve_every_part_of_the_images(module):
-    name = module.__name__.rpartition(".")[2]
-    images = textures(20)
-    config, fold = config_of(name), np.arange(20) % 3 != 0
-    method, frozen = module.make(config), make_frozen(config)
-    weights, key = frozen.weights(), jax.random.key(3)
-    seen = list(module.features(frozen, weights, batches_of(images, 8)))
-    places = np.cumsum([0, *(len(each.valid) for each in seen)])
-    own = [
-        Seen(each.values, each.valid & np.pad(fold, (0, 4))[first : first + len(each.valid)])
-        for each, first in zip(seen, places[:-1], strict=True)
-    ]
-    memory = module.fit_features(own, key, module.make_settings(config))
-    expected = method.learn.fit(batches_of(images[fold], 8), key)
-    assert_same(memory, expected.params["memory"])
 
 
 @pytest.mark.parametrize("name", METHODS)

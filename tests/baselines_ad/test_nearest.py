@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from baselines_ad.nearest import Nearest, nearest, reweighted
+from baselines_ad.nearest import FAR, Nearest, nearest, reweighted
 
 RNG = np.random.default_rng(0)
 BANK = RNG.normal(size=(23, 6)).astype(np.float32)
@@ -58,6 +58,20 @@ def test_the_weight_is_that_of_the_papers_equation(neighbours):
     got = weigh(queries, found, BANK, neighbours=neighbours)
     expected = [by_hand(q.astype(np.float64), BANK, neighbours) for q in queries]
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_rows_that_lie_far_are_no_items():
+    queries = QUERIES[:, 0]
+    roomy = np.concatenate([BANK[:6], np.full((30, 6), FAR, np.float32)])
+    found, alone = (jax.jit(nearest)(queries[:, None], bank) for bank in (roomy, BANK[:6]))
+    np.testing.assert_array_equal(found.item, alone.item)
+    for neighbours in (1, 4, 9):
+        got = weigh(queries, found, roomy, neighbours=neighbours)
+        expected = weigh(queries, alone, BANK[:6], neighbours=neighbours)
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    single = np.concatenate([BANK[:1], np.full((5, 6), FAR, np.float32)])
+    found = jax.jit(nearest)(queries[:, None], single)
+    np.testing.assert_array_equal(weigh(queries, found, single, neighbours=9), found.distance[:, 0])
 
 
 def test_one_neighbour_leaves_the_distance_and_large_ones_do_not_overflow():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from ad_core.backbones import load_backbone
+from ad_core.backbones.perceptual import distance
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete
 from ad_core.training.partition import partition
@@ -14,6 +16,7 @@ from cyclegan_ad.settings import make_settings
 from tests.quick import compiled, start
 
 SHAPE = (16, 16, 1)
+TOY = "tests.baselines_ad.toy_backbone:toy"
 PAIRS = 8
 
 
@@ -163,6 +166,26 @@ def test_views_maps_are_measured_on_the_images_that_it_draws(plain, image, key):
     np.testing.assert_allclose(drawn.maps["cycle"], np.abs(image - cycled).mean(axis=-1), atol=1e-5)
     alone = view(inference_state(state), jnp.asarray(image[2:3]), keys[2:3])
     np.testing.assert_allclose(alone.image, drawn.image[2:3], atol=1e-5)
+
+
+def test_the_perceptual_term_lies_between_images_and_their_cycles(plain, image, key):
+    without, state, step = plain
+    settings = {"backbone": TOY, "weight": 2.0, "levels": ("stage3",)}
+    method = cyclegan.make(tiny(perceptual=settings))
+    assert jax.tree.map(jnp.shape, start(method, SHAPE)) == jax.tree.map(jnp.shape, state)
+    _, plain_metrics = step(state, batch_of(image), key)
+    after, metrics = compiled(method.learn.train_step)(state, batch_of(image), key)
+    backbone, added = load_backbone(TOY), 0.0
+    ways = {"normal": ("to_abnormal", "to_normal"), "abnormal": ("to_normal", "to_abnormal")}
+    for first, (domain, (there, back)) in enumerate(ways.items()):
+        x = jnp.asarray(image[first::2])
+        cycled = DRAW(state.params[back], DRAW(state.params[there], x))
+        far = distance(backbone.network, backbone.params, x, cycled, levels=("stage3",)).mean()
+        np.testing.assert_allclose(metrics[f"perceptual_{domain}"], far, rtol=1e-3)
+        added += 2.0 * far
+    np.testing.assert_allclose(metrics["loss"] - plain_metrics["loss"], added, rtol=1e-3)
+    assert float(metrics["gradient_norm"]) != float(plain_metrics["gradient_norm"])
+    assert method.curves[: len(without.curves)] == without.curves
 
 
 @pytest.mark.slow

@@ -52,25 +52,19 @@ def ward(tmp_path):
     return root
 
 
-SOUND = {
-    "one.dcm", "deep.png", *(f"series.dcm#{k}" for k in range(3)),
-    *(f"volume.nii.gz#z={k}" for k in range(4)),
+# A detector that has no range cannot give their values one grey: each is a row that says so.
+RANGELESS = {
+    "one.dcm", *(f"series.dcm#{k}" for k in range(3)), *(f"float.nii#z={k}" for k in range(4)),
 }  # fmt: skip
-# Floats have no range: each slice is a row that says so.
-DAMAGED = {
-    "cut.dcm",
-    "flipped.dcm",
-    "cut.nii.gz",
-    "cut.nii",
-    *(f"float.nii#z={k}" for k in range(4)),
-}
+SOUND = {"deep.png", *(f"volume.nii.gz#z={k}" for k in range(4))}
+DAMAGED = {"cut.dcm", "flipped.dcm", "cut.nii.gz", "cut.nii"}
 
 
-def with_pages(workdir, folder):
+def with_pages(workdir, folder, value_range):
     """A copy of the detector that reads all pages; what it scores is beside the point."""
     shutil.copytree(workdir / "detector", folder)
     described = json.loads((folder / "detector.json").read_text())
-    described["config"]["data"]["page"] = "all"
+    described["config"]["data"] |= {"page": "all", "value_range": value_range}
     (folder / "detector.json").write_text(json.dumps(described))
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     manifest["detector.json"] = hashlib.sha256((folder / "detector.json").read_bytes()).hexdigest()
@@ -79,20 +73,23 @@ def with_pages(workdir, folder):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("value_range", [None, (0, 4095)])
 def test_every_page_has_a_row_and_a_damaged_file_is_inspected(
-    launch, workdir, ward, tmp_path, capfd
+    launch, workdir, ward, tmp_path, capfd, value_range
 ):
-    detector, output = with_pages(workdir, tmp_path / "detector"), tmp_path / "out"
+    detector = with_pages(workdir, tmp_path / "detector", value_range)
+    output = tmp_path / "out"
     argv = (f"--detector={detector}", f"--input={ward}", f"--output={output}", "--batch_size=8")
     assert launch("score", *argv, "--maps") == 3
     rows = {row["path"]: row for row in pq.read_table(output / "scores.parquet").to_pylist()}
-    assert set(rows) == SOUND | DAMAGED
+    assert set(rows) == SOUND | DAMAGED | RANGELESS
+    read = SOUND | RANGELESS if value_range else SOUND
     for name, row in rows.items():
-        assert row["status"] == ("ok" if name in SOUND else "error")
-        if name in DAMAGED:
+        assert row["status"] == ("ok" if name in read else "error")
+        if name not in read:
             assert row["decision"] == "inspect" and row["score"] is None
             assert name.split("#")[0] in row["error"]
-    assert "value_range" in rows["float.nii#z=0"]["error"]
+            assert ("value_range" in row["error"]) == (name in RANGELESS)
     said = "".join(capfd.readouterr()) + "".join(
         path.read_bytes().decode("latin-1") for path in output.rglob("*") if path.is_file()
     )

@@ -79,10 +79,9 @@ def test_every_kind_of_method_trains_calibrates_scores_and_reports(runs, photos,
     results = json.loads((workdir / "results.json").read_text())
     steps = method not in (FLAT, TOGETHER)
     assert not steps or results["timing"]["train"]["images"] == 12 * 8
-    assert (
-        method != FLAT
-        or results["timing"]["train"]["images"] == results["counts"]["train"]["normal"]
-    )
+    counts = results["counts"]
+    learnt = counts["train"]["normal"] + counts["calibration"]["normal"]
+    assert method != FLAT or results["timing"]["train"]["images"] == learnt
     assert results["method"] == method and 0 <= results["held_out"]["zfn"]["tpr"] <= 1
     report = (workdir / "report" / "index.html").read_text()
     assert "Right decisions" in report or "False alarms" in report
@@ -110,14 +109,13 @@ def test_a_method_among_several_learns_what_it_learns_alone(runs):
 
 
 def test_a_one_pass_method_never_sees_abnormal_images(runs, tmp_path):
-    """Among others that do: its memory is the mean of the normal training images alone."""
+    """Among others that do: its memory is the mean of the normals that train or calibrate."""
     config = from_json((runs(TOGETHER) / "config.json").read_text())
     job = prepare(config, tmp_path, Stop())
-    labels, images = (
-        job.labels("train"),
-        [job.source.read(int(i)).image for i in job.splits["train"]],
-    )
-    assert labels.any()
+    indices = np.concatenate([job.splits["train"], job.splits["calibration"]])
+    labels = np.concatenate([job.labels("train"), job.labels("calibration")])
+    images = [job.source.read(int(i)).image for i in indices]
+    assert job.labels("train").any()
     _, state = load_method(runs(TOGETHER) / "detector", "flat")
     mean, normals = state.params["memory"]["mean"], np.stack(images)[labels == 0]
     np.testing.assert_allclose(mean, normals.mean(axis=0), atol=1e-5)

@@ -128,15 +128,23 @@ def test_every_file_has_a_row_and_nothing_damaged_is_normal(damaged, scored):
         assert rows[name]["error"] is None and np.isfinite(rows[name]["score"])
         flagged = rows[name]["score"] >= rows[name]["threshold"]
         assert rows[name]["decision"] == ("inspect" if flagged else "normal")
-        assert len(rows[name]["statistics"].split()) == 3
-        reasons = rows[name]["reasons"].split("; ")
-        assert [reason.split()[0] for reason in reasons] == rows[name]["statistics"].split()
-        assert all("normals" in reason for reason in reasons)
+        statistics = rows[name]["statistics"].split()
+        reasons = [reason for reason in rows[name]["reasons"].split("; ") if reason]
+        assert len(reasons) == len(statistics) <= 3
+        sign = "+" if rows[name]["decision"] == "inspect" else "-"
+        for statistic, reason in zip(statistics, reasons, strict=True):
+            assert f"({statistic} " in reason and "normals" in reason
+            assert f", {sign}" in reason and reason.endswith(")")
+        assert rows[name]["clipped"] == 0
     summary = json.loads((output / "summary.json").read_text())
     assert summary["counts"]["images"] == len(rows)
     assert summary["counts"]["error"] == len(names)
     assert summary["counts"]["normal"] + summary["counts"]["inspect"] == len(rows)
     assert set(summary["seconds"]) == {"total", "decode", "device", "write"}
+    assert summary["finished"] is True and summary["resumed"] == 0
+    assert summary["clipped"] == {"images": 0, "beyond": 0, "largest": 0, "normals": 0}
+    left = {path.name for path in output.iterdir()} - {".lock", ".zfn-output"}
+    assert left == {"scores.csv", "scores.parquet", "summary.json", "maps"}
 
 
 def test_the_csv_says_the_same_and_no_cell_is_a_formula(scored):
@@ -385,7 +393,7 @@ def test_a_detector_of_an_earlier_version_is_refused_in_one_message(workdir, tmp
     described = json.loads((folder / "detector.json").read_text()) | {"format": 2}
     (folder / "detector.json").write_text(json.dumps(described))
     vouch(folder, "detector.json")
-    message = r"has format 2 and this version reads 3; train and calibrate again"
+    message = r"has format 2 and this version reads 4; train and calibrate again"
     with pytest.raises(UserError, match=message):
         load_detector(folder)
 
@@ -421,6 +429,7 @@ def test_a_stop_writes_the_rows_so_far(workdir, damaged, tmp_path):
     with pytest.raises(Stopped):
         score_files(workdir / "detector", damaged[0], tmp_path, batch_size=8, stop=After())
     assert len(rows_of(tmp_path)) == 8 < len(list_images(damaged[0]))
+    assert json.loads((tmp_path / "summary.json").read_text())["finished"] is False
 
 
 def test_a_band_sends_doubtful_images_to_a_person_and_none_to_normal(

@@ -1,12 +1,11 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ad_core.backbones import perceptual, vgg16
+from ad_core.backbones import load_backbone
+from ad_core.backbones.perceptual import distance
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete
 from ad_core.training.partition import partition
@@ -17,6 +16,7 @@ from vqgan_ad.model import make_model
 from vqgan_ad.settings import make_settings
 
 SHAPE = (16, 16, 1)
+TOY = "tests.baselines_ad.toy_backbone:toy"
 
 
 def tiny(**method):
@@ -271,43 +271,65 @@ def test_settings_that_cannot_work_are_refused(change, message):
 
 
 @pytest.fixture(scope="module")
-def vgg(tmp_path_factory):
-    """(path, arrays) of a VGG-16 with two channels a layer."""
-    rng, inside, arrays = np.random.default_rng(0), 3, {}
-    for n in (n for block in vgg16.BLOCKS for n in block):
-        arrays[f"features.{n}.weight"] = rng.normal(0, 0.5, (2, inside, 3, 3)).astype(np.float32)
-        arrays[f"features.{n}.bias"] = np.zeros(2, np.float32)
-        inside = 2
-    path = tmp_path_factory.mktemp("vgg") / "vgg.npz"
-    np.savez(path, **arrays)
-    return str(path), arrays
+def perceptual():
+    """(method, state, compiled step) of reconstruction and perceptual distance, without a game."""
+    term = {"backbone": TOY, "weight": 0.3, "levels": ("stem", "stage5")}
+    method = vqgan.make(tiny(perceptual=term, disc_weight=0.0))
+    return method, start(method, SHAPE), compiled(method.learn.train_step)
 
 
-def test_perceptual_weights_that_are_missing_are_refused(key):
-    method = vqgan.make(tiny(perceptual_weights="no.npz"))
+def test_the_perceptual_distance_is_a_term_of_what_the_generator_descends(perceptual, image, key):
+    _, state, step = perceptual
+    backbone, model = load_backbone(TOY), make_model(make_settings(tiny()), 1)
+
+    def objective(generator):
+        passed = model.forward(generator, image)
+        vq = jnp.mean(passed.quantised.quantisation) + jnp.mean(passed.quantised.commitment)
+        far = distance(
+            backbone.network, backbone.params, image, passed.image, levels=("stem", "stage5")
+        )
+        error = jnp.mean(jnp.square(image - passed.image))
+        return error + vq + 0.3 * jnp.mean(far), jnp.mean(far)
+
+    of_generator = compiled(jax.value_and_grad(objective, has_aux=True))
+    (loss, far), gradient = of_generator(state.params["generator"])
+    after, metrics = step(state, batch_of(image), key)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-6),
+        delta(state.params["generator"], after.params["generator"]),
+        gradient,
+    )
+    np.testing.assert_allclose(metrics["perceptual"], far, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_eight_devices_take_the_step_with_the_perceptual_term_too(perceptual, image, key, mode):
+    method, state, step = perceptual
+    expected, expected_metrics = step(state, batch_of(image), key)
+    parts = partition(method.learn.train_step, mode)
+    after, metrics = parts.step(parts.place_state(state), parts.place_batch(batch_of(image)), key)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=3e-6),
+        delta(state.params, expected.params),
+        delta(state.params, parts.fetch_state(after).params),
+    )
+    np.testing.assert_allclose(metrics["perceptual"], expected_metrics["perceptual"], rtol=1e-3)
+
+
+def test_no_state_and_no_detector_holds_the_perceptual_terms_weights(perceptual, poster, image):
+    method, state, _ = perceptual
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, poster[1])
+    keys = jax.random.split(jax.random.key(0), len(image))
+    views = [jax.eval_shape(m.view, state, image, keys) for m in (method, poster[0])]
+    assert jax.tree.map(jnp.shape, views[0]) == jax.tree.map(jnp.shape, views[1])
+    assert method.curves == (*poster[0].curves, "perceptual")
+
+
+def test_a_perceptual_backbone_that_is_not_there_is_refused_before_a_step(key):
+    method = vqgan.make(tiny(perceptual={"backbone": "vgg16:none.npz"}))
     with pytest.raises(UserError, match="no such file"):
         jax.eval_shape(lambda key: method.learn.init(key, SHAPE), key)
-
-
-def test_perceptual_weights_stay_as_they_are_and_go_with_the_state(poster, image, key, vgg):
-    path, arrays = vgg
-    method = vqgan.make(tiny(perceptual_weights=path))
-    state = start(method, SHAPE)
-    after, metrics = compiled(method.learn.train_step)(state, batch_of(image), key)
-    for name, weight in arrays.items():
-        np.testing.assert_array_equal(after.params["perceptual"][name], weight)
-    # A method of other settings finds the weights in the state.
-    keys = jax.random.split(key, len(image))
-    drawn = compiled(poster[0].view)(inference_state(state), image, keys)
-    distance = compiled(partial(perceptual.distance, vgg16.network()))
-    expected = distance(state.params["perceptual"], image, drawn.image)
-    np.testing.assert_allclose(drawn.losses["perceptual"], expected, rtol=1e-5)
-    np.testing.assert_allclose(drawn.maps["perceptual"].mean(axis=(1, 2)), expected, rtol=1e-5)
-    # The step compares with what the network gives, scoring with what an image can hold.
-    forward = compiled(make_model(make_settings(tiny()), 1).forward)
-    unclipped = forward(state.params["generator"], image).image
-    trained = distance(state.params["perceptual"], image, unclipped).mean()
-    np.testing.assert_allclose(metrics["perceptual"], trained, rtol=1e-4)
 
 
 def test_an_image_need_not_be_a_square():

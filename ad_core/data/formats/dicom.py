@@ -42,7 +42,8 @@ def is_dicom(data: bytes) -> bool:
 def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     """One frame: grey after rescale slope and intercept, or RGB.
 
-    natural: the first VOI window; without one, what the stored bits can hold.
+    natural: the first VOI window; without one, what the stored bits can hold. Bits beyond those
+    stored do not count, however the file is compressed.
 
     Raises:
         UserError: naming `path`, for what is damaged, beyond a limit, or has a table (modality
@@ -53,6 +54,7 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
 
 def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     header = _header(path, data)
+    _check_complete(path, header)
     frames = _frames(header)
     columns, rows = (int(header.Columns), int(header.Rows))
     check_size(path, columns, rows, limits)
@@ -64,8 +66,22 @@ def _decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: L
     if kind == "PALETTE COLOR":
         return _palette(values, header)
     if kind in _COLOUR:
-        return Stored(values, (0.0, float(2 ** int(header.BitsStored) - 1)))
+        bits = int(header.BitsStored)
+        return Stored(values, (0.0, float(2**bits - 1)), own=bits != 8)
     return _grey(path, header, frame, values)._replace(inverted=kind == "MONOCHROME1")
+
+
+def _check_complete(path: str | os.PathLike[str], header: Any) -> None:
+    """Refuses a header without an element that says how the pixels lie."""
+    needed = ["Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"]
+    if "PixelData" in header:
+        needed += ["BitsStored", "PixelRepresentation"]
+    if str(header.get("PhotometricInterpretation", "")) in _COLOUR:
+        needed += ["PlanarConfiguration"]
+    missing = next((name for name in needed if header.get(name) in (None, "")), "")
+    if missing:
+        mend = "have it written again with that element, or convert it"
+        refuse(path, f"lacks {missing}, without which its pixels cannot be read", mend)
 
 
 def count_frames(path: str | os.PathLike[str], data: bytes) -> int:
@@ -123,7 +139,15 @@ def _frame(path: str | os.PathLike[str], header: Any, frame: int) -> Shaped[np.n
         refuse(path, "has a compression that no decoder here reads, or is damaged", mend)
     if values.shape[:2] != (header.Rows, header.Columns) or values.ndim not in (2, 3):
         refuse(path, "has other pixels than its header says", DAMAGED)
-    return values
+    return _stored_bits(values, header)
+
+
+def _stored_bits(values: Shaped[np.ndarray, "h w *c"], header: Any) -> Shaped[np.ndarray, "h w *c"]:
+    """The values of the lowest `BitsStored` bits; pydicom sees to it for plain files alone."""
+    if values.dtype.kind not in "iu":
+        return values
+    spare = max(0, 8 * values.dtype.itemsize - int(header.BitsStored))
+    return (values << spare) >> spare  # keeps the sign of signed values
 
 
 def _state_again(header: Any) -> None:
@@ -146,7 +170,17 @@ def _palette(values: Shaped[np.ndarray, "h w"], header: Any) -> Stored:
     from pydicom.pixels.processing import apply_color_lut
 
     bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+    if bits == 16 and _fills_low_byte(header):
+        bits = 8
     return Stored(apply_color_lut(values, header)[..., :3], (0.0, float(2**bits - 1)))
+
+
+def _fills_low_byte(header: Any) -> bool:
+    """Tells whether a palette says 16 bits and holds 8, as files against the standard do."""
+    tables = [header.get(f"{name}PaletteColorLookupTableData") for name in ("Red", "Green", "Blue")]
+    order = "<u2" if header.original_encoding[1] is not False else ">u2"
+    read = [np.frombuffer(table[: len(table) // 2 * 2], order) for table in tables if table]
+    return bool(read) and 0 < max(int(table.max(initial=0)) for table in read) < 256
 
 
 def _grey(
@@ -162,11 +196,19 @@ def _grey(
     if not (np.isfinite([slope, intercept]).all() and slope):
         refuse(path, "has an invalid rescale slope or intercept", DAMAGED)
     window = _window(_item(header, frame, "FrameVOILUTSequence"))
+    own = window is not None or (slope, intercept) != (1, 0) or not _holds_bytes(header)
     if window is None and "PixelData" in header:
         window = _holdable(header, slope, intercept)
     if (slope, intercept) != (1, 0):
         values = values.astype(np.float64) * slope + intercept
-    return Stored(values, window)
+    return Stored(values, window, own=own)
+
+
+def _holds_bytes(header: Any) -> bool:
+    """Tells whether the stored values are 0 to 255, as in other files of 8 bits."""
+    if "PixelData" not in header:
+        return False
+    return (int(header.BitsStored), int(header.PixelRepresentation)) == (8, 0)
 
 
 def _item(header: Any, frame: int, name: str) -> Any:

@@ -4,7 +4,7 @@ What each kind of file becomes:
 
     8 bits                    0..255 to -1..1
     16 bits                   0..65535 to -1..1, all digits kept; 12-bit TIFF 0..4095
-    32 bits, float            refused unless `data.value_range` says what is black and white
+    32 bits, float            `data.value_range` says what is black and white
     1 bit                     black and white
     palette                   its colours
     CMYK, YCbCr               RGB, by Pillow's plain conversion; no colour profile is applied
@@ -13,9 +13,9 @@ What each kind of file becomes:
     white as zero             8-bit TIFF and DICOM's MONOCHROME1: inverted; 16-bit TIFF: refused
     several pages             TIFF, animated PNG and WebP, MPO, DICOM frames, slices of a volume:
                               `data.page`: refuse; a number, from 0; or all, an image each
-    DICOM                     rescale slope and intercept, then the first VOI window of the file, or
-                              `data.value_range` in the rescaled unit (Hounsfield); without a
-                              window what the stored bits can hold; palette and YBR to RGB.
+    DICOM                     rescale slope and intercept, then `data.value_range` in the rescaled
+                              unit (Hounsfield); palette and YBR to RGB. By itself a file is shown
+                              by its first VOI window, without one by what its stored bits hold.
                               Sigmoid and table (LUT) in place of window or slope: refused
     NIfTI                     scl_slope and scl_inter; slices across `data.axis` of the closest
                               canonical orientation, front or top above, the right side on the
@@ -33,10 +33,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image
 
-from ad_core.data.formats import dicom, nifti, raster
+from ad_core.data.formats import dicom, kinds, nifti, raster
 from ad_core.data.formats.resizing import RESIZES, place, to_network, view_size
 from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
 from ad_core.data.shape import ImageSize, sides
@@ -47,6 +47,8 @@ EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
 FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 ROBUST = ("robust",)  # the `value_range` that the training images have yet to fix
+TYPE = ("type",)  # of a detector that files have trained whose type states black and white
+UNFIXED = ("unfixed",)  # of images that may yet fix one: their type's, else each by itself
 # The keys of config.data that decide what a file becomes, as `read_image` takes them.
 SETTINGS = (
     "channels", "value_range", "resize", "page", "axis",
@@ -94,8 +96,10 @@ def read_image(
 
     Args:
         size: the side of a square, or height and width. channels: 1 or 3.
-        value_range: stored (low, high); None means what the file says, or its type. ("robust",), as
-            long as no training images have fixed it, means the image's own lowest and highest.
+        value_range: stored (low, high); None means what the file says, or its type. TYPE: what the
+            type says, and a file that says something of its own is refused, since one value would
+            have several greys. ROBUST and UNFIXED, as long as no training images have fixed it,
+            mean the image's own lowest and highest, UNFIXED only where its type says nothing.
         resize: one of `ad_core.data.formats.resizing.RESIZES`.
         page: of a file with several: a number from 0, or "refuse".
         axis: across which a volume is sliced: x, y or z.
@@ -108,6 +112,25 @@ def read_image(
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
     _check_channels(channels)
     stored = read_stored(path, Wanted(page, axis), limits)
+    return to_sample(
+        path, stored, size=size, channels=channels, value_range=value_range, resize=resize
+    )
+
+
+def to_sample(
+    path: str | os.PathLike[str],
+    stored: Stored,
+    *,
+    size: ImageSize,
+    channels: int,
+    value_range: Sequence[float | int | str] | None,
+    resize: str,
+) -> Sample:
+    """The image of values as they are stored, as `read_image` makes it of those of a file.
+
+    Raises:
+        UserError: no range; the message names `path`.
+    """
     low, high = _bounds(path, value_range, stored)
     bands = _bands(stored, low, high, channels=channels)
     height, width = bands[0].shape
@@ -161,14 +184,6 @@ def _bands(
     return [-band for band in bands] if stored.inverted else bands
 
 
-def read_mask(
-    path: str | os.PathLike[str], wanted: Wanted, limits: Limits
-) -> Bool[np.ndarray, "h w"]:
-    """True where the file's pixels are not black, in its own pixels. UserError as `read_image`."""
-    values = read_stored(path, wanted, limits).values
-    return values != 0 if values.ndim == 2 else (values != 0).any(axis=-1)
-
-
 def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> Stored:
     """The values of one image of a file as they are stored. UserError as `read_image`."""
     data = read_bytes(path, limits.max_bytes, keep=nifti.is_named_volume(path))
@@ -178,7 +193,10 @@ def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) ->
     else:
         decode = _decoder(data)
     if decode is None:
-        refuse(path, f"is none of {', '.join(FORMATS)}, whatever its name", "convert or remove it")
+        kind = kinds.unread_kind(data)
+        told = f" (it is {kind})" if kind else ""
+        problem = f"is none of {', '.join(FORMATS)}, whatever its name{told}"
+        refuse(path, problem, "convert or remove it")
     stored = decode(path, data, wanted, limits)
     if not np.isfinite(stored.values).all():
         refuse(path, "holds values that are not finite", "repair or remove it")
@@ -217,11 +235,20 @@ def _bounds(
     stored: Stored,
 ) -> tuple[float, float]:
     natural = stored.natural
-    if value_range is not None and tuple(value_range) == ROBUST:
+    word = () if value_range is None else tuple(value_range)
+    typed = natural is not None and not stored.own
+    if word == ROBUST or (word == UNFIXED and not typed):
         low, high = float(stored.values.min()), float(stored.values.max())
         return low, high if low < high else low + 1
-    if value_range is not None:
-        return stated_range(value_range)
+    if word not in ((), TYPE, UNFIXED):
+        return stated_range(word)
+    if word == TYPE and stored.own:
+        problem = (
+            "says by itself which values are black and white (a window, or the bits it stores), "
+            "and no training fixed a range for all"
+        )
+        mend = "train on such files, or give `--config.data.value_range=LOW,HIGH`"
+        refuse(path, problem, mend)
     if natural is None:
         mend = (
             "give the lowest and highest value, e.g. `--config.data.value_range=0,1`, or "

@@ -11,7 +11,7 @@ from ad_core.data.formats.image import count_images
 from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.errors import UserError
 
-_PAGE = re.compile(r"(?P<file>.+)#(?:(?P<axis>[xyz])=)?(?P<page>[0-9]{1,9})")
+_PAGE = re.compile(r"(?P<file>.+)#(?:(?P<axis>[xyz])=)?(?P<page>[0-9]{1,9})", re.DOTALL)
 _SINGLE = (".bmp",)  # never opened to look for more
 
 
@@ -26,6 +26,12 @@ def split_page(path: str) -> tuple[str, dict[str, Any]]:
     return match["file"], options
 
 
+def find_page(root: Path, path: str) -> tuple[str, dict[str, Any]]:
+    """File and page of a path, by `split_page`; a file that is itself called so has no page."""
+    name, page = split_page(path)
+    return (path, {}) if page and os.path.lexists(root / path) else (name, page)
+
+
 def spread(root: Path, paths: Iterable[str], data: Any) -> list[str]:
     """`paths` with a path for each page of a file that holds several, if `data.page` is "all".
 
@@ -35,6 +41,9 @@ def spread(root: Path, paths: Iterable[str], data: Any) -> list[str]:
     Args:
         root: the folder below which the files lie; links that lead out of it are not followed.
         data: config.data.
+
+    Raises:
+        UserError: a page of one file has the name of another file.
     """
     found = list(paths)
     if str(data["page"]) != "all":
@@ -46,7 +55,7 @@ def spread(root: Path, paths: Iterable[str], data: Any) -> list[str]:
 
 
 def _pages(root: Path, path: str, wanted: Wanted, limits: Limits) -> list[str]:
-    if path.lower().endswith(_SINGLE):
+    if path.lower().endswith(_SINGLE) or find_page(root, path)[1]:
         return [path]
     if not Path(os.path.realpath(root / path)).is_relative_to(os.path.realpath(root)):
         return [path]
@@ -57,4 +66,11 @@ def _pages(root: Path, path: str, wanted: Wanted, limits: Limits) -> list[str]:
     if not 1 < count <= limits.max_frames:
         return [path]
     mark = f"{wanted.axis}=" if path.lower().endswith(nifti.EXTENSIONS) else ""
-    return [f"{path}#{mark}{number}" for number in range(count)]
+    pages = [f"{path}#{mark}{number}" for number in range(count)]
+    taken = next((page for page in pages if os.path.lexists(root / page)), "")
+    if taken:
+        raise UserError(
+            f"{root / taken}: has the name of a page of {path!r}, so the two cannot be told apart; "
+            "rename it."
+        )
+    return pages

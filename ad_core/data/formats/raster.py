@@ -3,10 +3,10 @@
 import io
 import os
 import sys
-from typing import NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from PIL import (  # the plug-ins register themselves in Image.OPEN
     BmpImagePlugin,  # noqa: F401
     Image,
@@ -60,6 +60,11 @@ def is_raster(data: bytes) -> bool:
     return _format(data) is not None
 
 
+def is_tiff(data: bytes) -> bool:
+    """Tells whether the first bytes are those of a TIFF file."""
+    return _format(data) == "TIFF"
+
+
 def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits) -> Stored:
     """One page of the file whose content is `data`. Raises UserError, naming `path`."""
     # Damaged bytes make Pillow raise nearly anything: OSError, SyntaxError, struct.error, ...
@@ -75,10 +80,91 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
     if unread:
         refuse(path, unread, "save it as 8-bit, or as 16-bit or float grey with black as zero")
     try:
-        values, top = _load(image, data, page)
+        values, top, turned = _load(image, data, page)
     except Exception as error:
         _undecodable(path, error)
-    return Stored(values, None if top is None else (0.0, float(top)))
+    own = top is not None and top not in (255, 65535)  # 12 bits, and 16 in another file
+    return Stored(values, None if top is None else (0.0, float(top)), own=own, turned=turned)
+
+
+class Layers(NamedTuple):
+    """Parts of a picture beside its colours, upright; None where it has no such part.
+
+    alpha: 0 transparent to 255 opaque. index: into its palette. lossy: values are not exact.
+    """
+
+    alpha: UInt8[np.ndarray, "h w"] | None
+    index: UInt8[np.ndarray, "h w"] | None
+    lossy: bool
+
+
+def decode_layers(
+    path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits
+) -> Layers:
+    """The layers of a page that `decode` reads. Raises UserError, naming `path`."""
+    try:
+        image = _open(data)
+        _seek(path, image, wanted, limits)
+        lossy = image.format in ("JPEG", "MPO") or data[12:16] == b"VP8 "
+        lossy |= image.info.get("compression") == "jpeg"
+        image.load()
+        turn = image.getexif().get(_TAGS["orientation"], 1)
+        clear = image.has_transparency_data
+        alpha = np.asarray(image.convert("RGBA"))[..., 3] if clear else None
+        index = np.asarray(image.getchannel(0)) if image.mode in ("P", "PA") else None
+    except UserError:
+        raise
+    except Exception as error:
+        _undecodable(path, error)
+    alpha, index = (layer if layer is None else upright(layer, turn) for layer in (alpha, index))
+    return Layers(alpha, index, lossy)
+
+
+def orientation(data: bytes) -> tuple[int, int, int]:
+    """EXIF orientation of a picture (1: none), and its width and height as it is stored."""
+    try:
+        image = _open(data)
+        size = image.size
+        tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+        tags = image.tag_v2 if tiff else image.getexif()
+        return _known(tags.get(_TAGS["orientation"], 1)), *size
+    except Exception:
+        return 1, 0, 0  # whoever reads it is told
+
+
+def states_range(file: BinaryIO) -> bool:
+    """Tells whether the type of a TIFF file's values says what is black and white.
+
+    Only its header is read. A damaged one does: its reading will be refused.
+    """
+    try:
+        image = TiffImagePlugin.TiffImageFile(file, "")
+    except Exception:
+        return True
+    return _TOP.get(image.mode, 255) is not None and _raw_mode(image) != "I;12"
+
+
+def from_pillow(path: str | os.PathLike[str], image: Image.Image, limits: Limits) -> Stored:
+    """The values of an image that Pillow has opened or made, turned by its EXIF orientation.
+
+    Of 16-bit colour Pillow keeps the high bytes alone: such a file is read by its path.
+
+    Raises:
+        UserError: naming `path`, of a size beyond the limits or a mode that is not read.
+    """
+    check_size(path, *image.size, limits)
+    if isinstance(image, ImageFile.ImageFile):
+        lossy = "holds 16-bit colour, half of which Pillow drops"
+        unread = lossy if _raw_mode(image) in _LOW_BYTE else _unread(image)
+        if unread:
+            refuse(path, unread, "give the path of the file")
+    try:
+        orientation = image.getexif().get(_TAGS["orientation"], 1)
+        values, top = _pixels(image)
+    except Exception as error:
+        _undecodable(path, error)
+    upright = _UPRIGHT.get(orientation, _UPRIGHT[1])(values)
+    return Stored(upright, None if top is None else (0.0, float(top)))
 
 
 def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> int:
@@ -163,11 +249,13 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 def _load(
     image: ImageFile.ImageFile, data: bytes, page: int
-) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
-    """Upright values, and the highest that their type holds, None if it says not."""
+) -> tuple[Shaped[np.ndarray, "h w *c"], int | None, int]:
+    """Upright values, the highest that their type holds (None if it says not), and their turn."""
     if image.format == "PNG":
         _open(data).verify()  # Pillow does not check the sums of pixel data when it decodes
     raw = _raw_mode(image)
+    tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    before = _known(image.tag_v2.get(_TAGS["orientation"], 1)) if tiff else 0
     pixels, top = _pixels(image)
     if raw in _LOW_BYTE:
         again = _open(data)
@@ -179,7 +267,18 @@ def _load(
         top = 4095
     # Pillow turns TIFF images itself and then leaves no orientation behind.
     orientation = image.getexif().get(_TAGS["orientation"], 1)
-    return _UPRIGHT.get(orientation, _UPRIGHT[1])(pixels), top
+    return upright(pixels, orientation), top, before or _known(orientation)
+
+
+def upright(
+    values: Shaped[np.ndarray, "h w *c"], orientation: int
+) -> Shaped[np.ndarray, "h2 w2 *c"]:
+    """Stored values turned as an EXIF orientation says."""
+    return _UPRIGHT.get(orientation, _UPRIGHT[1])(values)
+
+
+def _known(orientation: object) -> int:
+    return next((known for known in _UPRIGHT if known == orientation), 1)
 
 
 def _with_mode(args: object, raw: str) -> object:
@@ -187,7 +286,7 @@ def _with_mode(args: object, raw: str) -> object:
     return (low, *args[1:]) if isinstance(args, tuple) else low
 
 
-def _pixels(image: ImageFile.ImageFile) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
+def _pixels(image: Image.Image) -> tuple[Shaped[np.ndarray, "h w *c"], int | None]:
     """The decoded values without alpha, and the highest that their type holds."""
     image.load()
     if image.mode in _TOP:

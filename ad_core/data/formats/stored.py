@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
@@ -22,11 +22,16 @@ class Stored(NamedTuple):
 
     natural: the values that are black and white; None where the file says not.
     inverted: high values are dark (DICOM's MONOCHROME1).
+    own: `natural` is what this file says of itself (its window, the bits it stores) and not what
+    every file of its type says: another file may show the same values in other greys.
+    turned: the EXIF orientation that was applied, 1 for none.
     """
 
     values: Shaped[np.ndarray, "h w *c"]
     natural: tuple[float, float] | None
     inverted: bool = False
+    own: bool = False
+    turned: int = 1
 
 
 class Encoded(os.PathLike[str]):
@@ -77,8 +82,8 @@ class FileSet(Protocol):
         """The whole image as the file has it, its longer side at most `longest` pixels."""
         ...
 
-    def fix_range(self, value_range: tuple[float, float]) -> None:
-        """Makes `read` and `view` use this `data.value_range` from now on."""
+    def fix_range(self, value_range: Sequence[float | int | str]) -> None:
+        """Makes `read` and `view` use this `value_range` of `read_image` from now on."""
         ...
 
 

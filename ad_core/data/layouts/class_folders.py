@@ -18,7 +18,7 @@ from ad_core.data.layouts.listing import (
     walk,
 )
 from ad_core.data.layouts.manifest import read_groups
-from ad_core.data.source import NORMAL
+from ad_core.data.source import means_normal
 from ad_core.errors import UserError
 
 LAYOUT = "<class>/<image>, or train/<class>/<image> and test/<class>/<image>"
@@ -29,10 +29,10 @@ def open_source(data: ConfigDict) -> LabelledFiles:
     """The class folders below `data.root`, listed but not yet read.
 
     <class>/<image>, or train/<class>/<image>, val/<class>/<image> (counts as train) and
-    test/<class>/<image>. A class of `data.normal_classes` is normal, any other one a defect of
-    that name. <stem>_mask.png, <stem>_mask_1.png, … beside an image are its masks, which count
-    together. What belongs together is told by groups.csv, as in ad_core.data.layouts.folder, or by
-    `data.group_pattern`.
+    test/<class>/<image>. A class of `data.normal_classes` is normal, in whatever case, any other
+    one a defect of that name. <stem>_mask.png, <stem>_mask_1.png, … beside an image are its masks,
+    which count together. What belongs together is told by groups.csv, as in
+    ad_core.data.layouts.folder, or by `data.group_pattern`.
 
     Raises:
         UserError: no such folder, no such classes, or no normal class stated.
@@ -97,15 +97,17 @@ def check_classes(root: Path, listing: Listing, normal: tuple[str, ...]) -> None
             f"`data.normal_classes` is not set; found {told}. State which are normal: "
             f"`--config.data.normal_classes={likely_normal(counts)}` (several with commas)."
         )
-    missing = [name for name in normal if name not in counts]
+    stated, there = (set(map(str.casefold, names)) for names in (normal, counts))
+    missing = [name for name in normal if name.casefold() not in there]
     if missing:
         raise UserError(
             f"{where}: no image of the normal class {', '.join(missing)}. Expected {LAYOUT}; "
             f"found {told}. Correct `--config.data.normal_classes`."
         )
-    if NORMAL in counts and NORMAL not in normal:
+    doubtful = [name for name in counts if means_normal(name) and name.casefold() not in stated]
+    if doubtful:
         raise UserError(
-            f"{where}: the class {NORMAL!r} means normal everywhere here; add it to "
+            f"{where}: the class {doubtful[0]!r} means normal everywhere here; add it to "
             "`--config.data.normal_classes`, or rename it."
         )
 

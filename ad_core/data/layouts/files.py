@@ -1,7 +1,6 @@
 """Image files as data sources: to score in order, or with labels, masks and groups."""
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,15 +12,19 @@ from ml_collections import ConfigDict
 
 from ad_core.data.formats.image import (
     SETTINGS,
+    TYPE,
+    UNFIXED,
     check_settings,
+    count_images,
     read_image,
-    read_mask,
     read_stored,
     read_view,
 )
-from ad_core.data.formats.pages import split_page, spread
+from ad_core.data.formats.masks import image_turn, read_mask, turn_as
+from ad_core.data.formats.pages import find_page, spread
 from ad_core.data.formats.resizing import nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
+from ad_core.data.layouts.grouping import group_by_pattern, join_files
 from ad_core.data.layouts.listing import Listing, is_inside
 from ad_core.data.shape import image_shape
 from ad_core.data.source import NORMAL, Record
@@ -32,8 +35,13 @@ from ad_core.types import Placement, Sample
 class FileSource:
     """Files to score, in the order given: a `Source` and a `FileSet`, without labels or masks.
 
-    paths: relative to root; one may name a page, as `formats.pages` writes.
+    paths: relative to root; one may name a page, as `formats.pages` writes. left_out, own: relative
+    paths of what was found beside them, and is no image or was written by this program.
     """
+
+    left_out: Sequence[str] = ()
+    own: Sequence[str] = ()
+    unfixed: tuple[str, ...] = TYPE  # reads so where `data.value_range` says nothing
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[str], data: ConfigDict):
         self.root = Path(root).resolve()
@@ -42,6 +50,8 @@ class FileSource:
         check_settings(options)
         self.image_shape = image_shape(options)
         self.letterboxed = options["resize"] == "letterbox"
+        if options["value_range"] is None:
+            options["value_range"] = self.unfixed
         self._options = options
         self._read_file = _reader(options)
 
@@ -58,8 +68,8 @@ class FileSource:
         path, page = self.locate(index)
         return read_stored(path, *self._wanted(page))
 
-    def fix_range(self, value_range: tuple[float, float]) -> None:
-        """Makes `read` and `view` use this `data.value_range` from now on."""
+    def fix_range(self, value_range: Sequence[float | int | str]) -> None:
+        """Makes `read` and `view` use this `value_range` of `read_image` from now on."""
         self._options = self._options | {"value_range": value_range}
         self._read_file = _reader(self._options)
 
@@ -71,7 +81,7 @@ class FileSource:
 
     def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:
         """The file of an image, and the options of `read_image` that name a page of it."""
-        name, page = split_page(self.paths[index])
+        name, page = find_page(self.root, self.paths[index])
         path = self.root / name
         if not is_inside(path, self.root):
             raise UserError(f"{path}: is a link that leads out of {self.root}; copy the image.")
@@ -93,6 +103,7 @@ class LabelledFiles(FileSource):
     """
 
     published: Mapping[str, Sequence[int]] = {}
+    unfixed = UNFIXED
 
     def __init__(
         self,
@@ -130,29 +141,50 @@ class LabelledFiles(FileSource):
     def read_mask(self, index: int) -> Bool[np.ndarray, "h w"] | None:
         """True where abnormal, in the pixels of the mask's file; None of a normal image.
 
-        Raises UserError if a mask cannot be read, or an image's masks differ in size.
+        It is upright as its image is, where an EXIF tag turns that. Raises UserError if a mask
+        cannot be read, an image's masks differ in size, or a tag leaves open how a mask lies.
         """
         if self.records[index].label == 0 or not self.records[index].has_mask:
             return None
-        paths, page = self.locate_masks(index)
-        wanted, limits = self._wanted(page)
-        masks = [read_mask(path, wanted, limits._replace(min_side=1)) for path in paths]
+        located = self.locate_masks(index)
+        masks = [self._one_mask(index, path, page) for path, page in located]
         if len({mask.shape for mask in masks}) > 1:
-            first, last = (os.fspath(path) for path in (paths[0], paths[-1]))
+            first, last = (os.fspath(path) for path, _ in (located[0], located[-1]))
             raise UserError(
                 f"{first}: differs in size from {last}, a mask of the same image; give both one "
                 "size."
             )
         return np.logical_or.reduce(masks)
 
-    def locate_masks(self, index: int) -> tuple[Sequence[os.PathLike[str]], dict[str, Any]]:
-        """The files of an abnormal image's masks, and the options that name a page of them."""
-        name, page = split_page(self.records[index].path)
-        paths = [self.root / mask for mask in self._masks[name]]
-        for path in paths:
-            if not is_inside(path, self.root):
-                raise UserError(f"{path}: is a link that leads out of {self.root}; copy the mask.")
-        return paths, page
+    def _one_mask(
+        self, index: int, path: os.PathLike[str], page: dict[str, Any]
+    ) -> Bool[np.ndarray, "h w"]:
+        wanted, limits = self._wanted(page)
+        mask = read_mask(path, wanted, limits._replace(min_side=1))
+        return turn_as(path, mask, image_turn(self.locate(index)[0], limits))
+
+    def locate_masks(self, index: int) -> Sequence[tuple[os.PathLike[str], dict[str, Any]]]:
+        """The files of an abnormal image's masks, each with the options that name a page of it.
+
+        A mask of one page, stated for one slice alone, is that of the slice.
+        """
+        path = self.records[index].path
+        name, page = find_page(self.root, path)
+        own = path in self._masks
+        located = []
+        for mask in self._masks[path if own else name]:
+            file, stated = find_page(self.root, mask)
+            if not is_inside(self.root / file, self.root):
+                raise UserError(
+                    f"{self.root / file}: is a link that leads out of {self.root}; copy the mask."
+                )
+            single = own and page and not stated and self._pages(self.root / file, page) == 1
+            located.append((self.root / file, stated or ({} if single else page)))
+        return located
+
+    def _pages(self, path: Path, page: dict[str, Any]) -> int:
+        wanted, limits = self._wanted(page)
+        return count_images(path, wanted, limits)
 
 
 def label_files(
@@ -165,58 +197,39 @@ def label_files(
 ) -> LabelledFiles:
     """The source of a listing, sorted by path, whose classes `normal` are normal.
 
-    Any other class is a defect of that name. A file with several pages becomes an image each,
-    where `data.page` says so.
+    Any other class is a defect of that name; names of classes are compared without case. A file
+    with several pages becomes an image each, where `data.page` says so.
 
     Args:
         groups: path -> group of files that belong together; of others `data.group_pattern` tells
-            it from the path, and without that each file is a group of its own.
+            it from the path, and without that each file is a group of its own. Groups that share
+            a file are one.
 
     Raises:
         UserError: `data.group_pattern` is wrong or does not match a path.
     """
     named = group_by_pattern(listing.images, str(data.group_pattern)) | dict(groups or {})
-    records = [
-        Record(
-            path=page,
-            label=int(name not in normal),
-            defect=NORMAL if name in normal else name,
+    sound = {name.casefold() for name in normal}
+    records = []
+    for path, (folder, name) in sorted(listing.images.items()):
+        is_normal = name.casefold() in sound
+        record = Record(
+            path=path,
+            label=int(not is_normal),
+            defect=NORMAL if is_normal else name,
             group=named.get(path, path),
             folder=folder,
-            has_mask=name in normal or path in listing.masks,
+            has_mask=is_normal or path in listing.masks,
         )
-        for path, (folder, name) in sorted(listing.images.items())
-        for page in spread(root, [path], data)
-    ]
+        records += [record._replace(path=page) for page in spread(root, [path], data)]
     return LabelledFiles(
-        root, records, data, masks=listing.masks, ignored=listing.ignored, loose=listing.loose
+        root,
+        join_files(root, records),
+        data,
+        masks=listing.masks,
+        ignored=listing.ignored,
+        loose=listing.loose,
     )
-
-
-def group_by_pattern(paths: Iterable[str], pattern: str) -> dict[str, str]:
-    """Group of each path: what the (parentheses) of a regular expression find in it.
-
-    An empty pattern gives no group.
-
-    Raises:
-        UserError: no regular expression, one without parentheses, or a path without a match.
-    """
-    if not pattern:
-        return {}
-    where = f"`data.group_pattern` (={pattern!r})"
-    try:
-        search = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{where} is no regular expression: {error}.") from error
-    if not search.groups:
-        raise UserError(f"{where} needs (parentheses) around what names the group.")
-    groups = {}
-    for path in paths:
-        match = search.search(path)
-        if match is None:
-            raise UserError(f"{where} does not match {path!r}; every image needs a group.")
-        groups[path] = "-".join(part or "" for part in match.groups())
-    return groups
 
 
 def _reader(options: dict[str, Any]) -> Callable[..., Sample]:

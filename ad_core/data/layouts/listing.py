@@ -1,20 +1,29 @@
 """Files below a folder, and the rule which of them may be read."""
 
+import itertools
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ad_core.data.formats.dicom import PREAMBLE, is_dicom
 from ad_core.data.formats.image import EXTENSIONS
+from ad_core.data.formats.kinds import (
+    NAMES,
+    is_image,
+    is_image_content,
+    is_named_image,
+    read_head,
+)
+from ad_core.data.source import means_normal
 from ad_core.errors import UserError
+from ad_core.runtime.sealed import own_names
 
 # Folders that divide a set, by their names in lower case, and the `folder` of their records.
 DIVISIONS = {
     "train": "train", "val": "train", "valid": "train", "validation": "train", "test": "test"
 }  # fmt: skip
 GROUPS = "groups.csv"
-_NORMAL = ("normal", "good", "no", "ok", "healthy", "free")
+_SUGGESTED = ("no", "free")  # normal in some sets, and "not ok" in others: suggested, never taken
 
 
 class Listing(NamedTuple):
@@ -32,14 +41,38 @@ class Listing(NamedTuple):
 
 
 def existing_folder(root: str | os.PathLike[str]) -> Path:
-    """The real path of `data.root`. Raises UserError if it is no folder."""
+    """The real path of `data.root`. Raises UserError if it is no folder, or this program's own."""
     if not os.fspath(root):
         raise UserError("`data.root` is not set; give a folder: `--config.data.root=FOLDER`.")
     if not os.path.isdir(root):
         kind = "is not a folder" if os.path.exists(root) else "no such folder"
         mend = "check the path, or give another one: `--config.data.root=FOLDER`"
         raise UserError(f"`data.root` (={os.fspath(root)}): {kind}; {mend}.")
-    return Path(os.path.realpath(root))
+    real = Path(os.path.realpath(root))
+    refuse_own(real)
+    return real
+
+
+def refuse_own(path: Path) -> None:
+    """Refuses to read as images a folder or file, its links followed, that this program wrote.
+
+    Raises:
+        UserError: naming it, and the folder that is marked.
+    """
+    folder = own_folder(path)
+    if folder is not None:
+        raise UserError(
+            f"{path}: was written by this program (below {folder}), so it is no input; give the "
+            "folder of the images."
+        )
+
+
+def own_folder(path: str | os.PathLike[str]) -> Path | None:
+    """The folder that a command of this program wrote a path to; None if none did."""
+    real = Path(os.path.realpath(path))
+    inside = (real, *real.parents)
+    marked = (a for a, b in zip(real.parents, inside, strict=False) if b.name in own_names(a))
+    return next(marked, None)
 
 
 def is_inside(path: str | os.PathLike[str], root: Path) -> bool:
@@ -47,21 +80,23 @@ def is_inside(path: str | os.PathLike[str], root: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def is_image(path: str) -> bool:
-    """Tells whether a file's name ends as an image's does."""
-    return path.lower().endswith(EXTENSIONS)
-
-
 def split_name(path: str) -> tuple[str, str]:
-    """A file's name without its extension, and that; "a.nii.gz" is a and .nii.gz."""
+    """A file's name without its extension, and that; "a.nii.gz" is a and .nii.gz.
+
+    What follows the last dot is an extension if a letter is in it: "1.2.840" has none.
+    """
     name = path.rpartition("/")[2]
-    end = max((len(kind) for kind in EXTENSIONS if name.lower().endswith(kind)), default=0)
+    end = max((len(kind) for kind in NAMES if name.lower().endswith(kind)), default=0)
+    if not end:
+        kind = os.path.splitext(name)[1]
+        end = len(kind) if any(map(str.isalpha, kind)) else 0
     return name[: len(name) - end], name[len(name) - end :]
 
 
 def likely_normal(names: Collection[str]) -> str:
     """The class to suggest as normal in a command: one called normal or the like, else NAME."""
-    return next((name for name in sorted(names) if name.lower() in _NORMAL), "NAME")
+    likely = (n for n in sorted(names) if means_normal(n) or n.casefold() in _SUGGESTED)
+    return next(likely, "NAME")
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -79,8 +114,9 @@ def walk(
 ) -> tuple[list[str], list[str]]:
     """(images that lie exactly `depth` folders deep, all else but groups.csv).
 
-    All else is hidden files, links that lead out, files of other kinds or elsewhere, and folders
-    deeper or not among `top`, which are not entered.
+    Images are what `find_images` finds, but for hidden files that only a name makes one. All else
+    is links that lead out, files of other kinds or elsewhere, and folders hidden, deeper or not
+    among `top`, which are not entered. What this program wrote is neither.
 
     Args:
         top: names of the folders to enter in the root itself; None: all.
@@ -91,60 +127,100 @@ def walk(
     for level in range(depth + 1):
         below: list[str] = []
         for prefix in pending:
+            written = own_names(root / prefix)
             for entry in scan(root / prefix):
-                path = prefix + entry.name
-                usable = not entry.name.startswith(".") and is_inside(root / path, root)
+                path, hidden = prefix + entry.name, entry.name.startswith(".")
+                folder = os.path.isdir(root / path)
                 known = level > 0 or top is None or entry.name in top
-                if usable and known and level < depth and entry.is_dir():
+                if entry.name in written or path == GROUPS:
+                    continue
+                if not is_inside(root / path, root):
+                    others.append(path + "/" * folder)
+                elif known and level < depth and folder and not hidden:
                     below.append(path + "/")
-                elif usable and level == depth and entry.is_file() and is_image(path):
+                elif level == depth and not folder and _is_to_learn(root / path, hidden):
                     images.append(path)
-                elif path != GROUPS:
-                    others.append(path + "/" * entry.is_dir())
+                else:
+                    others.append(path + "/" * folder)
         pending = below
     return images, others
 
 
-def list_images(root: str | os.PathLike[str]) -> list[str]:
-    """Files below `root` with an image's extension, relative, sorted.
+class Found(NamedTuple):
+    """Files below a folder; every path is relative to it, and all are sorted.
 
-    None is opened but those without an extension, or with one of digits alone: scanners write DICOM
-    files under such names, and these are listed too.
-    A link to a file stands in the list, and is refused when read if it leads out of the root.
-    A link to a folder inside the root is not followed: its images are listed where they lie.
+    images: to be judged, readable or not. left_out: all other files, and links to what is no file.
+    own: files and folders (with a slash at their end) that this program wrote.
+    """
+
+    images: tuple[str, ...]
+    left_out: tuple[str, ...]
+    own: tuple[str, ...]
+
+
+def find_images(root: str | os.PathLike[str]) -> Found:
+    """Every file below `root`, by what it is: see `ad_core.data.formats.kinds.is_image`.
+
+    A link to a file that is named as an image is one, and is refused when read if it leads out of
+    the root; another one is left out. A link to a folder inside the root is not followed: its
+    images are listed where they lie.
 
     Raises:
-        UserError: there is no such folder or no image in it, a folder cannot be listed, or
-            a link to a folder leads out of the root, so that images would go without a score.
+        UserError: there is no such folder or no image in it, it was written by this program,
+            a folder cannot be listed, or a link to a folder leads out of the root, so that
+            images would go without a score.
     """
     top = existing_folder(root)
-    found = []
-    for folder, folders, files in os.walk(top, onerror=_refuse_listing):
-        for name in folders:
-            link = Path(folder) / name
-            if not is_inside(link, top):
-                raise UserError(f"{link}: is a link that leads out of {top}; score it by itself.")
-        found += [(Path(folder) / name).relative_to(top).as_posix() for name in files]
-    images = sorted(path for path in found if is_image(path) or _is_bare_dicom(top, path))
+    pending, parts = [""], []
+    while pending:
+        below, found = _gather(top, pending.pop())
+        pending += below
+        parts.append(found)
+    images, left_out, own = (
+        tuple(sorted(itertools.chain(*names))) for names in zip(*parts, strict=True)
+    )
     if not images:
         kinds = ", ".join(EXTENSIONS)
-        raise UserError(f"{root}: holds no image ({kinds}) among {len(found)} files.")
-    return images
+        raise UserError(f"{root}: holds no image ({kinds}) among {len(left_out)} files.")
+    return Found(images, left_out, own)
 
 
-def _is_bare_dicom(top: Path, path: str) -> bool:
-    """Tells whether a file without an extension is DICOM; an unreadable file is not."""
-    name = path.rpartition("/")[2]
-    kind = name.rpartition(".")[2] if "." in name else ""
-    if (kind and not kind.isdecimal()) or "#" in name or not is_inside(top / path, top):
+def _is_to_learn(path: Path, hidden: bool) -> bool:
+    if not os.path.isfile(path):
         return False
-    try:
-        if not (top / path).is_file():
-            return False
-        with (top / path).open("rb") as file:
-            return is_dicom(file.read(PREAMBLE + 4))
-    except OSError:
-        return False
+    return is_image_content(read_head(path) or b"") if hidden else is_image(path)
+
+
+def list_images(root: str | os.PathLike[str]) -> list[str]:
+    """The images of `find_images`; errors as there."""
+    return list(find_images(root).images)
+
+
+def _gather(top: Path, prefix: str) -> tuple[list[str], Found]:
+    """What lies in a folder: the folders below it, and all else by what it is."""
+    below: list[str] = []
+    images, left_out, own = [], [], []
+    written = own_names(top / prefix)
+    for entry in scan(top / prefix):
+        path, link = prefix + entry.name, entry.is_symlink()
+        folder = os.path.isdir(top / path)
+        if entry.name in written or (link and own_folder(top / path)):
+            own.append(path + "/" * folder)
+        elif folder and not link:
+            below.append(path + "/")
+        elif folder and not is_inside(top / path, top):
+            link = top / path
+            raise UserError(f"{link}: is a link that leads out of {top}; score it by itself.")
+        elif not folder:
+            (images if _is_to_judge(top, path) else left_out).append(path)
+    return below, Found(tuple(images), tuple(left_out), tuple(own))
+
+
+def _is_to_judge(top: Path, path: str) -> bool:
+    """What leads out of the root is not opened: its name alone tells."""
+    if is_inside(top / path, top):
+        return is_image(top / path)
+    return is_named_image(path)
 
 
 def _refuse_listing(error: OSError) -> None:

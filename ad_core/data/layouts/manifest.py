@@ -1,7 +1,9 @@
 """A table of images, CSV or Parquet: what to train on and judge, or what to score."""
 
 import csv
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
-from ad_core.data.formats.pages import split_page, spread
-from ad_core.data.layouts.files import LabelledFiles, group_by_pattern
-from ad_core.data.layouts.listing import DIVISIONS, GROUPS, is_inside
-from ad_core.data.source import NORMAL, Record
+from ad_core.data.formats.pages import find_page, spread
+from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.layouts.grouping import group_by_pattern, join_files, plain_name
+from ad_core.data.layouts.listing import DIVISIONS, GROUPS, is_inside, refuse_own
+from ad_core.data.source import NORMAL, NORMAL_NAMES, Record, means_normal
 from ad_core.errors import UserError
 
 TABLES = (".csv", ".parquet")
 COLUMNS = ("path", "label", "defect", "mask", "group", "split")
-LABELS = {"0": 0, "normal": 0, NORMAL: 0, "1": 1, "abnormal": 1}
+# By label in lower case; a number may have decimals, "0.0" is 0.
+LABELS = {"0": 0, "normal": 0, NORMAL: 0, "1": 1, "abnormal": 1} | {
+    **dict.fromkeys((*NORMAL_NAMES, "false", "negative"), 0),
+    **dict.fromkeys(
+        ("ng", "nok", "not ok", "fail", "failed", "bad", "defect", "defective", "faulty", "anomaly",
+         "anomalous", "true", "positive"), 1
+    ),
+}  # fmt: skip
+_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by the mark at a file's start
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
 
 def open_source(data: ConfigDict) -> LabelledFiles:
     """The images of the table `data.root`, listed but not yet read.
 
     Its columns, of which only the first two are needed:
-        path: relative to the table's folder. label: 0, normal, good; or 1, abnormal.
+        path: relative to the table's folder; one may name a page. label: 0, normal, good, OK,
+            pass, false; or 1, abnormal, NG, fail, true, in whatever case.
         defect: the kind of abnormality. mask: a file, relative as well, white where abnormal.
-        group: what no split may separate. split: train, val (counts as train), test, or empty.
+        group: what no split may separate; rows of one file are of one group in any case.
+        split: train, val (counts as train), test, or empty.
 
     Raises:
         UserError: no such table or column, or a row that cannot be meant; it names the line.
@@ -42,6 +56,7 @@ def open_source(data: ConfigDict) -> LabelledFiles:
     rows = list(_rows(table, ("path", "label"), optional=COLUMNS[2:]))
     _check_paths(table, rows)
     root = table.resolve().parent
+    refuse_own(table.resolve())
     ungrouped = [row["path"] for _, row in rows if not row["group"]]
     groups = group_by_pattern(ungrouped, str(data.group_pattern))
     records = [
@@ -49,8 +64,8 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         for line, row in rows
         for page in spread(root, [row["path"]], data)
     ]
-    masks = {split_page(row["path"])[0]: (row["mask"],) for _, row in rows if row["mask"]}
-    return LabelledFiles(root, records, data, masks=masks)
+    masks = {row["path"]: (row["mask"],) for _, row in rows if row["mask"]}
+    return LabelledFiles(root, join_files(root, records), data, masks=masks)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[str]:
@@ -91,53 +106,75 @@ def read_groups(root: Path, images: Mapping[str, Any]) -> dict[str, str]:
 
 def _record(table: Path, line: int, row: dict[str, str], groups: Mapping[str, str]) -> Record:
     where = f"{table}, line {line}"
-    label = LABELS.get(row["label"].strip().lower())
+    label = _label(row["label"])
     if label is None:
         known = ", ".join(LABELS)
         raise UserError(f"{where}: `label` (={row['label']!r}) must be one of {known}.")
     defect = row["defect"] or ("defect" if label else NORMAL)
-    if (defect == NORMAL) != (label == 0):
+    if means_normal(defect) != (label == 0):
         raise UserError(
             f"{where}: `label` (={row['label']!r}) contradicts `defect` (={row['defect']!r}); only "
-            f"normal images have the defect {NORMAL!r} or none."
+            f"normal images have the defect {NORMAL!r} (or {', '.join(NORMAL_NAMES[1:])}) or none."
         )
     if row["split"].lower() not in ("", *DIVISIONS):
         known = ", ".join(DIVISIONS)
         raise UserError(f"{where}: `split` (={row['split']!r}) must be empty or one of {known}.")
     if row["mask"]:
         _check_path(f"{where}: `mask` (={row['mask']!r})", row["mask"], table.resolve().parent)
-        if not (table.parent / row["mask"]).is_file():
+        root = table.resolve().parent
+        if not os.path.isfile(root / find_page(root, row["mask"])[0]):
             raise UserError(f"{where}: `mask` (={row['mask']!r}): no such file; correct the row.")
     return Record(
         path=row["path"],
         label=label,
-        defect=defect,
-        group=row["group"] or groups.get(row["path"], row["path"]),
+        defect=defect if label else NORMAL,
+        group=row["group"]
+        or groups.get(row["path"])
+        or plain_name(table.resolve().parent, row["path"]),
         folder=DIVISIONS.get(row["split"].lower(), ""),
         has_mask=label == 0 or bool(row["mask"]),
     )
 
 
+def _label(text: str) -> int | None:
+    """0 normal, 1 abnormal; None where it is neither."""
+    try:
+        return {0.0: 0, 1.0: 1}.get(float(text))
+    except ValueError:
+        return LABELS.get(text.strip().lower())
+
+
 def _check_paths(table: str | os.PathLike[str], rows: Sequence[tuple[int, dict[str, str]]]) -> None:
     root = Path(table).resolve().parent
-    seen: dict[str, int] = {}
+    seen: dict[object, int] = {}
     for line, row in rows:
         name = row["path"]
         where = f"{table}, line {line}: `path` (={name!r})"
         _check_path(where, name, root)
-        if name in seen:
-            raise UserError(f"{where} stands in line {seen[name]} too; leave one.")
-        seen[name] = line
+        page = find_page(root, name)[1]
+        place = (plain_name(root, name), *page.items())
+        if place in seen:
+            raise UserError(f"{where} stands in line {seen[place]} too; leave one.")
+        seen[place] = line
     if not seen:
         raise UserError(f"{table}: holds no row; give one path a line below the header.")
 
 
 def _check_path(where: str, name: str, root: Path) -> None:
     parts = Path(name).parts
-    if not parts or "\0" in name or name.startswith(("/", "\\")) or Path(name).is_absolute():
+    if not parts or "\0" in name or _ABSOLUTE.match(name):
         raise UserError(f"{where} must be relative to {root}.")
-    if ".." in parts or not is_inside(root / split_page(name)[0], root):
+    file = root / find_page(root, name)[0]
+    if ".." in parts or not is_inside(file, root):
         raise UserError(f"{where} leads out of {root}; copy the image there.")
+    turned = name.replace("\\", "/")
+    if (
+        turned != name
+        and not os.path.exists(file)
+        and os.path.exists(root / find_page(root, turned)[0])
+    ):
+        raise UserError(f"{where}: no such file; write {turned!r}, with slashes, as its path.")
+    refuse_own(file)
 
 
 def _rows(
@@ -153,26 +190,62 @@ def _rows(
     if missing:
         raise UserError(
             f"{path}: lacks the column {', '.join(missing)}; it must name its columns (in a CSV "
-            f"file the first line) and has {', '.join(found) or 'nothing'}."
+            f"file the first line) and has {', '.join(found) or 'nothing'}.{_hint(found)}"
         )
     yield from rows
+
+
+def _hint(found: Sequence[str]) -> str:
+    """What a header of no column that is known may come from, and the mend; else ""."""
+    header = "".join(found)
+    if "\0" in header:
+        return " It is written in UTF-16; save it in UTF-8."
+    for mark, name in ((";", "semicolons"), ("\t", "tabulators"), ("|", "bars")):
+        if len(found) == 1 and mark in header:
+            return f" Its columns are separated by {name}; save it with commas."
+    lower = sorted(name for name in found if name.strip().lower() in COLUMNS)
+    return f" Write {lower[0].strip().lower()!r} in place of {lower[0]!r}." if lower else ""
 
 
 def _read_csv(
     path: Path, columns: Sequence[str]
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            found = list(reader.fieldnames or [])
-            rows = [
-                (reader.line_num, {name: row.get(name, "") for name in columns}) for row in reader
-            ]
+        with open(path, "rb") as raw:
+            encoding = _ENCODINGS.get(raw.read(2), "utf-8-sig")
+        with open(path, newline="", encoding=encoding) as file:
+            reader = csv.reader(file)
+            found = next(reader, [])
+            _check_header(path, found, columns)
+            rows = [(reader.line_num, _cells(found, cells, columns)) for cells in _filled(reader)]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check it.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise UserError(f"{path}: is no CSV file in UTF-8 ({error}); save it as one.") from error
     return found, rows
+
+
+def _check_header(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
+    twice = [name for name in columns if found.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}: names the column {twice[0]} twice; leave one.")
+
+
+def _filled(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yields the rows but those of empty cells alone, such as spreadsheets leave at the end."""
+    for cells in reader:
+        if cells and (len(cells) == 1 or any(cell.strip() for cell in cells)):
+            yield cells
+
+
+def _cells(found: Sequence[str], cells: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    row = dict(zip(found, cells, strict=False))
+    return {name: _known(name, row.get(name, "")) for name in columns}
+
+
+def _known(name: str, text: str) -> str:
+    """A cell; one that is not a number is empty, but as a file's name."""
+    return "" if name != "path" and text.strip().lower() == "nan" else text
 
 
 def _read_parquet(
@@ -182,15 +255,32 @@ def _read_parquet(
         found = pq.read_schema(path).names
         wanted = [name for name in columns if name in found]
         table = pq.read_table(path, columns=wanted).to_pylist()
+        blank = [all(_is_blank(cell) for cell in row.values()) for row in table]
+        if any(blank) and len(found) > len(wanted):
+            whole = pq.read_table(path).to_pylist()
+            blank = [all(_is_blank(cell) for cell in row.values()) for row in whole]
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: is no Parquet file ({error}); write it again.") from error
-    rows = [{name: _text(row.get(name)) for name in columns} for row in table]
-    return list(found), list(enumerate(rows, start=2))
+    rows = []
+    for line, (row, empty) in enumerate(zip(table, blank, strict=True), start=2):
+        where = f"{path}, line {line}"
+        if len(found) < 2 or not empty:
+            rows.append((line, {name: _text(where, name, row.get(name)) for name in columns}))
+    return list(found), rows
 
 
-def _text(cell: Any) -> str:
-    if cell is None:
+def _is_blank(cell: Any) -> bool:
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def _text(where: str, name: str, cell: Any) -> str:
+    """A cell as a CSV file would hold it. Raises UserError for one that no CSV file holds."""
+    if _is_blank(cell):
         return ""
-    if isinstance(cell, bool | int | float):
+    if isinstance(cell, bytes):
+        cell = cell.decode("utf-8", "surrogateescape")
+    if isinstance(cell, list | dict):
+        raise UserError(f"{where}: `{name}` (={cell!r}) must be a text or a number.")
+    if isinstance(cell, bool | int | float) and not math.isinf(cell):
         return f"{int(cell)}" if cell == int(cell) else f"{cell}"
-    return str(cell)
+    return _known(name, str(cell))

@@ -1,7 +1,7 @@
 """Data sets of TensorFlow Datasets that lie on disk as array_record; TensorFlow is not needed."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from ad_core.data.formats.stored import Encoded
-from ad_core.data.layouts.files import FileSource, LabelledFiles, group_by_pattern
+from ad_core.data.layouts.files import FileSource, LabelledFiles
+from ad_core.data.layouts.grouping import group_by_pattern
 from ad_core.data.layouts.listing import DIVISIONS
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
@@ -38,10 +39,10 @@ class TfdsSource(LabelledFiles):
         """The stored bytes of an image."""
         return self._table.content(index, self._table.image), {}
 
-    def locate_masks(self, index: int) -> tuple[list[os.PathLike[str]], dict[str, Any]]:
+    def locate_masks(self, index: int) -> Sequence[tuple[os.PathLike[str], dict[str, Any]]]:
         """The stored bytes of an abnormal image's mask."""
         assert self._table.mask is not None
-        return [self._table.content(index, self._table.mask)], {}
+        return [(self._table.content(index, self._table.mask), {})]
 
 
 class TfdsImages(FileSource):
@@ -60,9 +61,10 @@ def open_source(data: ConfigDict) -> TfdsSource:
     """The data set `data.source` (tfds:NAME, see `find`) below `data.root`.
 
     It needs an image and a ClassLabel called `label`, or the only ones of their kind. A class of
-    `data.normal_classes` is normal (without them, the one called normal), any other one a defect
-    of that name. Features `path`, `defect`, `group`, `mask` and `has_mask` are used where they are
-    there. The splits train and test keep their side, validation counts as train.
+    `data.normal_classes` is normal (without them, one called normal), any other one a
+    defect of that name; case plays no part. Features `path`, `defect`, `group`, `mask` and
+    `has_mask` are used where they are there. The splits train and test keep their side, validation
+    counts as train.
 
     Raises:
         UserError: no such data set, stored in another way, or without labels.
@@ -198,7 +200,7 @@ def _table(
 
 
 def _record(row: Mapping[str, str], normal: tuple[str, ...], groups: Mapping[str, str]) -> Record:
-    label = int(row["class"] not in normal)
+    label = int(row["class"].casefold() not in normal)
     return Record(
         path=row["path"],
         label=label,
@@ -210,8 +212,8 @@ def _record(row: Mapping[str, str], normal: tuple[str, ...], groups: Mapping[str
 
 
 def _normal(name: str, names: tuple[str, ...], stated: tuple[str, ...]) -> tuple[str, ...]:
-    normal = stated or tuple(n for n in names if n == "normal")
-    unknown = [n for n in normal if n not in names]
+    normal = tuple(map(str.casefold, stated or ("normal",)))
+    unknown = [n for n in normal if n not in map(str.casefold, names)]
     if not normal or unknown:
         raise UserError(
             f"`{name}`: `data.normal_classes` (={', '.join(stated)}) must name the normal ones of "

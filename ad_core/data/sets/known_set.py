@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from ad_core.data.layouts import class_folders, folder
-from ad_core.data.layouts.files import LabelledFiles, group_by_pattern, label_files
+from ad_core.data.layouts.files import LabelledFiles, label_files
+from ad_core.data.layouts.grouping import group_by_pattern
 from ad_core.data.layouts.listing import Listing, existing_folder, scan
 from ad_core.data.layouts.manifest import read_groups
 from ad_core.data.source import NORMAL

@@ -1,7 +1,7 @@
 """Batch scoring on this machine: every image of an input to a row, in constant memory."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,21 +12,24 @@ import numpy as np
 from ad_core.data.batches import Reading, eval_batches
 from ad_core.data.formats.resizing import reduced, to_file
 from ad_core.data.layouts.files import FileSource
+from ad_core.data.source import printable
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
-from ad_core.runtime.sealed import write_json
+from ad_core.runtime.sealed import write_file
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.files import load_detector
 from ad_core.scoring.inputs import open_input
+from ad_core.scoring.lot import MAPS, Lot, identify, open_lot
 from ad_core.scoring.measuring import Measured, join_rows, measure_batches
 from ad_core.scoring.pictures import overlay, write_png
-from ad_core.scoring.rows import Rows
-from ad_core.scoring.verdict import PERSON, Seen, Verdict, judge
+from ad_core.scoring.rows import row_of
+from ad_core.scoring.verdict import Seen, Verdict, judge
 
 MAP_SIDE = 2048  # pixels
-# Images that are judged together: a forest takes as long for 32 as for some hundred.
+# Images that are judged and sealed together: a forest takes as long for 32 as for some hundred.
 BLOCK = 512
+SEAL_S = 10.0  # a kill costs no more than the work of these seconds
 T = TypeVar("T")
 
 
@@ -75,54 +78,59 @@ def score_files(
     """Scores every image of a folder, of a table with a column `path`, or of tfds:NAME.
 
     OUTPUT gets scores.parquet, scores.csv, summary.json and, with `maps`, maps/PATH.png. An
-    image that cannot be read, or whose score is not finite, has the decision `inspect`.
+    image that cannot be read, whose score is not finite, or that is clipped beyond what normals
+    are, has the decision `inspect`. A lot that was cut short goes on where it stopped
+    (`scoring.lot`).
 
     Raises:
-        UserError: no detector, no images, or an output that cannot be written.
+        UserError: no detector, no images, or an output that cannot be written; rows so far stay.
         Stopped: `stop` was set; the rows so far are written.
     """
     detector = load_detector(detector_dir, batch_size=batch_size)
     source = open_input(given, detector.parts.config.data)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"`--output` (={output}) cannot be made: {error.strerror}; choose another folder."
-        ) from error
-    stop = Stop() if stop is None else stop  # an unset Stop is false
-    kinds = ("ok", "error", "normal", "inspect", "person")
-    watch, counts = Stopwatch(), Counter[str](dict.fromkeys(kinds, 0))
-    measured = _measured(detector, source, workers, watch, stop)
-    with closing(Rows(output, threshold=detector.threshold.value)) as rows:
-        for block in _blocks(measured, BLOCK):
-            with watch("write"):
-                verdicts = judge(detector, block.seen, block.measured)
-                if maps:
-                    _write_maps(output / "maps", detector, source, block, verdicts)
-                rows.write(verdicts)
-            for verdict in verdicts:
-                counts.update((verdict.status, verdict.decision))
-                counts["person"] += verdict.review == PERSON
-    summary = _summary(detector, counts, watch)
-    write_json(output / "summary.json", summary)
+    stop, watch = Stop() if stop is None else stop, Stopwatch()  # an unset Stop is false
+    identity = identify(detector_dir, source, input=str(given), maps=maps)
+    with open_lot(output, identity, count=len(source)) as lot:
+        measured = _measured(detector, source, lot, workers, watch, stop)
+        try:
+            for block in _blocks(measured):
+                with watch("write"):
+                    _seal(lot, detector, source, block, maps=maps)
+        except Stopped:
+            lot.finish(_summary(detector, lot, watch))
+            raise
+        summary = _summary(detector, lot, watch)
+        lot.finish(summary)
     return summary
 
 
+def _seal(lot: Lot, detector: Detector, source: FileSource, block: Block, *, maps: bool) -> None:
+    """Judges a block, writes its maps, then its rows: a row stands for a map that is there."""
+    verdicts = judge(detector, block.seen, block.measured)
+    threshold = detector.threshold.value
+    rows = []
+    for index, seen, verdict in zip(block.index, block.seen, verdicts, strict=True):
+        failed = _write_map(lot, detector, source, index, seen, verdict) if maps else ""
+        rows.append(row_of(verdict, threshold, without_map=failed))
+    lot.seal(block.index, rows)
+
+
 def _measured(
-    detector: Detector, source: FileSource, workers: int, watch: Stopwatch, stop: Stop
+    detector: Detector, source: FileSource, lot: Lot, workers: int, watch: Stopwatch, stop: Stop
 ) -> Iterator[Block]:
-    """Yields the measurements of each batch, padding left out."""
-    measurer = detector.measurer
+    """Yields the measurements of each batch of what has no row yet, padding left out."""
+    measurer, indices = detector.measurer, lot.remaining
+    if not len(indices):
+        return
 
     def readings() -> Iterator[Reading]:
-        indices = np.arange(len(source))
         read = eval_batches(source, indices, batch_size=measurer.batch_size, workers=workers)
         for item in watch.each("decode", read):
             stop.check()
             yield item
 
     before = 0.0
-    with closing(Progress(len(source), label="score")) as progress:
+    with closing(Progress(len(source), label="score", done=lot.before)) as progress:
         for reading, measured in watch.each("device", measure_batches(measurer, readings())):
             # Waiting for the device includes the decoding that happened meanwhile.
             watch.seconds["device"] -= watch.seconds["decode"] - before
@@ -140,6 +148,7 @@ def _block(source: FileSource, reading: Reading, measured: Measured) -> Block:
             source.paths[number],
             None if sample is None else sample.placement,
             reading.errors.get(number, ""),
+            0.0 if sample is None else sample.clipped,
         )
         for number, sample in zip(index, reading.samples, strict=False)
     ]
@@ -147,15 +156,17 @@ def _block(source: FileSource, reading: Reading, measured: Measured) -> Block:
     return Block(index, seen, measured._replace(drawn=None).rows(rows))
 
 
-def _blocks(parts: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yields blocks of at least `size` images, and the rest at the end or before a stop."""
+def _blocks(parts: Iterator[Block]) -> Iterator[Block]:
+    """Yields blocks of BLOCK images or of SEAL_S seconds, and the rest at the end or a stop."""
     held: list[Block] = []
+    began = time.monotonic()
     try:
         for part in parts:
             held.append(part)
-            if sum(len(each.index) for each in held) >= size:
+            count = sum(len(each.index) for each in held)
+            if count >= BLOCK or time.monotonic() - began >= SEAL_S:
                 yield _together(held)
-                held = []
+                held, began = [], time.monotonic()
     except Stopped:
         if held:
             yield _together(held)
@@ -170,40 +181,44 @@ def _together(blocks: list[Block]) -> Block:
     return Block(index, seen, join_rows([block.measured for block in blocks]))
 
 
-def _write_maps(
-    folder: Path,
-    detector: Detector,
-    source: FileSource,
-    block: Block,
-    verdicts: list[Verdict],
-) -> None:
-    """The map over each image that was read, in the detector's one colour scale.
+def _write_map(
+    lot: Lot, detector: Detector, source: FileSource, index: int, seen: Seen, verdict: Verdict
+) -> str:
+    """Writes the map over an image that was read, in the detector's one colour scale.
 
     In the pixels of the file, or fewer: no side is longer than MAP_SIDE. What the detector does not
     look at is darkened.
+
+    Returns:
+        Why it could not be written, "" where it was: the image keeps its row either way.
     """
+    if verdict.map is None or seen.placement is None:
+        return ""
     scale = detector.parts.scale
-    for index, seen, verdict in zip(block.index, block.seen, verdicts, strict=True):
-        if verdict.map is None or seen.placement is None:
-            continue
-        path = folder / f"{seen.path}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        placement = reduced(seen.placement, MAP_SIDE)
-        anomaly = to_file(verdict.map, placement, unseen=scale.low)
+    placement = reduced(seen.placement, MAP_SIDE)
+    anomaly = to_file(verdict.map, placement, unseen=scale.low)
+    try:
         picture = overlay(source.view(index, MAP_SIDE), anomaly, scale)
         left, top, right, bottom = placement.shown
         dark = picture // 3
         dark[top:bottom, left:right] = picture[top:bottom, left:right]
-        write_png(path, dark)
+        path = lot.output / MAPS / f"{seen.path}.png"
+        write_file(path, lambda partial: write_png(partial, dark))
+    except UserError as error:
+        return f"no map: {printable(str(error))}"
+    return ""
 
 
-def _summary(detector: Detector, counts: Counter[str], watch: Stopwatch) -> dict[str, Any]:
+def _summary(detector: Detector, lot: Lot, watch: Stopwatch) -> dict[str, Any]:
+    counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
     seconds = time.monotonic() - watch.began
     return {
         "detector": detector.describe(),
         "counts": {"images": total, **counts},
-        "inspect_rate": counts["inspect"] / total,
-        "images_per_s": total / seconds,
+        "inspect_rate": counts["inspect"] / total if total else None,
+        "clipped": clipped,
+        "resumed": lot.before,
+        "images_per_s": (total - lot.before) / seconds,
         "seconds": {"total": seconds, **watch.seconds},
     }

@@ -106,6 +106,17 @@ def test_a_level_is_finite_float32_and_has_a_row_an_image(case):
     assert strides == sorted(strides)
 
 
+def test_levels_lie_over_the_image_where_the_network_says_so(case):
+    backbone = case.backbone
+    image = jax.ShapeDtypeStruct((1, 64, 96, 1), np.float32)
+    found = jax.eval_shape(lambda x: backbone.stages(backbone.params, x), image)
+    over = all(
+        x.shape[1:3] == (64 // backbone.strides[level], 96 // backbone.strides[level])
+        for level, x in found.items()
+    )
+    assert backbone.network.over_image == over
+
+
 def test_a_compiled_call_equals_a_plain_one(case):
     levels = case.levels[:2]
     plain = run_plain(case.backbone, jnp.asarray(case.images), levels)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from ad_core.backbones import efficientnet_lite, load_backbone, pooled
+from ad_core.backbones import efficientnet_lite, load_backbone
 from ad_core.backbones.efficientnet_lite import VARIANTS, load_classifier, logits
 from ad_core.errors import UserError
 
@@ -137,13 +137,6 @@ def test_a_batch_gives_each_image_what_it_gets_alone_on_one_device_and_on_eight(
     assert len(spread.sharding.device_set) == 8
     expected = jnp.tile(alone[0], (8, 1, 1, 1))
     np.testing.assert_allclose(spread, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_the_features_are_the_mean_of_the_head(small):
-    found = jax.jit(lambda f, x: f(x))(pooled(lite(0)), small)
-    assert found.shape == (3, 1280)
-    head = run(lite(0), small)["head"]
-    np.testing.assert_allclose(found, head.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4)
 
 
 def test_grey_is_three_equal_channels(small):

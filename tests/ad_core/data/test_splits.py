@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from ad_core.data.source import Record
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.methods import with_share
+from tests.small_config import small_config
 
 SHARES = {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5}
 
@@ -115,9 +116,42 @@ def test_vqganodip_scores_half_of_the_normals_and_every_abnormal(normal, abnorma
 
 def test_the_default_configuration_gives_the_shares():
     records = _records(("train", "good", 10), ("test", "good", 4), ("test", "x", 4))
-    calibration = defaults("cpu").data.calibration
+    calibration = with_share(small_config()).data.calibration
     splits = make_splits(records, protocol="folders", calibration=calibration, seed=0)
     assert _counts(splits, records) == {"train": (6, 0), "calibration": (4, 2), "test": (4, 2)}
+
+
+def test_where_all_learn_in_one_pass_every_training_normal_calibrates():
+    records = _records(("train", "good", 10), ("test", "good", 4), ("test", "x", 4))
+    calibration = with_share(small_config(method="tests.toys.flat")).data.calibration.to_dict()
+    splits = _split(records, shares=calibration, cross_fitted=True)
+    assert _counts(splits, records) == {"train": (0, 0), "calibration": (10, 2), "test": (4, 2)}
+    with pytest.raises(UserError, match="no normal image in train"):
+        _split(records, shares=calibration)
+
+
+@pytest.mark.parametrize(
+    "method, share",
+    [
+        ("tests.toys.flat", 1.0),
+        ("tests.toys.noisy", 0.4),
+        ("tests.toys.flat,tests.toys.noisy", 0.4),
+    ],
+)
+def test_the_share_of_normals_follows_how_methods_learn_unless_it_is_given(method, share):
+    config = small_config(method=method)
+    assert config.data.calibration.normal is None
+    assert with_share(config).data.calibration.normal == share
+    assert config.data.calibration.normal is None
+    given = small_config(method=method, data={"calibration": {"normal": 0.3}})
+    assert with_share(given).data.calibration.normal == 0.3
+
+
+@pytest.mark.parametrize("protocol", ["cyclegan_ad", "folders"])
+def test_cross_fitting_leaves_no_split_but_train_without_normals(protocol):
+    records = _records(("train", "good", 9), ("train", "x", 9))
+    with pytest.raises(UserError, match="no normal image in (test|calibration)"):
+        _split(records[9:] if protocol == "cyclegan_ad" else records, protocol, cross_fitted=True)
 
 
 @pytest.mark.parametrize("protocol", ["folders", "cyclegan_ad", "vqganodip"])

@@ -3,6 +3,7 @@ import pytest
 
 from ad_core.decision import (
     Explainer,
+    Reason,
     anomaly_score,
     fit_classifier,
     important_statistics,
@@ -100,7 +101,8 @@ def test_a_reason_says_value_range_and_sign_in_words(case, explainer):
     row[0, 2] = 4.25
     reason = explainer.reasons(row)[0][0]
     push = explainer.pushes(row)[0, 2]
-    assert str(reason) == f"signal 4.25, normals {low:.3g} to {high:.3g} ({push:+.2g})"
+    numbers = f"(signal 4.25, normals {low:.3g} to {high:.3g}, {push:+.2g})"
+    assert str(reason) == f"signal is higher than in normal images {numbers}"
     assert push > 0.2 and explainer.reasons(table[:1])[0][0].push < 0
     assert [len(reasons) for reasons in explainer.reasons(table[:4], top=2)] == [2] * 4
 
@@ -110,7 +112,38 @@ def test_a_value_that_is_not_finite_comes_first(case, explainer):
     rows[0, 1], rows[1, 3], rows[2, 0] = np.nan, np.inf, np.nan
     found = explainer.reasons(rows)
     assert [reasons[0].name for reasons in found] == ["noise", "noise_again", "signal"]
-    assert str(found[0][0]).startswith("noise not measured, normals ")
+    told = "noise could not be measured (noise not measured, normals "
+    assert str(found[0][0]).startswith(told)
+
+
+def test_a_reason_tells_what_is_unlike_normal_images_and_where():
+    reason = Reason("window_ssim_min", 0.41, 0.83, 0.97, 0.123, "the map is highest at x 3, y 4")
+    assert str(reason) == (
+        "in the worst patch the structure differs from the normal version, the map is highest at "
+        "x 3, y 4 (window_ssim_min 0.41, normals 0.83 to 0.97, +0.12)"
+    )
+    inside = reason._replace(value=0.9, place="", push=-0.1)
+    assert str(inside).startswith("the likeness of the structure to the normal version, in the")
+    assert " is as in normal images (" in str(inside)
+
+
+def test_reasons_push_towards_the_decision_the_strongest_first(case, explainer):
+    table, labels = case
+    pushes = explainer.pushes(table)
+    for inspected, sign in ((True, 1), (False, -1)):
+        found = explainer.reasons(table, inspected=np.full(len(table), inspected))
+        for row, reasons in zip(sign * pushes, found, strict=True):
+            strongest = sorted((push for push in row if push > 0), reverse=True)[:3]
+            assert [sign * reason.push for reason in reasons] == pytest.approx(strongest)
+
+
+def test_a_decision_that_nothing_pushed_to_has_no_reason(case, explainer):
+    rows = case[0][:80]
+    without = [row for row in rows if explainer.pushes(row[None]).max() <= 0]
+    assert (
+        without
+        and explainer.reasons(np.stack(without), inspected=np.ones(len(without), bool))[0] == []
+    )
 
 
 def test_pushes_do_not_depend_on_the_block_that_a_row_falls_in(case, explainer):

@@ -1,5 +1,6 @@
 import io
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from ad_core.inspection.inspect import inspect
 from ad_core.runtime.config import complete
 from ad_core.runtime.recipes import load_recipe
 from tests import known_trees
+from tests.ad_core.data.formats.test_dicom import save
 from tests.known_trees import SIDE, draw, mask, scene
 
 RECIPES = {
@@ -185,6 +187,83 @@ def test_parts_in_one_pose_are_no_near_duplicates(looked_at, tmp_path):
     assert inspection.status == 0 and inspection.lines == []
     assert "72 of 72 images" in found["alike"].text
     assert not [name for name in found if name.startswith("near")]
+
+
+def scan(path, seed, **header):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = np.uint16(scene(seed)) * 4
+    save(path, stored, Rows=SIDE, Columns=SIDE, **header)
+
+
+WINDOWS = ({"WindowCenter": 500, "WindowWidth": 1000}, {"BitsStored": 12, "HighBit": 11}, {})
+
+
+def test_several_ranges_in_one_set_are_named_and_none_is_used(looked_at, tmp_path):
+    for number in range(9):
+        scan(tmp_path / f"train/good/{number}.dcm", number, **WINDOWS[number % 3])
+        scan(tmp_path / f"test/{('good', 'hole')[number % 2]}/{number}.dcm", 20 + number)
+    inspection, found = looked_at("folder", tmp_path)
+    assert inspection.status == 3 and found["several_ranges"].level == "warning"
+    assert len(found["several_ranges"].paths) == 18
+    for words in ("0 to 65535 (12)", "0 to 4095 (3)", "0 to 999 (3)", "in every image"):
+        assert words in found["several_ranges"].text
+    _, found = looked_at("folder", tmp_path, value_range=(0, 1020))
+    assert found["several_ranges"].level == "note" and "0 to 1020" in found["several_ranges"].text
+    for number in range(9):
+        scan(tmp_path / f"train/good/{number}.dcm", number)
+    _, found = looked_at("folder", tmp_path)
+    assert "several_ranges" not in found and "range" not in found
+
+
+def test_values_beyond_the_range_are_named(looked_at, tmp_path):
+    for number in range(9):
+        scan(tmp_path / f"train/good/{number}.dcm", number, **WINDOWS[0])
+        place = tmp_path / "test" / ("good", "hot")[number % 2]
+        scan(place / f"{number}.dcm", number + 20, **WINDOWS[0])
+    hot = np.uint16(scene(3)) * 4
+    hot[:8] = 4095
+    save(tmp_path / "test/hot/3.dcm", hot, Rows=SIDE, Columns=SIDE, **WINDOWS[0])
+    inspection, found = looked_at("folder", tmp_path)
+    assert found["clipped"].level == "warning" and inspection.status == 3
+    assert found["clipped"].paths == (("test/hot/3.dcm",),)
+    assert "25.0% of an image" in found["clipped"].text
+    _, found = looked_at("folder", tmp_path, value_range=(100, 900))
+    assert found["clipped"].level == "warning" and "100 to 900" in found["clipped"].text
+
+
+def test_a_mask_over_nearly_all_of_its_image_is_named(looked_at, tmp_path):
+    root = known_trees.breast_ultrasound(tmp_path)
+    mask(root / "malignant/malignant (3)_mask.png", (0, 0, SIDE, SIDE - 1))
+    inspection, found = looked_at("breast_ultrasound", root)
+    assert found["full_masks"].paths == (("malignant/malignant (3).png",),)
+    assert inspection.status == 3 and "1 mask of 11 mark more than 95%" in found["full_masks"].text
+
+
+def test_slices_of_a_table_are_counted_as_one_group_a_volume(looked_at, tmp_path):
+    rows = ["path,label"]
+    for v in range(6):
+        volume = np.stack([scene(10 * v + z) for z in range(8)], axis=-1)
+        nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / f"v{v}.nii.gz")
+        rows += [f"v{v}.nii.gz#z={z},{int(z in (3, 4))}" for z in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join([*rows, ""]))
+    options = {"source": "ad_core.data.layouts.manifest", "protocol": "cyclegan_ad"}
+    inspection, _ = looked_at("folder", tmp_path / "t.csv", **options)
+    groups = {record.group: set() for record in inspection.subject.records}
+    for record, split in zip(inspection.subject.records, inspection.subject.split, strict=True):
+        groups[record.group] |= {split} - {""}
+    assert len(groups) == 6 and all(len(splits) == 1 for splits in groups.values())
+
+
+def test_look_alikes_among_dicom_files_are_found_before_a_range_is_fixed(looked_at, tmp_path):
+    for number in range(8):
+        scan(tmp_path / f"train/good/{number}.dcm", number, **WINDOWS[number % 3])
+        scan(tmp_path / f"train/good/{number}b.dcm", number, **WINDOWS[(number + 1) % 3])
+        scan(tmp_path / f"test/good/{number}.dcm", 30 + number)
+    inspection, found = looked_at("folder", tmp_path, near_duplicates=4)
+    assert "unreadable" not in found
+    group = {record.path: record.group for record in inspection.subject.records}
+    for number in range(8):
+        assert group[f"train/good/{number}.dcm"] == group[f"train/good/{number}b.dcm"]
 
 
 def test_a_range_to_be_fixed_is_fixed_by_images_outside_the_test_split(looked_at, tmp_path):

@@ -2,7 +2,7 @@ import stat
 
 import jax
 
-from ad_core.runtime.compilation import compilation_cache
+from ad_core.runtime.compilation import compilation_cache, keep_programs
 
 
 def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
@@ -19,3 +19,26 @@ def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "other")
     finally:
         jax.config.update("jax_compilation_cache_dir", former)
+
+
+def test_a_library_leaves_the_folder_that_its_process_has_chosen(tmp_path, monkeypatch):
+    former = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "chosen"))
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "chosen")
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "zfn-ad" / "jax")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", former)
+
+
+def test_without_a_place_for_programs_there_is_no_folder_and_no_error(tmp_path, monkeypatch):
+    former = jax.config.jax_compilation_cache_dir
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "below"))
+    assert compilation_cache() is None
+    assert jax.config.jax_compilation_cache_dir == former

@@ -10,6 +10,7 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.runtime import sealed
+from ad_core.runtime.sealed import OWN_OUTPUT, mark_own, own_names
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,6 +21,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ad_core.runtime import sealed
+from ad_core.runtime.sealed import OWN_OUTPUT, mark_own, own_names
 
 def step(function):
     def stepped(*arguments, **options):
@@ -235,3 +237,18 @@ def test_a_removed_folder_leaves_nothing(tmp_path):
     sealed.write_folder(tmp_path / "result", fill)
     sealed.remove_folder(tmp_path / "result")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_once_marked_as_own_stay_so_and_their_unfinished_forms_are_too(tmp_path):
+    assert own_names(tmp_path) == frozenset()
+    mark_own(tmp_path, ["maps"])
+    mark_own(tmp_path, ["scores.csv"])
+    own = own_names(tmp_path)
+    assert {"maps", "scores.csv", "maps.partial", "scores.csv.partial", ".zfn-output"} <= own
+    assert "photo.png" not in own
+
+
+def test_a_damaged_mark_makes_nothing_the_programs_own(tmp_path):
+    for content in ("{", '{"maps": 1}', "\udcff"):
+        (tmp_path / OWN_OUTPUT).write_text(content, errors="surrogateescape")
+        assert own_names(tmp_path) == frozenset()

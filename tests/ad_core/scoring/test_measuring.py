@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ad_core.scoring.localisation import Localiser
-from ad_core.scoring.measuring import make_measurer
+from ad_core.scoring.measuring import join, make_measurer
 from ad_core.statistics import WindowSettings
 from ad_core.types import Method, TrainState, View
 
@@ -51,3 +51,32 @@ def test_what_is_drawn_beyond_the_content_raises_nothing(content):
     np.testing.assert_allclose(drawn.image, 0.5 * image, atol=1e-6)
     inner = expected.statistics[:, 1]
     np.testing.assert_allclose(inner, 0.5 * np.abs(image[:, top:bottom, left:right]).max((1, 2, 3)))
+
+
+def scaled(factor):
+    """A state that draws the image `factor` times as bright."""
+    return TrainState(jnp.zeros((), jnp.int32), {"w": jnp.float32(factor)}, (), {})
+
+
+def test_other_knowledge_measures_as_a_measurer_made_of_it_and_compiles_nothing():
+    def view(state, image, keys):
+        return View(state.params["w"] * image, {}, {})
+
+    image = letterboxed((0, 0, 16, 16), 1)
+    made = measurer(view)
+    pair = join([made, measurer(view)])
+    pair.measure(image, None)
+    before = pair.compilations()
+    for own in ([(scaled(0.5), None), None], [None, (scaled(0.25), None)]):
+        found = pair.relearnt(own).measure(image, None)
+        alone = [
+            made.relearnt([one]).measure(image, None).statistics
+            if one
+            else made.measure(image, None).statistics
+            for one in own
+        ]
+        np.testing.assert_allclose(found.statistics, np.concatenate(alone, axis=1), rtol=1e-6)
+    mean = np.abs(image).mean(axis=(1, 2, 3))
+    half = made.relearnt([(scaled(0.5), None)]).measure(image, None).statistics[:, 0]
+    np.testing.assert_allclose(half, 0.5 * mean, rtol=1e-5)
+    assert before == 2 and pair.compilations() == 2

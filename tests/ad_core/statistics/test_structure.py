@@ -3,13 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.tree_util import Partial
 from scipy import ndimage
 from scipy.spatial.distance import cdist, directed_hausdorff
 from skimage.metrics import structural_similarity
 
 from ad_core.errors import UserError
-from ad_core.statistics import Context, compute, expand
+from ad_core.statistics import compute
 from ad_core.types import View
 
 
@@ -188,28 +187,6 @@ def test_frechet_is_at_least_hausdorff_and_sees_the_order_of_rows(measure):
     got = measure(("directed_hausdorff", "frechet"), x, x[::-1].copy())
     assert got["directed_hausdorff"] < 2e-3
     assert got["frechet"] > 1.0
-
-
-def _features(weight, images):
-    return images.reshape(images.shape[0], -1) @ weight
-
-
-def test_fid_is_the_closed_form_of_one_image(measure):
-    rng = np.random.default_rng(0)
-    x, y = rng.uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
-    weight = rng.normal(size=(64, 20)).astype(np.float32)
-    context = Context(backbone=Partial(_features, jnp.asarray(weight)))
-    f, g = x.reshape(-1) @ weight, y.reshape(-1) @ weight
-    expected = np.sum((f - g) ** 2) + (f.std(ddof=1) - g.std(ddof=1)) ** 2
-    assert measure(("fid",), x, y, context)["fid"] == pytest.approx(expected, rel=1e-5)
-    assert measure(("fid",), x, x, context)["fid"] == 0.0
-
-
-def test_fid_is_refused_without_a_backbone_and_left_out_of_groups():
-    assert "fid" not in expand("all")
-    x = jnp.zeros((1, 8, 8, 1))
-    with pytest.raises(UserError, match="context.backbone"):
-        compute("fid", x, View(x, {}, {}))
 
 
 @pytest.mark.parametrize(("name", "side"), [("uiq", 7), ("ms_ssim", 6), ("gms", 5)])

@@ -305,3 +305,67 @@ def test_without_pydicom_the_mend_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"a\.dcm: .*pip install pydicom.*medical"):
         read(path)
+
+
+COLOUR = {
+    "SamplesPerPixel": 3, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7,
+    "PhotometricInterpretation": "RGB",
+}  # fmt: skip
+
+
+def test_colour_that_does_not_say_how_it_lies_is_told_so(tmp_path):
+    path = save(tmp_path / "a.dcm", np.zeros((8, 8, 3), np.uint8), **COLOUR)
+    with pytest.raises(UserError, match=r"a\.dcm: lacks PlanarConfiguration, without which"):
+        read(path, channels=3)
+
+
+@pytest.mark.parametrize("name", ["Rows", "BitsStored", "PixelRepresentation", "SamplesPerPixel"])
+def test_a_header_without_an_element_is_told_which(tmp_path, name):
+    dataset = header()
+    dataset.PixelData = RAMP.tobytes()
+    delattr(dataset, name)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(UserError, match=rf"a\.dcm: lacks {name}, without which"):
+        read(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_of_16_bits_that_fills_8_is_not_nearly_black(tmp_path, bits):
+    index = (np.arange(64).reshape(8, 8) % 4).astype(np.uint8)
+    table = np.array([[0, 255, 0, 128], [0, 0, 255, 128], [0, 0, 0, 255]], np.uint16)
+    palette = {
+        f"{name}PaletteColorLookupTable{part}": value
+        for name, row in zip(("Red", "Green", "Blue"), table, strict=True)
+        for part, value in (
+            ("Descriptor", [4, 0, bits]),
+            ("Data", row.astype(np.uint8 if bits == 8 else np.uint16).tobytes()),
+        )
+    }
+    path = save(
+        tmp_path / "p.dcm", index, BitsAllocated=8, BitsStored=8, HighBit=7,
+        PhotometricInterpretation="PALETTE COLOR", **palette,
+    )  # fmt: skip
+    expected = table.T[index] / 127.5 - 1
+    np.testing.assert_allclose(read(path, channels=3).image, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_beyond_those_stored_do_not_count_in_compressed_files(tmp_path, signed):
+    """Compressed as 16 bits, then declared as 12: pydicom drops such bits of plain files alone."""
+    values = RAMP.astype(np.int16) - 2000 if signed else RAMP
+    rubbish = (values.view(np.uint16) & 0x0FFF) | 0xA000
+    for name, syntax in (("rle", RLELossless), ("plain", None)):
+        dataset = header(PixelRepresentation=int(signed))
+        dataset.PixelData = rubbish.tobytes()
+        if syntax is not None:
+            dataset.compress(syntax, generate_instance_uid=False)
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+        image = grey(tmp_path / f"{name}.dcm", value_range=(-2048, 4095))
+        np.testing.assert_allclose(image, np.interp(values, [-2048, 4095], [-1, 1]), atol=1e-5)
+
+
+def test_the_clipped_share_is_of_rescaled_values(tmp_path):
+    path = save(tmp_path / "a.dcm", RAMP, RescaleSlope=2, RescaleIntercept=-1000)
+    assert read(path, value_range=(-1000, 2 * 4032 - 1000)).clipped == 0
+    assert read(path, value_range=(-1000 + 2 * 64, 2 * 63 * 63 - 1000)).clipped == 2 / 64

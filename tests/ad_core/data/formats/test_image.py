@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ad_core.data.formats.image import read_image, read_mask
+from ad_core.data.formats.image import read_image
+from ad_core.data.formats.masks import read_mask
 from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.errors import UserError
 
@@ -381,7 +382,8 @@ def test_an_opaque_black_mask_with_alpha_is_empty(tmp_path):
     stored = np.zeros((8, 8, 4), np.uint8)
     stored[..., 3] = 255
     Image.fromarray(stored).save(tmp_path / "a.png")
-    assert not read_mask(tmp_path / "a.png", Wanted("refuse", "z"), Limits(100, 1000, 1, 1)).any()
+    mask = read_mask(tmp_path / "a.png", Wanted("refuse", "z"), Limits(100, 1000, 1, 1))
+    assert not mask.abnormal.any()
 
 
 def test_channels_other_than_1_and_3_are_refused(tmp_path):

@@ -13,9 +13,9 @@ import pytest
 from ad_core.data.formats.image import (
     count_images,
     read_image,
-    read_mask,
     read_stored,
 )
+from ad_core.data.formats.masks import read_mask
 from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.errors import UserError
 
@@ -117,7 +117,8 @@ def test_a_mask_volume_is_cut_as_its_image(tmp_path):
     nibabel.Nifti1Image((VOLUME % 5 == 0).astype(np.uint8), np.eye(4)).to_filename(
         tmp_path / "m.nii.gz"
     )
-    full = read_mask(tmp_path / "m.nii.gz", Wanted("4", "z"), Limits(10**6, 10**7, 1, 99))
+    limits = Limits(10**6, 10**7, 1, 99)
+    full = read_mask(tmp_path / "m.nii.gz", Wanted("4", "z"), limits).abnormal
     np.testing.assert_array_equal(full, looked_at("z", 4) % 5 == 0)
 
 

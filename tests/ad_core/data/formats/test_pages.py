@@ -38,6 +38,7 @@ def frames(count, shape=(8, 8), dtype=np.uint8):
         ("plain.png", ("plain.png", {})),
         ("a.tif#z=", ("a.tif#z=", {})),
         ("#4", ("#4", {})),
+        ("a\nb.tif#1", ("a\nb.tif", {"page": 1})),
     ],
 )
 def test_a_path_names_a_page_behind_a_hash(path, expected):
@@ -130,12 +131,13 @@ def test_all_pages_have_a_path_each_and_damaged_files_keep_theirs(root):
 def test_dicom_files_without_an_extension_are_listed_and_spread(root):
     for name in ("IM0001", "1.2.840.113619", "notes", "README.txt", "empty"):
         (root / name).write_bytes((root / "series.dcm").read_bytes() if "1" in name else b"")
-    (root / "series.dcm").rename(root / "series.txt")  # another extension is another kind
+    (root / "series.dcm").rename(root / "series.txt")  # content tells, not the name
     (root / "away").symlink_to(root.parent / "out.tif")
     found = [path for path in list_images(root) if not path.endswith(("tif", "gz"))]
-    assert found == ["1.2.840.113619", "IM0001"]
+    assert found == ["1.2.840.113619", "IM0001", "series.txt"]
     assert spread(root, found, data(page="all")) == [
-        "1.2.840.113619#0", "1.2.840.113619#1", "IM0001#0", "IM0001#1"
+        "1.2.840.113619#0", "1.2.840.113619#1", "IM0001#0", "IM0001#1", "series.txt#0",
+        "series.txt#1",
     ]  # fmt: skip
 
 

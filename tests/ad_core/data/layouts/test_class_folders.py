@@ -133,7 +133,7 @@ def test_what_to_type_never_calls_a_defect_normal(tmp_path, names, told):
 
 @pytest.mark.parametrize(
     ("normal", "words"),
-    [(("No",), "normal class No.*no \\(2 images\\)"), (("no", "gone"), "normal class gone")],
+    [(("not",), "normal class not.*no \\(2 images\\)"), (("no", "gone"), "normal class gone")],
 )
 def test_a_normal_class_without_images_is_refused(root, normal, words):
     with pytest.raises(UserError, match=words):
@@ -150,10 +150,25 @@ def test_a_folder_above_or_without_classes_is_refused(root, tmp_path):
         open_source(data_of(tmp_path / "gone", "no"))
 
 
-def test_a_defect_may_not_be_called_good(root):
-    draw(root / "good/a.png")
-    with pytest.raises(UserError, match="'good' means normal"):
+@pytest.mark.parametrize("name", ["good", "GOOD", "Ok", "NORMAL"])
+def test_a_defect_may_not_be_called_good(root, name):
+    draw(root / name / "a.png")
+    with pytest.raises(UserError, match=f"{name!r} means normal"):
         open_source(data_of(root, "no"))
+
+
+@pytest.mark.parametrize("name", ["No", "NO"])
+def test_a_normal_class_in_another_case_is_normal_too(root, name):
+    draw(root / "train" / name / "a.png")
+    draw(root / "val/no/a.png")
+    draw(root / "val/yes/a.png")
+    for stated in ("no", "nO"):
+        records = open_source(data_of(root, stated)).records
+        assert {r.path.split("/")[1]: (r.label, r.defect) for r in records} == {
+            name: (0, "good"),
+            "no": (0, "good"),
+            "yes": (1, "yes"),
+        }
 
 
 def test_the_mvtec_source_tells_how_to_open_class_folders(root):

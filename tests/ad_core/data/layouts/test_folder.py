@@ -158,11 +158,11 @@ def test_a_wrong_table_of_groups_is_refused_by_line(root, text, words):
 
 
 def test_a_folder_of_another_layout_says_what_it_expects_and_finds(tmp_path):
-    _draw(tmp_path / "train/normal/a.png")
+    _draw(tmp_path / "train/plain/a.png")
     (tmp_path / "labels.csv").write_text("")
     with pytest.raises(UserError) as caught:
         open_source(_data(tmp_path))
-    for word in ("train/good", "train/normal", "labels.csv", str(tmp_path)):
+    for word in ("train/good", "train/plain", "labels.csv", str(tmp_path)):
         assert word in str(caught.value)
 
 
@@ -188,6 +188,33 @@ def test_a_set_of_links_out_of_the_root_says_so(tmp_path):
 def test_a_root_that_is_itself_a_link_is_fine(root, tmp_path):
     _link(tmp_path / "alias", root)
     assert len(open_source(_data(tmp_path / "alias")).records) == 7
+
+
+@pytest.mark.parametrize("name", ["Good", "GOOD", "ok", "OK", "Normal", "NORMAL", "Healthy"])
+def test_names_that_mean_normal_are_no_defects_in_any_case(root, name):
+    _draw(root / f"test/{name}/n.png")
+    _draw(root / f"train/{name}/n.png")
+    records = {record.path: record for record in open_source(_data(root)).records}
+    for place in ("test", "train"):
+        assert records[f"{place}/{name}/n.png"][1:3] == (0, "good")
+    assert {r.defect for r in records.values()} == {"good", "crack", "hole"}
+
+
+def test_train_and_test_are_found_in_any_case(root):
+    before = [record[1:3] for record in open_source(_data(root)).records]
+    for name in ("train", "test", "ground_truth", "ground_truth_train"):
+        (root / name).rename(root / name.title())
+    source = open_source(_data(root))
+    assert [record[1:3] for record in source.records] == before
+    assert {record.folder for record in source.records} == {"train", "test"}
+    assert [record.has_mask for record in source.records].count(True) == 5
+
+
+def test_a_mask_may_have_any_extension_that_its_content_suits(root):
+    (root / "ground_truth/crack/a_mask.png").rename(root / "ground_truth/crack/a_mask.PNG_")
+    Image.new("L", (12, 10), 255).save(root / "ground_truth_train/crack/c_mask.bmp")
+    records = {record.path: record for record in open_source(_data(root)).records}
+    assert records["test/crack/a.png"].has_mask and records["train/crack/c.png"].has_mask
 
 
 def test_every_file_named_as_an_image_is_listed_to_score(tmp_path):

@@ -8,6 +8,7 @@ from ad_core.data.layouts.manifest import read_manifest
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
 from ad_core.runtime.config import defaults
+from ad_core.runtime.sealed import mark_own
 
 FULL = """path,label,defect,mask,group,split,remark
 a.png,0,,,p1,train,x
@@ -110,6 +111,104 @@ def test_a_row_that_cannot_be_meant_is_refused_by_line(root, row, words):
     (root / "bad.csv").write_text(f"path,label,defect,mask,group,split\n{row}\n")
     with pytest.raises(UserError, match=rf"bad\.csv, line 2.*{words}|{words}"):
         open_source(data_of(root / "bad.csv"))
+
+
+NORMAL = ("0", "0.0", "normal", "GOOD", "Ok", "pass", "False", " 0 ", "0e0", "Healthy")
+ABNORMAL = ("1", "1.0", "Abnormal", "NG", "nok", "FAIL", "true", "bad", "defect")
+
+
+@pytest.mark.parametrize(("labels", "label"), [(NORMAL, 0), (ABNORMAL, 1)])
+def test_labels_are_what_people_write(root, labels, label):
+    for text in labels:
+        (root / "l.csv").write_text(f"path,label\na.png,{text}\n")
+        pq.write_table(pa.table({"path": ["a.png"], "label": [text]}), root / "l.parquet")
+        for table in ("l.csv", "l.parquet"):
+            assert open_source(data_of(root / table)).records[0].label == label
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.bool_(), pa.int8()])
+def test_labels_may_be_numbers_of_any_type(root, kind):
+    labels = pa.array([0, 1], pa.int8()).cast(kind)
+    pq.write_table(pa.table({"path": ["a.png", "c.png"], "label": labels}), root / "l.parquet")
+    assert [r.label for r in open_source(data_of(root / "l.parquet")).records] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "0.5", "2", "1e300", "", "--"])
+def test_a_cell_that_is_no_label_is_one_message_with_its_line(root, text):
+    (root / "l.csv").write_text(f"path,label\na.png,0\nc.png,{text}\n")
+    with pytest.raises(UserError, match=r"l\.csv, line 3: `label` \(='.*'\) must be one of"):
+        open_source(data_of(root / "l.csv"))
+    try:
+        labels = pa.array([0.0, float(text)])
+    except ValueError:
+        labels = pa.array(["0", text])
+    pq.write_table(pa.table({"path": ["a.png", "c.png"], "label": labels}), root / "l.parquet")
+    with pytest.raises(UserError, match=r"l\.parquet, line 3: `label` \(='.*'\) must be one of"):
+        open_source(data_of(root / "l.parquet"))
+
+
+def test_what_is_not_a_number_is_an_empty_cell_elsewhere(root):
+    nan = float("nan")
+    columns = {"path": ["a.png", "c.png"], "label": [0.0, 1.0], "group": [nan, 7.0]}
+    pq.write_table(pa.table(columns | {"split": [nan, nan]}), root / "l.parquet")
+    (root / "l.csv").write_text("path,label,group,split\na.png,0,nan,NaN\nc.png,1,7,nan\n")
+    for table in ("l.csv", "l.parquet"):
+        records = open_source(data_of(root / table)).records
+        assert [(r.group, r.folder, r.defect) for r in records] == [
+            ("a.png", "", "good"),
+            ("7", "", "defect"),
+        ]
+    pq.write_table(pa.table({"path": [["a.png"]], "label": [0]}), root / "l.parquet")
+    with pytest.raises(UserError, match=r"line 2: `path` \(=\['a.png'\]\) must be a text"):
+        open_source(data_of(root / "l.parquet"))
+
+
+def test_empty_lines_at_the_end_of_a_table_are_no_rows(root):
+    (root / "l.csv").write_text("path,label,group\na.png,0,\n,,\n\n , ,\n")
+    columns = {"path": ["a.png", None, ""], "label": [0, None, None]}
+    pq.write_table(pa.table(columns), root / "l.parquet")
+    for table in ("l.csv", "l.parquet"):
+        assert len(open_source(data_of(root / table)).records) == 1
+        assert read_manifest(root / table) == ["a.png"]
+    (root / "l.csv").write_text("path,label,group\na.png,0,\n,1,\n")
+    with pytest.raises(UserError, match=r"line 3: `path` \(=''\)"):
+        open_source(data_of(root / "l.csv"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+def test_a_table_may_be_in_utf_16(root, encoding):
+    draw(root / "grün.png")
+    (root / "l.csv").write_bytes("path,label\r\ngrün.png,OK\r\n".encode(encoding))
+    assert open_source(data_of(root / "l.csv")).records[0][:3] == ("grün.png", 0, "good")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"path;label\na.png;0\n", "separated by semicolons; save it with commas"),
+        (b"path\tlabel\na.png\t0\n", "separated by tabulators"),
+        ("path,label\na.png,0\n".encode("utf-16-le"), "written in UTF-16"),
+        (b"Path,label\na.png,0\n", "Write 'path' in place of 'Path'"),
+        (b"path,label,path\na.png,0,b\n", "names the column path twice"),
+        (b"path,label\nsub\\b.png,1\n", r"line 2: .*no such file; write 'sub/b\.png'"),
+        (b"path,label\nC:\\set\\b.png,1\n", "line 2: .*must be relative to"),
+        (b"path,label,mask\nsub/b.png,1,masks\\b.png\n", r"`mask`.*write 'masks/b\.png'"),
+        (b"path,label,defect\na.png,1,OK\n", "contradicts"),
+        (b"path,label,defect\na.png,0,crack\n", "contradicts"),
+    ],
+)
+def test_a_table_of_another_program_gets_a_hint(root, text, words):
+    (root / "l.csv").write_bytes(text)
+    with pytest.raises(UserError, match=words):
+        open_source(data_of(root / "l.csv"))
+
+
+def test_what_the_program_wrote_is_no_row(root):
+    draw(root / "maps/a.png")
+    mark_own(root, ("maps",))
+    (root / "l.csv").write_text("path,label\nmaps/a.png,0\n")
+    with pytest.raises(UserError, match="was written by this program"):
+        open_source(data_of(root / "l.csv"))
 
 
 @pytest.mark.parametrize("name", ["gone.csv", "a.png", ""])

@@ -123,7 +123,7 @@ def test_the_packed_set_is_the_copy(packed):
 
 def test_splits_are_the_same_from_the_copy_and_packed(packed):
     name, root, folder = packed
-    options = {"calibration": defaults("cpu").data.calibration, "seed": 1}
+    options = {"calibration": {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5}, "seed": 1}
     data = data_of(name, folder)
     data.source, data.root = f"tfds:{folder}", ""
     for protocol in ("folders",) if name == "mvtec_ad" else ("cyclegan_ad", "vqganodip"):

@@ -199,8 +199,9 @@ def test_features_of_any_method_become_one_column_that_tells_the_classes_apart(n
     assert important_statistics(loaded, NAMES, normals)[0][0] == HEAD
     reason = explainer.reasons(later[[np.argmax(scores)]])[0][0]
     assert reason.name == HEAD and reason.push > 0
-    assert "(looks like the abnormal images that calibrated), normals" in str(reason)
-    assert "(does not look like" in str(reason._replace(push=-1.0))
+    assert str(reason).startswith("it looks like the abnormal images that calibrated (deep_head ")
+    low = str(reason._replace(value=reason.low - 1, push=-1.0))
+    assert low.startswith("the likeness to the abnormal images that calibrated is lower than in")
     unseen = np.quantile(loaded[0].normals_, [0.05, 0.95])
     assert (reason.low, reason.high) == pytest.approx(tuple(unseen))
 
