@@ -10,10 +10,11 @@ from ad_core.data.layouts.class_folders import pair_masks
 from ad_core.data.layouts.files import LabelledFiles, label_files
 from ad_core.data.layouts.listing import (
     DIVISIONS,
+    GROUPS,
     Listing,
     existing_folder,
+    find_images,
     likely_normal,
-    list_images,
 )
 from ad_core.data.layouts.manifest import read_groups
 from ad_core.data.source import NORMAL
@@ -36,7 +37,7 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         UserError: no such folder, no image in it, or none that `data.normal_classes` names.
     """
     root = existing_folder(str(data.root))
-    paths = list_images(root)
+    paths, left_out, _ = find_images(root)
     masks, loose = pair_masks(paths)
     unused = {mask for own in masks.values() for mask in own} | loose
     ways = {path: way(path) for path in paths if path not in unused}
@@ -53,7 +54,8 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         )
         for path in ways
     }
-    listing = Listing(images, masks, tuple(sorted(loose)), tuple(sorted(loose)))
+    ignored = [path for path in left_out if path != GROUPS]
+    listing = Listing(images, masks, (*ignored, *loose), tuple(sorted(loose)))
     return label_files(
         root, listing, data, normal=(NORMAL,), groups=read_groups(root, listing.images)
     )
