@@ -14,13 +14,13 @@ from ad_core.data.layouts.any_depth import ALL, ROOT, division, is_normal, way
 from ad_core.data.layouts.class_folders import pair_masks
 from ad_core.data.layouts.listing import list_images
 from ad_core.data.layouts.manifest import TABLES
-from ad_core.data.source import NORMAL
+from ad_core.data.source import NORMAL, NORMAL_NAMES
 from ad_core.errors import UserError
 
 LAYOUTS = "ad_core.data.layouts"
-GOOD = frozenset(
-    "good goods gut gute ok okay io inordnung normal normals pass passed healthy nodefect "
-    "nodefects defectfree withoutdefect goodparts okparts nofinding nofindings".split()
+GOOD = frozenset(NORMAL_NAMES) | frozenset(
+    "goods gut gute io inordnung normals nodefect nodefects defectfree withoutdefect goodparts "
+    "okparts nofinding nofindings".split()
 )
 BAD = frozenset(
     "bad nok ng nio notok notgood notnormal abnormal abnormals anomaly anomalies anomalous defect "

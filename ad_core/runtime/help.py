@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ml_collections import ConfigDict
 
 from ad_core.runtime.config import Key, Keys, flat, shared_keys
-from ad_core.runtime.methods import method_configs
+from ad_core.runtime.methods import learns_in_one_pass, method_configs
 from ad_core.runtime.registry import resolve
 
 PHANTOMS = "ad_core.data.phantoms."
@@ -28,21 +28,13 @@ def method_keys(config: ConfigDict) -> dict[str, Key]:
     return found
 
 
-def _learns_by_steps(config: ConfigDict) -> bool:
-    """Tells whether any method of a configuration is trained step by step."""
-    from ad_core.types import Steps
-
-    configs = method_configs(config).values()
-    return any(isinstance(resolve(own.method).make(own).learn, Steps) for own in configs)
-
-
 # Who can use a key (`Key.only`) -> whether a configuration is of theirs.
 USERS: Mapping[str, Callable[[ConfigDict], bool]] = {
     "": lambda config: True,
     "files": lambda config: not config.data.source.startswith(PHANTOMS),
     "phantoms": lambda config: config.data.source.startswith(PHANTOMS),
     "classes": lambda config: config.data.source.startswith((*CLASSES, "tfds:")),
-    "steps": _learns_by_steps,
+    "steps": lambda config: not learns_in_one_pass(config),
 }
 
 

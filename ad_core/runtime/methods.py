@@ -5,12 +5,15 @@ One method reads its settings in `config.reconstructor`. Of several, each reads 
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
-from ad_core.types import Method, OnePass
+
+if TYPE_CHECKING:  # it imports JAX, and a finished run is told without
+    from ad_core.types import Method
 
 # Normals that calibrate where a method learns step by step: it may not learn from these.
 CALIBRATING_SHARE = 0.4
@@ -58,6 +61,8 @@ def learns_from_abnormal(config: ConfigDict) -> bool:
 
 def learns_in_one_pass(config: ConfigDict) -> bool:
     """Tells whether every method of a configuration learns in one pass."""
+    from ad_core.types import OnePass
+
     return all(isinstance(method.learn, OnePass) for method in _made(config))
 
 
@@ -75,5 +80,5 @@ def with_share(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _made(config: ConfigDict) -> list[Method]:
+def _made(config: ConfigDict) -> "list[Method]":
     return [resolve(own.method).make(own) for own in method_configs(config).values()]

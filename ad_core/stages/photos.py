@@ -27,7 +27,7 @@ from ad_core.stages.choice import choose_protocol, whole_command
 RECIPE = "configs/folder.py", "pretrained"  # what suits images that nothing is known of
 
 REASONS = {  # of what no finding explains
-    "data.protocol": "no test of their own: some images of each class are kept apart for it",
+    "data.protocol": "no test is set apart by folders: the images are divided anew",
     "decision.rule": "no abnormal image to calibrate with: a share of normal ones is inspected",
 }
 

@@ -21,7 +21,7 @@ from ad_core.errors import UserError
 from ad_core.runtime.config import defaults
 
 NORMAL, MASKED, BARE = (0, 1, 2), (3, 4), (5,)  # by the number of an image; BARE have no mask
-FILES = ("class_folders", "folder", "manifest", "tfds", "to_score", "tfds_to_score")
+FILES = ("any_depth", "class_folders", "folder", "manifest", "tfds", "to_score", "tfds_to_score")
 SOURCES = (*FILES, *sorted(KINDS))
 LOW_HIGH = (50, 200)
 
@@ -63,6 +63,12 @@ def class_folders(root):
     place = lambda n: f"{'no' if n in NORMAL else 'yes'}/{n}.png"  # noqa: E731
     write(root, place, lambda n: f"yes/{n}_mask.png")
     return {"root": str(root), "normal_classes": ("no",)}
+
+
+def any_depth(root):
+    place = lambda n: f"a/{'no' if n in NORMAL else 'yes'}/{n}/{n}.png"  # noqa: E731
+    write(root, place, lambda n: f"a/yes/{n}/{n}_mask.png")
+    return {"root": str(root), "normal_classes": ("NO",)}
 
 
 def manifest(root):
@@ -108,7 +114,13 @@ def plates(root):
     return {"root": str(root), "source": "tfds:plates", "normal_classes": ("normal",)}
 
 
-LAYOUTS = {"class_folders": class_folders, "folder": folder, "manifest": manifest, "tfds": plates}
+LAYOUTS = {
+    "any_depth": any_depth,
+    "class_folders": class_folders,
+    "folder": folder,
+    "manifest": manifest,
+    "tfds": plates,
+}
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +302,7 @@ def test_batch_size_padding_and_workers_change_nothing(opened, name):
         assert not any(reading.errors for reading in readings)
 
 
-@pytest.mark.parametrize("name", ["class_folders", "folder", "manifest"])
+@pytest.mark.parametrize("name", ["any_depth", "class_folders", "folder", "manifest"])
 def test_an_image_that_cannot_be_read_is_named_and_its_neighbours_are_read(opened, written, name):
     source = opened(name)
     index = numbers(source).index(2)

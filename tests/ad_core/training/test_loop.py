@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ad_core.errors import UserError
+from ad_core.runtime.progress import Progress
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.loop import train
@@ -404,3 +405,19 @@ def test_what_the_model_watches_is_told_once_until_it_is_mended(tmp_path, caplog
         run(tmp_path, model=model, log_every=2)
     told = [message for message in caplog.messages if "it copies" in message]
     assert told == ["Step 4: it copies.", "Step 10: it copies again."]
+
+
+def test_a_progress_line_shows_two_numbers_and_what_went_wrong_first(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Progress, "update", lambda self, count, text="": shown.append(text))
+    plain = toy(bad_steps=(4,)).learn
+
+    def train_step(state, batch, key):
+        state, metrics = plain.train_step(state, batch, key)
+        return state, {f"{name}_loss": metrics["loss"] for name in "abcde"} | metrics
+
+    model = toy()._replace(learn=plain._replace(train_step=train_step), curves=("d_loss", "c_loss"))
+    run(tmp_path, model=model, steps=6)
+    names = [[part.split()[0] for part in text.split(", ")] for text in shown]
+    assert names[:4] == [["d_loss", "c_loss"]] * 4
+    assert names[4] == ["skipped", "skipped_in_a_row"] and names[5] == ["skipped", "d_loss"]
