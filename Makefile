@@ -4,8 +4,6 @@
 PYTHONS := 3.13 3.12 3.11
 LOCK := requirements.lock
 DEMO := runs/demo
-PRETRAINED := --config.method=baselines_ad.padim,baselines_ad.features \
-	--config.data.image_size=256 --config.statistics.names=default
 # What the run on Python 3.11 leaves out: long, and no different there.
 LONG := tests/ad_core/statistics/test_first_set.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
@@ -53,7 +51,7 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	$(call install,3.11)
 
 demo: setup
-	$(BIN)/python launch/train.py --config=configs/retina_oct.py:phantom $(PRETRAINED) --workdir=$(DEMO)
+	$(BIN)/python launch/train.py --config=configs/retina_oct.py:phantom --workdir=$(DEMO)
 	@echo "Report: file://$(CURDIR)/$(DEMO)/report/index.html"
 
 # XGBoost has no CPU build for macOS; its tests are left out where it is missing.

@@ -17,7 +17,7 @@ Measured: size cpu, oracle figures in %, more in docs/results.md:
 
 RECIPE = {
     "name": "breast_ultrasound",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.sets.breast_ultrasound",
         "root": "data/breast_ultrasound",

@@ -4,28 +4,19 @@ Source: yours. Only train/good is needed to train; everything else makes the fig
 Licence: yours.
 Data: at --config.data.root=, as train/good, train/<defect>, test/good, test/<defect>, masks
     (white: abnormal) as ground_truth/<defect>/<stem>_mask.png, ground_truth_train/ likewise.
-Command: python launch/train.py --config=configs/folder.py:pretrained --config.data.root=DIR \
-    --workdir=runs/own
-Variants: pretrained (PaDiM and pooled features of a pretrained network, learnt in one pass; without
-    it a VQGAN is trained); cpu, accelerator; without one the device decides.
+Command: python launch/train.py --config=configs/folder.py --config.data.root=DIR --workdir=runs/own
+Variants: cpu, accelerator; without one the device decides.
 Measured: no set of its own; docs/results.md has nine that are read in this layout.
 """
 
 RECIPE = {
     "name": "folder",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "",  # --config.data.root=
         "channels": 3,  # 1 for grey images
         "protocol": "folders",
         "augment": "none",  # hflip or flips_and_turns where the pose is free
-    },
-}
-VARIANTS = {
-    "pretrained": {
-        "method": "baselines_ad.padim,baselines_ad.features",
-        "data": {"image_size": 256},
-        "statistics": {"names": ("default",)},
     },
 }

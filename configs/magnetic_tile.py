@@ -15,7 +15,7 @@ Measured: size cpu, oracle figures in %, more in docs/results.md:
 
 RECIPE = {
     "name": "magnetic_tile",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/magnetic_tile",

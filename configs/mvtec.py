@@ -19,7 +19,7 @@ CATEGORIES = (
 ).split()
 
 RECIPE = {
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {"source": "ad_core.data.sets.mvtec_ad", "protocol": "folders"},
 }
 VARIANTS = {

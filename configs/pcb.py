@@ -13,7 +13,7 @@ Measured: size cpu, protocol folders, seed 0: oracle AUC 51.0 %, which is chance
 
 RECIPE = {
     "name": "pcb",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/pcb",

@@ -16,7 +16,7 @@ Measured: phantom (made-up images), seed 0, size cpu (64 px, 300 steps; 4 CPU mi
 
 RECIPE = {
     "name": "pcba",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.sets.pcba",
         "root": "data/pcba",

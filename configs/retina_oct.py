@@ -17,7 +17,7 @@ Measured: phantom (made-up images), seed 0, size cpu: AUC 98.5 %, pixel AUROC 96
 
 RECIPE = {
     "name": "retina_oct",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.sets.retina_oct",
         "root": "data/retina_oct",

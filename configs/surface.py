@@ -14,7 +14,7 @@ Measured: phantom (made-up images), seed 0, size cpu (64 px, 300 steps; 5 CPU mi
 
 RECIPE = {
     "name": "surface",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/surface",

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference, placeholder
 
 from ad_core.errors import UserError
-from ad_core.runtime.methods import default_settings
+from ad_core.runtime.methods import default_settings, learns_in_one_pass
 from ad_core.runtime.registry import known_modules
 
 SIZES = ("cpu", "accelerator")
@@ -277,7 +277,20 @@ def complete(recipe: ConfigDict) -> ConfigDict:
         except TypeError as error:
             kind = type(known[key]).__name__
             raise UserError(f"`config.{key}` (={value!r}) must be of type {kind}.") from error
+    for key, value in _suited(config).items():
+        if key not in flat(recipe):
+            config.update_from_flattened_dict({key: value})
     return config
+
+
+def _suited(config: ConfigDict) -> dict[str, Any]:
+    """Defaults that what learns in one pass has instead of those of trained networks.
+
+    Pretrained networks see little at 64 px, and hundreds of statistics are made for drawn images.
+    """
+    if not learns_in_one_pass(config):
+        return {}
+    return {"data.image_size": 256, "statistics.names": ("default",)}
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ad_core.runtime.recipes import device_size
 from ad_core.runtime.workdir import Workdir
 from ad_core.stages.choice import choose_protocol, whole_command
 
-RECIPE = "configs/folder.py", "pretrained"  # what suits images that nothing is known of
+RECIPE = "configs/folder.py"  # what suits images that nothing is known of
 
 REASONS = {  # of what no finding explains
     "data.protocol": "no test is set apart by folders: the images are divided anew",
@@ -88,7 +88,7 @@ def _described(photos: Path, rest: list[str]) -> tuple[list[str], list[str]]:
     normal, rest = take(rest, "normal")
     layout = find_layout(photos, tuple(filter(None, (normal or "").split(","))))
     recipe, rest = take(rest, "config")
-    name = recipe or f"{shown(PROJECT / RECIPE[0])}:{RECIPE[1]},{device_size()}"
+    name = recipe or f"{shown(PROJECT / RECIPE)}:{device_size()}"
     own = [argument for argument in rest if argument.startswith(("--config.", "--noconfig."))]
     others = [argument for argument in rest if argument not in own]
     read = [f"--config.data.{key}={value}" for key, value in layout.overrides.items()]

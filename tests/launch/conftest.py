@@ -11,6 +11,7 @@ from absl import flags
 ROOT = Path(__file__).parents[2]
 TINY = (
     f"--config={ROOT}/configs/retina_oct.py:phantom,cpu",
+    "--config.method=vqgan_ad.vqgan",
     "--config.data.image_size=32",
     "--config.data.workers=1",
     "--config.data.phantom.normal=40",
