@@ -24,6 +24,7 @@ sys.path[0] = str(ROOT)
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 from absl import app, flags  # noqa: E402
 
 from ad_core.data.phantoms.worlds import open_source  # noqa: E402

@@ -25,6 +25,6 @@ def compilation_cache() -> Path | None:
 
 
 def keep_programs() -> None:
-    """As `compilation_cache`, unless this process has chosen a folder of its own already."""
+    """Calls `compilation_cache`, unless this process has chosen a folder of its own already."""
     if not jax.config.jax_compilation_cache_dir:
         compilation_cache()

@@ -53,7 +53,7 @@ class Lot:
 
     @property
     def done(self) -> int:
-        """How many images have a row."""
+        """Number of images that have a row."""
         return int(self._done.sum())
 
     @property
@@ -143,7 +143,7 @@ def open_lot(output: Path, identity: Mapping[str, Any], *, count: int) -> Iterat
 
 
 def identify(detector: Path, source: FileSource, **options: Any) -> dict[str, Any]:
-    """What a lot is known by: the detector's files, the images with size and time, the options."""
+    """Identity of a lot: the detector's files, the images with size and time, the options."""
     listing = hashlib.sha256()
     for index, path in enumerate(source.paths):
         listing.update(f"{printable(path)}\0{_stamp(source, index)}\n".encode())

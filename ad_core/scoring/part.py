@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -33,7 +32,7 @@ class Part(NamedTuple):
 
     def on_device(self) -> "Part":
         """The part with all that it has learnt on the device, once for all its programs."""
-        state, context = jax.tree.map(jnp.asarray, (self.state, self.context))
+        state, context = jax.device_put((self.state, self.context))
         return self._replace(state=state, context=context)
 
     def make(self) -> Method:

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a notebook shows of a verdict: image and normal version at the network's size."""
+    """Picture that a notebook shows: image and normal version at the network's size."""
 
     image: Float[np.ndarray, "h w c"]
     drawn: Float[np.ndarray, "h w c"] | None
@@ -107,7 +107,7 @@ class Verdicts(list[Verdict]):
 
 @runtime_checkable
 class Decider(Protocol):
-    """What `judge` asks of a detector."""
+    """Detector, as far as `judge` asks it."""
 
     @property
     def scale(self) -> MapScale:

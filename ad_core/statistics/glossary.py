@@ -1,4 +1,4 @@
-"""What each statistic says of an image, in words of people who look at parts and scans."""
+"""Words for each statistic, as people who look at parts and scans say them."""
 
 import re
 from typing import NamedTuple
