@@ -30,6 +30,20 @@ from baselines_ad.upper_stages import Classifier, Upper, make_upper, member_logi
 log = logging.getLogger(__name__)
 
 LIKENESS = "likeness"  # the one loss of its views
+EXPLAINED = {  # what --help says of each
+    "backbone": "whose upper stages are tuned",
+    "tuned_from": "first level that is tuned, with all above it",
+    "seeds": "networks whose logits are averaged, at most 5",
+    "steps": "of the tuning, however many images there are",
+    "batch": "images of a step, half of them abnormal",
+    "lr": "largest rate of AdamW",
+    "weight_decay": "of AdamW",
+    "loss": "over pairs of a normal and an abnormal image, beside cross-entropy",
+    "loss_weight": "weight of that loss",
+    "least_images": "of each class; with fewer it learns nothing",
+    "most_images": "of each class, drawn where there are more",
+    "flips": "judge an image and its mirror image: twice the time",
+}
 
 
 def defaults(size: str) -> ConfigDict:
@@ -38,17 +52,17 @@ def defaults(size: str) -> ConfigDict:
     return ConfigDict(
         {
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
-            "tuned_from": "stage6",  # the first level that is tuned, with all above it
-            "seeds": 2 if small else 5,  # networks whose logits are averaged
+            "tuned_from": "stage6",
+            "seeds": 2 if small else 5,
             "steps": 80 if small else 200,
-            "batch": 16,  # images of a step, half of them abnormal
+            "batch": 16,
             "lr": 3e-4,
             "weight_decay": 0.0,
             "loss": "wmw",  # of ad_core.decision.classifiers.pairwise_losses
-            "loss_weight": 1.0,  # of that loss beside cross-entropy
-            "least_images": 20,  # of each class; with fewer it learns nothing
-            "most_images": 1000,  # of each class, drawn where there are more
-            "flips": not small,  # logits are averaged over the image and its mirror image
+            "loss_weight": 1.0,
+            "least_images": 20,
+            "most_images": 1000,
+            "flips": not small,
         }
     )
 

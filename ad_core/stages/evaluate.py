@@ -212,7 +212,7 @@ def _keep(
                 index,
                 Looked(sample, drawn, anomaly),
                 scale=scale,
-                min_area=detector.parts.config.localisation.min_area,
+                min_area=job.config.localisation.min_area,
                 inspected=bool(inspected[place]),
             ),
         )

@@ -12,6 +12,7 @@ from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).parents[3]
 RECIPE = f"{ROOT}/configs/retina_oct.py:phantom"
+VQGAN = "--config.method=vqgan_ad.vqgan"
 
 
 def parse(*argv, needs_config=True):
@@ -28,6 +29,7 @@ def test_without_overrides_it_is_the_completed_recipe():
 def test_every_key_can_be_overridden():
     config = parse(
         f"--config={RECIPE}",
+        VQGAN,
         "--config.train.steps=12",
         "--config.data.root",
         "somewhere",
@@ -66,10 +68,17 @@ def test_the_size_of_the_images_is_one_number_or_two(text, value):
 
 
 def test_the_defaults_follow_an_overridden_size():
-    config = parse(f"--config={RECIPE}", "--config.size=accelerator")
+    config = parse(f"--config={RECIPE}", VQGAN, "--config.size=accelerator")
     assert config.data.image_size == 256
     assert config.data.source == "ad_core.data.phantoms.worlds"
-    assert config.reconstructor.width > parse(f"--config={RECIPE}").reconstructor.width
+    assert config.reconstructor.width > parse(f"--config={RECIPE}", VQGAN).reconstructor.width
+
+
+def test_images_are_larger_and_statistics_fewer_for_what_learns_in_one_pass():
+    once, trained = parse(f"--config={RECIPE}"), parse(f"--config={RECIPE}", VQGAN)
+    assert (once.data.image_size, trained.data.image_size) == (256, 64)
+    assert (once.statistics.names, trained.statistics.names) == (("default",), ("all",))
+    assert parse(f"--config={RECIPE}", "--config.data.image_size=96").data.image_size == 96
 
 
 def test_an_overridden_size_takes_the_place_of_the_devices_and_of_a_variants():
@@ -83,7 +92,8 @@ def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
     (tmp_path / "other_ad.py").write_text(
         "from ml_collections import ConfigDict\n"
         "def defaults(size): return ConfigDict({'depth': 3 if size == 'cpu' else 9})\n"
-        "def make(config): ...\n"
+        "from ad_core.types import Method, Steps\n"
+        "def make(config): return Method(learn=Steps(None, None), view=None)\n"
     )
     (tmp_path / "own.py").write_text(
         "RECIPE = {'method': 'vqgan_ad.vqgan', 'seed': 5, 'reconstructor': {'codes': 8}}\n"
@@ -114,10 +124,10 @@ def test_a_workdir_gives_its_own_config(tmp_path):
         [],
         ["--config.train.steps=12", "--config.data.root=some where", "--config.seed=3"],
         ["--config.data.image_size=64,96", "--config.data.value_range=0,4095"],
-        ["--config.statistics.names=ssim", "--config.reconstructor.attention=(1,)"],
+        [VQGAN, "--config.statistics.names=ssim", "--config.reconstructor.attention=(1,)"],
         ["--config.decision.rules=zfn,cost", "--config.data.normal_classes=ok,fine"],
-        ["--config.data.near_duplicates=4", "--config.reconstructor.adaptive=false"],
-        ["--config.size=accelerator", "--config.method=baselines_ad.padim,baselines_ad.features"],
+        [VQGAN, "--config.data.near_duplicates=4", "--config.reconstructor.adaptive=false"],
+        ["--config.size=accelerator", "--config.method=baselines_ad.padim,baselines_ad.gaussian"],
     ],
 )
 @pytest.mark.parametrize("name", [RECIPE, f"{RECIPE},cpu"])
@@ -139,8 +149,11 @@ def test_a_configuration_is_said_as_the_overrides_that_give_it(name, argv):
         ([f"--config={RECIPE}", "--config.train=3"], "is a section; its keys: train.batch_size"),
         ([f"--config={RECIPE}", "--config.seed=x"], r"config.seed` \(=x\) must be of type int"),
         ([f"--config={RECIPE}", "--config.seed=1.5"], r"config.seed` \(=1.5\) must be of type int"),
-        ([f"--config={RECIPE}", "--config.reconstructor.adaptive=x"], "must be of type bool"),
-        ([f"--config={RECIPE}", "--config.reconstructor.beta=x"], "must be of type float"),
+        (
+            [f"--config={RECIPE}", VQGAN, "--config.reconstructor.adaptive=x"],
+            "must be of type bool",
+        ),
+        ([f"--config={RECIPE}", VQGAN, "--config.reconstructor.beta=x"], "must be of type float"),
         ([f"--config={RECIPE}", "--config.seed"], "config.seed"),
         ([f"--config={RECIPE},gpu"], "unknown variant 'gpu'; known: phantom, cpu, accelerator"),
         ([f"--config={RECIPE}", "--config.method=none_ad"], "'none_ad'; known: .*vqgan_ad.vqgan"),
@@ -221,4 +234,4 @@ def test_a_script_runs_from_anywhere_without_a_traceback(tmp_path, argv, code, o
     assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr.count("\n") == 1
     if "--help" in argv:
-        assert "--workdir" in done.stdout and "--config.train.steps=" in done.stdout
+        assert "--workdir" in done.stdout and "--config.data.image_size=" in done.stdout
