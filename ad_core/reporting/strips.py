@@ -23,7 +23,7 @@ from ad_core.reporting.svg import (
     ticks,
 )
 
-_WIDTH, _ROW, _TOP = 760, 40, 34
+_WIDTH, _ROW, _TOP = 640, 46, 34
 
 
 class Strip(NamedTuple):
@@ -69,7 +69,7 @@ def strips_svg(strips: Sequence[Strip], threshold: Number) -> str:
 def _words(axes: Axes, row: int, words: str) -> str:
     """Words above a strip, with room around them where the threshold crosses."""
     room = f'paint-order="stroke" stroke="{PAPER}" stroke-width="5" stroke-linejoin="round"'
-    y = _TOP + _ROW * (row + 1) - 25
+    y = _TOP + _ROW * (row + 1) - 31
     return text(axes.left, y, words, anchor="start", colour=INK, more=room)
 
 

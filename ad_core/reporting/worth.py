@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 FEW = 0.1  # share of good parts inspected, up to which a detector saves nearly all the work
 LITTLE_WORK = 0.5  # the share beyond which it saves little
 NO_WORK = 0.9  # the share beyond which it saves hardly any
-WEAK = 0.2  # bound on the misses beyond which a promise is worth little
+WEAK = 0.1  # bound on the misses beyond which a promise is worth little
 UNLIKELY = 0.05  # probability below which misses contradict the promise
 GAIN = 0.05  # share of good parts that more abnormal images have to spare to be worth having
 UNLIKE = 0.05  # difference of shares from which on parts that judge are said to be unlike
+WANTED = 0.05  # bound that a firmer promise is told to take
 GOOD, FAIR, BAD, OPEN = "good", "fair", "bad", "open"
 
 
@@ -21,8 +22,8 @@ class Worth(NamedTuple):
     """A detector's worth.
 
     level: GOOD, FAIR, BAD, or OPEN where nothing has judged it. verdict: how it did on images
-    that decided nothing. advice: what would spare good parts; "" where the figures do not say.
-    promise: about defects to come.
+    that decided nothing. advice: what would spare good parts or make the promise firmer; ""
+    where the figures do not say. promise: about defects to come.
     """
 
     level: str
@@ -48,7 +49,8 @@ def appraise(results: Mapping[str, Any]) -> Worth:
         results: the content of results.json.
     """
     of = results["held_out"][results["rule"]]
-    return Worth(_level(of), _judged(of), _advice(of, results.get("price") or []), _promised(of))
+    advice = f"{_advice(of, results.get('price') or [])} {_firmer(of)}".strip()
+    return Worth(_level(of), _judged(of), advice, _promised(of))
 
 
 def _level(of: Mapping[str, Any]) -> str:
@@ -161,12 +163,30 @@ def _helped(cost: float, limit: float) -> str:
         )
     if limit <= LITTLE_WORK:
         return (
-            "More abnormal images would help: with many of them the same promise would cost about "
-            f"{100 * limit:.0f} % of the good parts instead of {100 * cost:.0f} %."
+            "More abnormal images would probably help: with many of them the same promise would "
+            f"cost about {100 * limit:.0f} % of the good parts instead of {100 * cost:.0f} %."
         )
     return (
         "More abnormal images alone would not do: with many of them the same promise would still "
         f"cost about {100 * limit:.0f} % of the good parts, now {100 * cost:.0f} %.{better}"
+    )
+
+
+def _firmer(of: Mapping[str, Any]) -> str:
+    """Sentence on the abnormal images that a weak promise wants; "" for any other.
+
+    The lowest of n scores keeps the bound b where (1 - b)^n is at most 1 - confidence.
+    """
+    promise, bound = of.get("guarantee") or {}, _bound(of)
+    if bound is None or bound <= WEAK or not promise["confidence"] or "n_groups" not in promise:
+        return ""
+    wanted = math.ceil(math.log(1 - promise["confidence"]) / math.log(1 - WANTED) - 1e-9)
+    more = wanted - promise["n_groups"]
+    if more <= 0:
+        return ""
+    return (
+        f"The promise is weak for want of abnormal images: {more} more would allow one of "
+        f"{1000 * WANTED:.0f} in 1,000."
     )
 
 

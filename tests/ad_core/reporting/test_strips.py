@@ -22,8 +22,8 @@ def strokes(root):
 def test_every_finite_score_is_a_stroke_at_its_place():
     root = drawn(strip([0.0, 0.25, 1.0, np.nan, np.inf], [0] * 5))
     across = np.array([float(one.attrib["x1"]) for one in strokes(root)])
-    # The range 0 to 1 is widened by 2 % at either end over 744 units from 8 on.
-    expected = 8 + 744 * (np.array([0.0, 0.25, 1.0]) + 0.02) / 1.04
+    # The range 0 to 1 is widened by 2 % at either end over 624 units from 8 on.
+    expected = 8 + 624 * (np.array([0.0, 0.25, 1.0]) + 0.02) / 1.04
     np.testing.assert_allclose(across, expected, atol=0.06)
 
 

@@ -91,8 +91,8 @@ def test_misses_are_judged_by_the_promise():
 @pytest.mark.parametrize(
     ("now", "then", "words"),
     [
-        (0.6, 0.2, "More abnormal images would help: with many of them the same promise would "
-         "cost about 20 % of the good parts instead of 60 %."),
+        (0.6, 0.2, "More abnormal images would probably help: with many of them the same promise "
+         "would cost about 20 % of the good parts instead of 60 %."),
         (0.6, 0.57, "More abnormal images would hardly help: even with many of them the same "
          "promise would cost about 57 % of the good parts. A score that tells"),
         (0.8, 0.6, "More abnormal images alone would not do: with many of them the same promise "
@@ -124,6 +124,16 @@ def test_good_parts_that_judge_and_are_unlike_those_that_calibrated_are_told():
     for test, said in ((0.9, True), (0.8, False)):
         price = [offer(0.05, k, calibration=0.7, test=test) for k in (4, 8)]
         assert (told in appraised(100, 0, 60, 40, price=price).advice) == said
+
+
+def test_a_weak_promise_says_how_many_more_images_would_make_it_firm():
+    # 59 independent images keep 5 % at 95 %, see above.
+    promise = {"miss_rate_bound": 0.193, "confidence": 0.95, "n_abnormal": 14, "n_groups": 14}
+    counts = {"tp": 14, "fn": 0, "fp": 0, "tn": 9, "threshold": 0.5, "guarantee": promise}
+    found = appraise({"rule": "zfn", "held_out": {"zfn": counts}})
+    assert found.level == "fair"
+    assert "45 more would allow one of 50 in 1,000." in found.advice
+    assert not appraised(100, 0, 0, 100).advice
 
 
 def test_a_promise_on_average_claims_no_confidence():
