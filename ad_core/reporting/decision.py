@@ -66,7 +66,7 @@ def decision(report: Report) -> dict[str, Any]:
         "worth": Worth(*map(_kept_together, worth)),
         "about": report.about,
         "rule": _in_words(report.rule, of),
-        "reason": report.results.get("rule_reason") or "",
+        "reason": (report.results.get("rule_reason") or "").replace("`", ""),
         "threshold": f"{cut(of):.4g}",
         "figures": of,
         "learning": _learning(report.results.get("learning") or {}),

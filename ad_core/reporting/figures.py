@@ -323,7 +323,7 @@ def bars_svg(names: Sequence[str], weights: Sequence[Number], *, unit: str = "we
     for place, (name, weight) in enumerate(zip(names, weights, strict=True)):
         size = room * abs(float(weight)) / (longest or 1.0) if math.isfinite(weight) else 0.0
         y = 8 + row * place
-        short = name if len(name) <= 27 else f"{name[:26]}\u2026"
+        short = name if len(name) <= 27 else f"\u2026{name[-26:]}"  # names differ at their ends
         parts.append(text(left - 8, y + 11, short, anchor="end", colour=INK))
         parts.append(
             f'<rect x="{left}" y="{y}" width="{size:.1f}" height="14" fill="{NORMAL}" '

@@ -34,11 +34,11 @@ def render(report: Report) -> str:
         script=read_script("report.js"),
         parts=_filled(
             Section("decision", "Verdict", refused, decision.decision(report)),
-            Section("price", "Price of another bound", "price_of_promise", promise.price(report)),
+            Section("price", "Price of the promise", "price_of_promise", promise.price(report)),
             Section("misses", "Misses", "pictures", evidence.misses(report)),
             Section("alarms", "False alarms", "pictures", evidence.false_alarms(report)),
             Section("types", "Types of defect", "types", defects.types(report)),
-            Section("lowest", "Before it counts", "lowest", defects.lowest(report)),
+            Section("lowest", "Labels to check", "lowest", defects.lowest(report)),
             Section("hits", "Right decisions", "pictures", evidence.right(report)),
         ),
         appendix=_filled(

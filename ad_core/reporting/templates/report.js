@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const at = (name) => document.getElementById(name);
-  const folded = () => document.querySelectorAll("details:not([open])");
+  const folded = () => document.querySelectorAll("details.paper:not([open])");
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...folded()];
