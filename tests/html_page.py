@@ -3,15 +3,15 @@
 import re
 from html.parser import HTMLParser
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, the text, and whether every tag was closed in order."""
+    """Tags with their attributes, text, scripts, and whether every tag was closed in order."""
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.open, self.words = [], [], []
+        self.tags, self.open, self.words, self.scripts = [], [], [], []
         self.feed(html)
         self.close()
         assert not self.open
@@ -28,7 +28,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if self.open[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif "style" not in self.open:
             self.words.append(data)
 
     @property

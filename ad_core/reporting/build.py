@@ -1,19 +1,22 @@
 """The report of a run, gathered from what was judged and from the files of its workdir."""
 
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
 from ad_core.decision import important_statistics
 from ad_core.decision.table import StatisticsTable
 from ad_core.reporting.contents import Example, Report
 from ad_core.reporting.gallery import HIGHEST, Gallery
+from ad_core.reporting.promise import BOUND
 from ad_core.reporting.report import write_report
 from ad_core.runtime.config import to_json
+from ad_core.runtime.invocation import script, shown
 from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
 from ad_core.training.writers import read_metrics
@@ -31,6 +34,7 @@ def build_report(
     gallery: Gallery,
     curves: Curves,
     results: Mapping[str, Any],
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
 ) -> None:
     """Writes WORKDIR/report/index.html.
 
@@ -38,9 +42,10 @@ def build_report(
         table: of the split that judges. scores: NaN where unreadable. inspected: by the
             deciding rule. gallery: what to show of it.
         curves: method -> its metrics that are worth showing.
+        pictures: path -> picture of an image that results["lowest"] names.
     """
     parts = detector.parts
-    shown: dict[str, Any] = {kind: _examples(detector, table, gallery, kind) for kind in HIGHEST}
+    examples: dict[str, Any] = {kind: _examples(detector, table, gallery, kind) for kind in HIGHEST}
     report = Report(
         title=f"{parts.config.name}: normal or inspect",
         results=results,
@@ -53,10 +58,19 @@ def build_report(
         importances=dict(important_statistics(parts.classifier, detector.names, parts.reference)),
         curves=_curves(workdir, curves),
         samples=_samples(workdir, curves),
+        pictures=pictures,
+        command=_command(workdir),
         config_json=to_json(parts.config),
-        **shown,
+        **examples,
     )
     write_report(workdir.report, report)
+
+
+def _command(workdir: Workdir) -> str:
+    """Two commands: calibrate with another bound, and judge what came of it."""
+    folder = f"--workdir={shlex.quote(shown(workdir.root))}"
+    rule = f"--config.decision.miss_rate={BOUND} --config.decision.rule=miss_bound"
+    return f"{script('calibrate')} {folder} {rule}\n{script('evaluate')} {folder}"
 
 
 def _examples(

@@ -49,6 +49,8 @@ class Report:
     importances: statistic -> its weight in the classifier.
     curves: name -> (steps, values) of the training.
     samples: (caption, picture) of normal versions that the training drew.
+    pictures: path -> picture of an image that results["lowest"] names.
+    command: what calibrates again with another bound, `promise.BOUND` in the bound's place.
     """
 
     title: str
@@ -70,6 +72,8 @@ class Report:
     importances: Mapping[str, Number] = field(default_factory=dict)
     curves: Mapping[str, tuple[Series, Series]] = field(default_factory=dict)
     samples: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]] = ()
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] = field(default_factory=dict)
+    command: str = ""
     config_json: str = ""
 
     @property

@@ -9,6 +9,14 @@ from ad_core.reporting.contents import Report, cut
 from ad_core.reporting.page import Table
 from ad_core.reporting.results import interval, miss_rate_bound, per_thousand, review_in_words
 from ad_core.reporting.svg import percent
+from ad_core.reporting.worth import BAD, FAIR, GOOD, OPEN, Worth, appraise
+
+LEVELS_IN_WORDS = {
+    GOOD: "Ready to use",
+    FAIR: "Usable, with reservations",
+    BAD: "Not fit for use as it is",
+    OPEN: "Not judged yet",
+}
 
 RULES_IN_WORDS = {
     "zfn": "A part is inspected from the lowest score on that any abnormal calibration image "
@@ -46,15 +54,19 @@ class Rule(NamedTuple):
 
 
 def decision(report: Report) -> dict[str, Any]:
-    """Section on the decision: what the detector did, its rule, its promise."""
+    """Section on the decision: the verdict on the detector, its promise, what both rest on."""
     of = report.chosen
     if report.refused:
         return {"reason": of["refused"]}
     abnormal = of["tp"] + of["fn"]
+    worth = appraise({**report.results, "rule": report.rule})
     return {
+        "level": worth.level,
+        "tag": LEVELS_IN_WORDS[worth.level],
+        "worth": Worth(*map(_kept_together, worth)),
         "about": report.about,
         "rule": _in_words(report.rule, of),
-        "reason": report.results.get("rule_reason") or "",
+        "reason": (report.results.get("rule_reason") or "").replace("`", ""),
         "threshold": f"{cut(of):.4g}",
         "figures": of,
         "learning": _learning(report.results.get("learning") or {}),
@@ -78,7 +90,12 @@ def _learning(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _in_words(rule: str, of: Mapping[str, Any]) -> Rule:
     statement = of.get("refused") or (of.get("guarantee") or {}).get("statement", "")
-    return Rule(rule, RULES_IN_WORDS.get(rule, ""), statement.replace(" %", "\u00a0%"))
+    return Rule(rule, RULES_IN_WORDS.get(rule, ""), _kept_together(statement))
+
+
+def _kept_together(words: str) -> str:
+    """Words in which no line ends between a number and its per cent sign."""
+    return words.replace(" %", "\u00a0%")
 
 
 def operating_points(report: Report) -> dict[str, Any]:

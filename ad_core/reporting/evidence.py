@@ -19,7 +19,7 @@ from ad_core.reporting.figures import (
     roc_svg,
 )
 from ad_core.reporting.page import Figure, Table
-from ad_core.reporting.svg import number, percent
+from ad_core.reporting.svg import number
 
 
 class Group(NamedTuple):
@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 
 def scores(report: Report) -> dict[str, Any]:
-    """ROC, its top magnified, the histogram, recall by kind of defect."""
+    """Section on the scores: histogram, ROC, and its top magnified."""
     labels = np.asarray(report.labels)
     if not labels.size:
         return {}
@@ -50,25 +50,7 @@ def scores(report: Report) -> dict[str, Any]:
             "of these normal images that any threshold without a miss would inspect."
         )
         plots.append(Figure(roc_svg(labels, values, points, tpr_from=start), caption, large=True))
-    return {"plots": plots, "kinds": _by_defect(report)}
-
-
-def _by_defect(report: Report) -> Table | None:
-    """Table of the images caught and missed of each kind of defect."""
-    if not report.defects or report.refused:
-        return None
-    defects, inspected = np.asarray(report.defects), report.decisions()
-    abnormal = np.asarray(report.labels) == 1
-    rows = []
-    for defect in np.unique(defects[abnormal]):
-        chosen = abnormal & (defects == defect)
-        missed = int((chosen & ~inspected).sum())
-        lowest = min(report.scores[chosen & np.isfinite(report.scores)], default=math.nan)
-        caught = percent(1 - missed / int(chosen.sum()))
-        rows.append((defect, chosen.sum(), missed, caught, _plain(lowest)))
-    head = ("kind", "images", "missed", "caught", "lowest score")
-    caption = f"Abnormal images by kind, decided by the rule {report.rule}."
-    return Table(head, rows, caption) if rows else None
+    return {"plots": plots}
 
 
 def misses(report: Report) -> dict[str, Any]:
@@ -104,7 +86,7 @@ def right(report: Report) -> dict[str, Any]:
 
 
 def _pictures(words: str, *groups: Group, scale: Figure | None = None) -> dict[str, Any]:
-    return {"words": words, "scale": scale, "groups": groups}
+    return {"words": words, "scale": scale, "groups": groups, "open": 2 // max(len(groups), 1)}
 
 
 def _shown(examples: Sequence[Example], count: int, kind: str, fate: str, end: str) -> str:

@@ -1,8 +1,8 @@
 """Figures as SVG text: receiver operating characteristic, histograms, curves, bars.
 
-Drawn dark on light in colours that every colour vision tells apart (blue for normal, vermilion
-for abnormal), never by colour alone. Each is 460 units wide, so that its 12-unit labels stay
-readable from a phone to a sheet of paper.
+Drawn in the colours of their page, light or dark, which every colour vision tells apart (blue for
+normal, vermilion for abnormal), never by colour alone. Each is 460 units wide, so that its 12-unit
+labels stay readable from a phone to a sheet of paper.
 """
 
 import math
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from ad_core.reporting.svg import (
     INK,
+    PAPER,
     SOFT,
     Axes,
     Number,
@@ -24,13 +25,14 @@ from ad_core.reporting.svg import (
     percent,
     sheet,
     show,
+    span,
     text,
     ticks,
 )
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.pictures import EMBER
 
-NORMAL, ABNORMAL = "#0072b2", "#c8500a"
+NORMAL, ABNORMAL = "var(--normal, #0072b2)", "var(--abnormal, #b84708)"
 _CURVE_WIDTH = 340  # three stand side by side
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "1 4")
 _BOLD = 'font-weight="600"'
@@ -58,7 +60,7 @@ def _mark(x: Number, y: Number, number_: int) -> str:
     )
     shape = shapes[number_ % len(shapes)]
     colour = ABNORMAL if number_ == 0 else INK
-    fill = colour if number_ == 0 else "#fff"
+    fill = colour if number_ == 0 else PAPER
     return f'<g fill="{fill}" stroke="{colour}" stroke-width="1.8">{shape}</g>'
 
 
@@ -175,7 +177,7 @@ def histogram_svg(
     kept = np.isfinite(scores)
     labels, scores = labels[kept], scores[kept]
     drawn = [(rule, value) for rule, value in thresholds if math.isfinite(value)]
-    low, high = _span(np.concatenate([scores, [value for _, value in drawn]]))
+    low, high = span(np.concatenate([scores, [value for _, value in drawn]]))
     edges = np.linspace(low, high, bins + 1)
     middle, half = 166.0, 116.0
     axes = Axes(14, middle - half, 446, middle + half, (low, high), (-1.0, 1.0))
@@ -208,15 +210,6 @@ def histogram_svg(
     parts.append(_counts(axes, labels))
     title = "Scores of normal images (up) and abnormal images (down)"
     return sheet(348 + 19 * len(drawn), title, parts)
-
-
-def _span(values: np.ndarray) -> tuple[float, float]:
-    """The range of the values, a little widened; never empty."""
-    if not values.size:
-        return 0.0, 1.0
-    low, high = float(values.min()), float(values.max())
-    margin = 0.02 * (high - low) or max(abs(low), 1.0) * 0.1
-    return low - margin, high + margin
 
 
 def _bars(
@@ -279,8 +272,8 @@ def curve_svg(
         log: draw the values on a logarithmic scale.
     """
     x, y = np.asarray(steps, np.float64), _drawable(np.asarray(values, np.float64), log)
-    low, high = _span(y[np.isfinite(y)])
-    across = (float(x.min()), float(x.max())) if np.unique(x).size > 1 else _span(x)
+    low, high = span(y[np.isfinite(y)])
+    across = (float(x.min()), float(x.max())) if np.unique(x).size > 1 else span(x)
     axes = Axes(52, 34, _CURVE_WIDTH - 12, 170, across, (low, high))
     parts = [
         frame(
@@ -330,7 +323,7 @@ def bars_svg(names: Sequence[str], weights: Sequence[Number], *, unit: str = "we
     for place, (name, weight) in enumerate(zip(names, weights, strict=True)):
         size = room * abs(float(weight)) / (longest or 1.0) if math.isfinite(weight) else 0.0
         y = 8 + row * place
-        short = name if len(name) <= 27 else f"{name[:26]}\u2026"
+        short = name if len(name) <= 27 else f"\u2026{name[-26:]}"  # names differ at their ends
         parts.append(text(left - 8, y + 11, short, anchor="end", colour=INK))
         parts.append(
             f'<rect x="{left}" y="{y}" width="{size:.1f}" height="14" fill="{NORMAL}" '

@@ -1,9 +1,13 @@
 """Self-contained HTML pages, made of the templates of this room.
 
 Nothing is fetched: pictures are data addresses, fonts are the system's, and a page's own content
-policy forbids scripts and every other origin. Whatever a template is given is escaped.
+policy forbids every other origin and every script but the page's own, which it names by its hash.
+Whatever a template is given is escaped.
 """
 
+import base64
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,9 +46,29 @@ class Figure(NamedTuple):
     large: bool = False
 
 
+class Script(NamedTuple):
+    """A program of a page, and how the page's policy names it."""
+
+    text: Markup
+    source: str
+
+
+def read_script(name: str) -> Script:
+    """A program among the templates."""
+    text = (TEMPLATES / name).read_text("utf-8").strip()
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return Script(Markup(text), f"'sha256-{digest}'")
+
+
 def make_page(template: str, **content: Any) -> str:
     """The page as text; `content` holds what the template names."""
     return _ENVIRONMENT.get_template(template).render(content)
+
+
+def _as_data(value: object) -> Markup:
+    """Plain data as JSON that cannot end the element it stands in."""
+    text = json.dumps(value, allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _shown(value: object) -> object:
@@ -60,4 +84,9 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"data_uri": data_uri, "percent": percent, "plural": plural}
+_ENVIRONMENT.filters |= {
+    "as_data": _as_data,
+    "data_uri": data_uri,
+    "percent": percent,
+    "plural": plural,
+}

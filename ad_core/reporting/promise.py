@@ -1,31 +1,53 @@
-"""The part of a report on the promise: its price, each type of defect, what set it."""
+"""The part of a report on the promise: what each bound on the misses costs, and how to have it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ad_core.decision.left_out import LeftOut
 from ad_core.reporting.contents import Report
 from ad_core.reporting.page import Table
+from ad_core.reporting.results import plain
 from ad_core.reporting.svg import percent
 
+BOUND = "BOUND"  # stands in a command for the bound that is asked for
 
-def promise(report: Report) -> dict[str, Any]:
-    """Section on the price of a bound; empty where nothing is known of the calibration."""
-    of = report.results
-    content = {
-        "bounds": _bounds(of.get("price") or []),
-        "defects": _defects(of.get("defects") or {}),
-        "lowest": _lowest(of.get("lowest") or []),
-        "left_out": [str(LeftOut(**entry)) for entry in of.get("left_out") or []],
+
+def price(report: Report) -> dict[str, Any]:
+    """Section on the price of a bound; empty where nothing is known of the calibration.
+
+    `data` is what the page's slider reads: the price as results.json has it, the bound that it
+    starts from, the threshold that decides, and the command that takes the bound chosen.
+    """
+    offers = plain(report.results.get("price") or [])
+    if not offers:
+        return {}
+    kept = [offer for offer in offers if offer["threshold"] is not None]
+    data = {
+        "price": offers,
+        "start": _start(report, kept),
+        "threshold": plain(report.chosen.get("threshold")),
+        "command": report.command,
     }
-    return content if any(content.values()) else {}
+    return {
+        "data": data if kept else None,
+        "sure": percent(offers[0]["confidence"]),
+        "split": report.split,
+        "judged": any(offer.get("test") for offer in kept),
+        "command": report.command,
+        "bounds": _bounds(offers, kept),
+    }
 
 
-def _bounds(price: list[Mapping[str, Any]]) -> Table | None:
+def _start(report: Report, kept: Sequence[Mapping[str, Any]]) -> int:
+    """Place of the lowest bound that the deciding rule's own promise keeps; else the first."""
+    promised = (report.chosen.get("guarantee") or {}).get("miss_rate_bound")
+    if promised is None:
+        return 0
+    places = [k for k, offer in enumerate(kept) if offer["bound"] >= promised - 1e-9]
+    return places[0] if places else max(len(kept) - 1, 0)
+
+
+def _bounds(offers: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]) -> Table:
     """A row a bound that some threshold keeps, and one for the bounds that none does."""
-    kept = [offer for offer in price if offer["threshold"] is not None]
-    if not price:
-        return None
     head = (
         "at most",
         "inspect from",
@@ -35,11 +57,11 @@ def _bounds(price: list[Mapping[str, Any]]) -> Table | None:
         "missed on test",
     )
     rows: list[tuple[str, ...]] = [_offer(offer) for offer in kept]
-    barred = [offer for offer in price if offer["threshold"] is None]
+    barred = [offer for offer in offers if offer["threshold"] is None]
     if barred:
-        rows.insert(0, (f"below {percent(barred[-1]['bound'] + 0.01)}", barred[-1]["refused"]))
+        rows.insert(0, (f"up to {percent(barred[-1]['bound'])}", barred[-1]["refused"]))
     caption = (
-        f"Bounds on the miss rate at {percent(price[0]['confidence'])} confidence: the threshold "
+        f"Bounds on the miss rate at {percent(offers[0]['confidence'])} confidence: the threshold "
         "that keeps each, the abnormal groups that may fall below it, and the normal images that "
         "it inspects in vain, of those that calibrated (each by a classifier that had not seen "
         "it) and of the test split."
@@ -63,34 +85,3 @@ def _share(counts: Mapping[str, Any], some: str, of: str) -> str:
     if not counts[of]:
         return "\u2013"
     return f"{counts[some]} of {counts[of]} ({percent(counts[some] / counts[of])})"
-
-
-def _defects(defects: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Missed images of each type of defect, of those that calibrated and of the test split."""
-    calibration, test = defects.get("calibration") or {}, defects.get("test") or {}
-    names = sorted({*calibration, *test})
-    if not names:
-        return None
-    head = ("type of defect", "calibrated", "of groups", "missed", "lowest", "on test", "missed")
-    rows = [
-        (name, *_missed(calibration.get(name)), *_missed(test.get(name))[::2]) for name in names
-    ]
-    return Table(head, rows, "By type of defect: images that the deciding threshold misses.")
-
-
-def _missed(of: Mapping[str, Any] | None) -> tuple[str, str, str, str]:
-    if of is None:
-        return ("0", "0", "\u2013", "\u2013")
-    lowest = "\u2013" if of["lowest"] is None else f"{of['lowest']:.4g}"
-    return str(of["images"]), str(of["groups"]), str(of["missed"]), lowest
-
-
-def _lowest(lowest: list[Mapping[str, Any]]) -> Table | None:
-    if not lowest:
-        return None
-    rows = [(one["path"], one["defect"], f"{one['score']:.4g}") for one in lowest]
-    caption = (
-        "Abnormal calibration images with the lowest scores. They set the price: look whether "
-        "each is labelled rightly."
-    )
-    return Table(("image", "type of defect", "score"), rows, caption)

@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-INK, SOFT, FAINT = "#1b2126", "#59636b", "#e3e7ea"
+import numpy as np
+
+# A page's own colours, dark ones too; in a figure that stands alone those after the comma.
+INK, SOFT, FAINT = "var(--ink, #1b2126)", "var(--soft, #59636b)", "var(--grid, #e3e7ea)"
+PAPER = "var(--paper, #ffffff)"
 WIDTH = 460  # units of a sheet, unless it says otherwise
 Number = float | int
 _FONT = 'font-family="system-ui, -apple-system, Segoe UI, Liberation Sans, sans-serif"'
@@ -55,6 +59,15 @@ def ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
     step = min((1, 2, 5, 10), key=lambda m: abs(math.log(m * power / raw))) * power
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def span(values: np.ndarray) -> tuple[float, float]:
+    """The range of the values, a little widened; never empty."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    margin = 0.02 * (high - low) or max(abs(low), 1.0) * 0.1
+    return low - margin, high + margin
 
 
 def number(value: Number) -> str:

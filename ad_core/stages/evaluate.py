@@ -1,13 +1,15 @@
 """The last stage: the figures of a detector on images that decided nothing, and the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, UInt8
 
 from ad_core.data.batches import Reading
+from ad_core.data.source import printable
 from ad_core.decision.calibration import cross_fit, fit_thresholds, rules_of
 from ad_core.decision.facts import by_defect
 from ad_core.decision.left_out import read_left_out
@@ -18,10 +20,11 @@ from ad_core.decision.table import (
     select,
     write_table,
 )
+from ad_core.errors import UserError
 from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
-from ad_core.reporting.panels import Looked, draw
+from ad_core.reporting.panels import SIDE, Looked, Viewable, draw
 from ad_core.reporting.results import (
     held_out,
     judged_price,
@@ -32,6 +35,7 @@ from ad_core.reporting.results import (
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
+from ad_core.scoring.pictures import to_rgb
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
@@ -96,8 +100,21 @@ def run_evaluation(job: Job) -> dict[str, Any]:
         gallery=judged.gallery,
         curves={name: method.curves for name, (method, _) in methods.items()},
         results=results,
+        pictures=_lowest_pictures(job, results),
     )
     return results
+
+
+def _lowest_pictures(job: Job, results: Mapping[str, Any]) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+    """Path -> picture of each abnormal image that set the price, where its file can be shown."""
+    names, pictures = {one["path"] for one in results["lowest"]}, {}
+    if not isinstance(job.source, Viewable):
+        return {}
+    for index, record in enumerate(job.source.records):
+        if (path := printable(record.path)) in names:
+            with suppress(UserError):  # its file is gone since it calibrated
+                pictures[path] = to_rgb(job.source.view(index, SIDE))
+    return pictures
 
 
 def _judge(job: Job, detector: Detector) -> Judged:

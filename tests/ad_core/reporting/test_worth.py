@@ -1,7 +1,7 @@
 import pytest
 
 from ad_core.decision.thresholds.guarantees import lowest_score_bound
-from ad_core.reporting.worth import worth
+from ad_core.reporting.worth import appraise, worth
 
 
 def told(tp, fn, fp, tn, bound=None, n_abnormal=0):
@@ -17,8 +17,8 @@ def test_misses_alarms_and_promise_are_two_sentences():
     text = told(59, 0, 3, 97, lowest_score_bound(59, 0.95), 59)
     assert text == (
         "On images that decided nothing, none of 59 defective parts slipped through, and 3 of 100 "
-        "good parts would be inspected in vain. Of 1,000 defective parts up to 50 may pass "
-        "(95 % sure, from 59 abnormal images, if future parts are like them)."
+        "good parts would be inspected in vain. Of 1,000 defective parts up to 50 may pass"
+        "; we are 95 % sure, going by 59 abnormal images and if future parts are like them."
     )
 
 
@@ -41,3 +41,104 @@ def test_what_is_not_known_is_said(counts, words):
 
 def test_a_bound_of_all_is_no_promise():
     assert "nothing can be promised" in told(1, 1, 1, 1, 1.0, 1)
+
+
+def offer(bound, rank, *, calibration, test=None):
+    """Offer of a price by its shares of false alarms, of 100 normal images each."""
+    counts = [
+        None if fpr is None else {"fp": round(100 * fpr), "normal": 100, "fpr": fpr}
+        for fpr in (calibration, test)
+    ]
+    known = {"bound": bound, "rank": rank, "threshold": 0.1 * rank}
+    return known | {"calibration": counts[0], "test": counts[1]}
+
+
+def appraised(tp, fn, fp, tn, *, bound=0.05, price=()):
+    """Worth by the rule that takes the fourth lowest of 160 groups."""
+    promise = {"miss_rate_bound": bound, "confidence": 0.95, "n_abnormal": 160, "n_groups": 160}
+    counts = {"tp": tp, "fn": fn, "fp": fp, "tn": tn, "threshold": 0.1 * 4}
+    results = {"rule": "miss_bound", "held_out": {"miss_bound": counts | {"guarantee": promise}}}
+    return appraise(results | {"price": list(price)})
+
+
+@pytest.mark.parametrize(
+    ("counts", "bound", "level"),
+    [
+        ((100, 0, 10, 90), 0.05, "good"),
+        ((100, 0, 11, 89), 0.05, "fair"),
+        ((100, 0, 10, 90), 0.3, "fair"),
+        ((100, 0, 10, 90), None, "fair"),
+        ((100, 0, 91, 9), 0.05, "bad"),
+        ((0, 0, 0, 100), 0.05, "fair"),
+        ((0, 0, 0, 0), 0.05, "open"),
+        # SciPy: binom.sf(8, 100, 0.05) = 0.063, binom.sf(9, 100, 0.05) = 0.028.
+        ((91, 9, 0, 100), 0.05, "fair"),
+        ((90, 10, 0, 100), 0.05, "bad"),
+        ((99, 1, 0, 100), None, "bad"),
+    ],
+)
+def test_the_level_follows_from_misses_alarms_and_promise(counts, bound, level):
+    assert appraised(*counts, bound=bound).level == level
+
+
+def test_misses_are_judged_by_the_promise():
+    assert "passes" not in appraised(100, 0, 0, 100).verdict
+    assert "it lets defects pass as its promise allows." in appraised(91, 9, 0, 100).verdict
+    assert "it lets more defects pass than it promised." in appraised(90, 10, 0, 100).verdict
+
+
+# 5 % of 160 groups are 8: with ever more of them the 8th lowest keeps what the 4th keeps now.
+@pytest.mark.parametrize(
+    ("now", "then", "words"),
+    [
+        (0.6, 0.2, "More abnormal images would probably help: with many of them the same promise "
+         "would cost about 20 % of the good parts instead of 60 %."),
+        (0.6, 0.57, "More abnormal images would hardly help: even with many of them the same "
+         "promise would cost about 57 % of the good parts. A score that tells"),
+        (0.8, 0.6, "More abnormal images alone would not do: with many of them the same promise "
+         "would still cost about 60 % of the good parts, now 80 %. A score that tells"),
+    ],
+)  # fmt: skip
+def test_what_more_abnormal_images_would_spare_is_read_from_the_price(now, then, words):
+    price = [
+        {"bound": 0.01, "rank": 0, "threshold": None, "calibration": None, "test": None},
+        offer(0.05, 4, calibration=now, test=now),
+        offer(0.09, 8, calibration=then, test=then),
+        offer(0.2, 20, calibration=0.01, test=0.01),
+    ]
+    assert appraised(100, 0, 60, 40, price=price).advice.startswith(words)
+
+
+def test_no_advice_is_given_where_the_figures_say_nothing():
+    price = [offer(0.05, 4, calibration=0.6), offer(0.09, 8, calibration=0.2)]
+    assert appraised(100, 0, 60, 40, price=price).advice
+    assert not appraised(100, 0, 10, 90, price=price).advice  # few false alarms
+    assert not appraised(100, 0, 60, 40, price=price[:1]).advice  # the 8th lowest is not known
+    assert not appraised(100, 0, 60, 40, price=price[1:]).advice  # nor the present one
+    assert not appraised(100, 0, 60, 40, bound=None, price=price).advice
+
+
+def test_good_parts_that_judge_and_are_unlike_those_that_calibrated_are_told():
+    # Of 100 each: 90 against 70 are 3.5 standard errors apart, 80 against 70 are 1.6.
+    told = "90 % of the former are inspected, 70 % of the latter."
+    for test, said in ((0.9, True), (0.8, False)):
+        price = [offer(0.05, k, calibration=0.7, test=test) for k in (4, 8)]
+        assert (told in appraised(100, 0, 60, 40, price=price).advice) == said
+
+
+def test_a_weak_promise_says_how_many_more_images_would_make_it_firm():
+    # 59 independent images keep 5 % at 95 %, see above.
+    promise = {"miss_rate_bound": 0.193, "confidence": 0.95, "n_abnormal": 14, "n_groups": 14}
+    counts = {"tp": 14, "fn": 0, "fp": 0, "tn": 9, "threshold": 0.5, "guarantee": promise}
+    found = appraise({"rule": "zfn", "held_out": {"zfn": counts}})
+    assert found.level == "fair"
+    assert "45 more would allow one of 50 in 1,000." in found.advice
+    assert not appraised(100, 0, 0, 100).advice
+
+
+def test_a_promise_on_average_claims_no_confidence():
+    promise = {"miss_rate_bound": 0.05, "confidence": None, "n_abnormal": 1}
+    counts = {"tp": 1, "fn": 0, "fp": 0, "tn": 1, "threshold": 0.5, "guarantee": promise}
+    text = worth({"rule": "proved", "held_out": {"proved": counts}})
+    assert "up to 50 may pass on average, going by 1 abnormal image and if" in text
+    assert "sure" not in text

@@ -9,6 +9,7 @@ from ad_core.data.batches import Reading
 from ad_core.data.source import Record
 from ad_core.decision.calibration import calibrate, cross_fit
 from ad_core.decision.table import make_table, select, write_table
+from ad_core.errors import UserError
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.detector import Detector
@@ -45,7 +46,7 @@ class Source:
 class Calibrated(Detector):
     """No networks: only what judging reads of a detector."""
 
-    def __init__(self, known):
+    def __init__(self, known, config):
         self.image_shape = (SIDE, SIDE, 1)
         self.measurer = None
         self.parts = SimpleNamespace(
@@ -55,6 +56,7 @@ class Calibrated(Detector):
             names=NAMES,
             selection=None,
             scale=MapScale(0.0, 1.0, 0.5),
+            config=config,
         )
 
 
@@ -85,7 +87,7 @@ def judged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate, "measure_split", measure_split)
     known = calibrate(table, config.decision, split="pool", seed=0)
-    detector = Calibrated(known)
+    detector = Calibrated(known, config)
     return job, table, evaluate._judge_pool(job, detector), detector
 
 
@@ -125,3 +127,21 @@ def test_the_counts_of_a_pool_come_from_each_folds_own_threshold(judged):
         assert figures["tp"] + figures["fn"] == ABNORMAL
         assert figures["fp"] + figures["tn"] == NORMAL
     assert 0.7 < results["oracle"]["auc"] < 1
+
+
+class Photos(Source):
+    """Shows its images too; the file of the second one is gone."""
+
+    def view(self, index, longest):
+        if index == 1:
+            raise UserError("1.png: no such file.")
+        return np.full((2, 3, 1), -1.0 if index else 1.0, np.float32)
+
+
+def test_the_images_that_set_the_price_are_shown_where_their_files_are(tmp_path):
+    results = {"lowest": [{"path": f"{i}.png"} for i in (0, 1, 2)]}
+    for source, shown in ((Photos(), {"0.png": 255, "2.png": 0}), (Source(), {})):
+        job = Job(small_config(), source, {}, Workdir(tmp_path), Stop())
+        pictures = evaluate._lowest_pictures(job, results)
+        assert {path: int(one.max()) for path, one in pictures.items()} == shown
+        assert all(one.shape == (2, 3, 3) for one in pictures.values())
