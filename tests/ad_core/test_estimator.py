@@ -19,7 +19,7 @@ from sklearn.utils import estimator_checks as checks
 from ad_core.errors import UserError
 from ad_core.estimator import AnomalyDetector
 from ad_core.scoring import load_detector
-from ad_core.stages.parameters import config_of
+from ad_core.stages.parameters import KEYS, config_of
 
 ROOT = Path(__file__).parents[2]
 NORMALS, ABNORMALS = 14, 6
@@ -152,6 +152,25 @@ def test_files_train_as_the_arrays_that_they_hold(fitted, tmp_path):
         np.testing.assert_array_equal(own.score_samples(new), fitted.score_samples(new))
     lowest = own.detector_.parts.facts["lowest"]
     assert {one["path"] for one in lowest} <= set(paths)
+
+
+def test_it_is_the_detector_that_the_command_trains_on_the_same_files(tmp_path):
+    paths = []
+    for number, (pixels, bad) in enumerate(zip(images(), Y, strict=True)):
+        paths.append(tmp_path / "data" / "train" / ("hole" if bad else "good") / f"{number:02}.png")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(paths[-1])
+    own = small()
+    keys = {"data.root": tmp_path / "data", "method": own.method, **own.overrides}
+    keys |= {key: getattr(own, name) for name, key in KEYS.items() if getattr(own, name)}
+    given = [f"--config.{key}={value}" for key, value in keys.items()]
+    command = [sys.executable, "launch/train.py", "--config=configs/folder.py:cpu", *given]
+    command += [f"--workdir={tmp_path / 'run'}", "--until=calibrate"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    paths.sort()  # as the command lists them
+    own.fit(paths, ["hole" in path.parts for path in paths])
+    verdicts = load_detector(tmp_path / "run" / "detector").judge(images(first=100))
+    assert own.score_samples(images(first=100)).tolist() == scores_of(verdicts)
 
 
 def test_one_array_of_many_images_is_a_list_of_them(fitted):
