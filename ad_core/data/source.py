@@ -1,5 +1,6 @@
 """Interface of every set of images: records, and a way to read each one."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,20 +87,23 @@ class DataSource(Source, Protocol):
         ...
 
 
-def open_source(data: ConfigDict) -> DataSource:
+def open_source(
+    data: ConfigDict, opener: Callable[[ConfigDict], DataSource] | None = None
+) -> DataSource:
     """The source that `data.source` names: a module path, e.g. "ad_core.data.layouts.folder".
 
     "tfds:NAME" is a data set of TensorFlow Datasets. With `data.near_duplicates` every image is
     read once, and those that look alike become one group.
+
+    Args:
+        opener: makes the source of `data` where no module does, as of images in memory.
 
     Raises:
         UserError: no such source, as the source's own, an augmentation that the size of the images
             does not allow, or a range that is not fixed yet.
     """
     check_augment(str(data.augment), image_shape(data))
-    name = str(data.source)
-    module = "ad_core.data.layouts.tfds" if name.startswith("tfds:") else name
-    source = resolve(module, "open_source").open_source(data)
+    source = (opener or _opener(str(data.source)))(data)
     if data.near_duplicates is not None:
         if is_robust(data):
             raise UserError(
@@ -108,3 +112,8 @@ def open_source(data: ConfigDict) -> DataSource:
             )
         group_near_duplicates(source, int(data.near_duplicates), workers=int(data.workers))
     return source
+
+
+def _opener(name: str) -> Callable[[ConfigDict], DataSource]:
+    module = "ad_core.data.layouts.tfds" if name.startswith("tfds:") else name
+    return resolve(module, "open_source").open_source

@@ -4,12 +4,15 @@ import io
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 WINDOW_S = 30.0  # the rate is that of the last half minute
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def duration(seconds: float) -> str:
@@ -20,6 +23,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Shows no progress of what begins inside, unless it names a stream of its own."""
+    before = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
 
 
 class _Bar(tqdm):
@@ -61,7 +74,8 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total, self._label, self._unit, self._done = total, label, unit, done
-        self._stream = sys.stderr if stream is None else stream
+        unheard = io.StringIO() if _quiet.get() else sys.stderr
+        self._stream = unheard if stream is None else stream
         self._every_s, self._clock = every_s, clock
         self._written_at, self._shown = clock(), -1
         self._past: deque[tuple[float, int]] = deque()

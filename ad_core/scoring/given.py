@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ad_core.data.formats import raster
-from ad_core.data.formats.image import ROBUST, stated_range, to_sample
+from ad_core.data.formats.image import stated_range
 from ad_core.data.formats.pages import find_page, spread
-from ad_core.data.formats.stored import Limits, Stored, check_size, refuse
+from ad_core.data.formats.values import read_values, shown_name
 from ad_core.data.layouts.files import FileSource
 from ad_core.errors import UserError
 from ad_core.scoring.verdict import Seen
@@ -22,7 +20,6 @@ from ad_core.types import Sample
 OneImage = str | os.PathLike[str] | Image.Image | np.ndarray
 Images = OneImage | Iterable[Any]
 Range = tuple[float | int, float | int] | None
-_ALPHA = (2, 4)  # bands of which the last is no colour
 
 
 class Given(NamedTuple):
@@ -87,31 +84,9 @@ def _read_path(path: str, data: ConfigDict) -> Iterator[Given]:
 
 
 def _read_values(image: Any, name: str, data: ConfigDict, value_range: Range) -> Given:
-    shown = getattr(image, "filename", "") or name
+    shown = shown_name(image, name)
     options = data.to_dict()
-    limits = Limits(*(options[field] for field in Limits._fields))
-
-    def read() -> Sample:
-        if isinstance(image, Image.Image):
-            stored = raster.from_pillow(shown, image, limits)
-        else:
-            stored = _stored(shown, image, limits, own_range=_has_range(data))
-        if value_range is not None:
-            stored = stored._replace(natural=value_range)
-        if stored.natural is None and not _has_range(data):
-            _refuse_range(shown, stored.values)
-        if not np.isfinite(stored.values).all():
-            refuse(shown, "holds values that are not finite", "repair or remove it")
-        return to_sample(
-            shown,
-            stored,
-            size=options["image_size"],
-            channels=options["channels"],
-            value_range=options["value_range"],
-            resize=options["resize"],
-        )
-
-    return _given(str(shown), read)
+    return _given(shown, lambda: read_values(shown, image, options, natural=value_range))
 
 
 def _given(name: str, read: Any) -> Given:
@@ -120,40 +95,3 @@ def _given(name: str, read: Any) -> Given:
     except UserError as error:
         return Given(Seen(name, None, str(error)), None)
     return Given(Seen(name, sample.placement, "", sample.clipped), sample)
-
-
-def _has_range(data: ConfigDict) -> bool:
-    return data.value_range is not None and tuple(data.value_range) != ROBUST
-
-
-def _stored(name: str, image: Any, limits: Limits, *, own_range: bool) -> Stored:
-    """The values of an array, and what black and white are among them where its type says so."""
-    values = np.asarray(image)
-    if values.dtype.kind not in "buif":
-        refuse(name, f"is {type(image).__name__}, no image", "give a path, an array or Pillow's")
-    values = _bands(name, values)
-    check_size(name, values.shape[1], values.shape[0], limits)
-    if values.dtype.kind == "b":
-        return Stored(values.astype(np.uint8), (0.0, 1.0))
-    if values.dtype in (np.uint8, np.uint16):
-        return Stored(values, (0.0, float(np.iinfo(values.dtype).max)))
-    within = values.dtype.kind == "f" and values.size and 0 <= values.min() <= values.max() <= 1
-    return Stored(values, (0.0, 1.0) if within and not own_range else None)
-
-
-def _bands(name: str, values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "h w *c"]:
-    """Grey [h, w] or colour [h, w, 3], without alpha."""
-    if values.ndim == 3 and values.shape[2] in _ALPHA:
-        values = values[..., :-1]
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] == 3):
-        mend = "give [h, w] or [h, w, 1 to 4], and many images as a list"
-        refuse(name, f"has the shape {values.shape}", mend)
-    return values
-
-
-def _refuse_range(name: str, values: Shaped[np.ndarray, "h w *c"]) -> None:
-    held = f"holds {values.dtype} from {values.min():g} to {values.max():g}"
-    mend = "give `value_range=(low, high)`, the values that are black and white"
-    refuse(name, f"{held}; floats count from 0 to 1, other types say no range", mend)

@@ -1,6 +1,6 @@
 """A configuration with its images, their splits and its workdir: what every stage works on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,12 +64,23 @@ def make_methods(config: ConfigDict) -> dict[str, tuple[Method, ConfigDict]]:
     return {name: (resolve(own.method).make(own), own) for name, own in configs.items()}
 
 
-def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str, ...] = ()) -> Job:
+def prepare(
+    config: ConfigDict,
+    root: str | Path,
+    stop: Stop,
+    *,
+    free: tuple[str, ...] = (),
+    opener: Callable[[ConfigDict], DataSource] | None = None,
+) -> Job:
     """Lists and splits the images, and claims the workdir for this configuration.
 
     The job's configuration is `config` with what the methods and the images fix: the share of
     normals that calibrates, the length of an epoch, of a training that is given in epochs, and a
     range that no file's type states. `config` itself stays as it is.
+
+    Args:
+        free: keys and sections in which the workdir may be of another configuration.
+        opener: see `open_source`.
 
     Raises:
         UserError: no images, a split without normal images, a rule or a classifier that these
@@ -77,7 +88,7 @@ def prepare(config: ConfigDict, root: str | Path, stop: Stop, *, free: tuple[str
             run.
     """
     config = with_share(config)
-    source = open_source(config.data)
+    source = open_source(config.data, opener)
     splits = make_splits(
         source.records,
         protocol=config.data.protocol,

@@ -160,6 +160,18 @@ def read_view(
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
     _check_channels(channels)
     stored = read_stored(path, Wanted(page, axis), limits)
+    return to_view(path, stored, longest=longest, channels=channels, value_range=value_range)
+
+
+def to_view(
+    path: str | os.PathLike[str],
+    stored: Stored,
+    *,
+    longest: int,
+    channels: int,
+    value_range: Sequence[float | int | str] | None,
+) -> Float[np.ndarray, "h w c"]:
+    """The view of values as they are stored, as `read_view` makes it of those of a file."""
     bands = _bands(stored, *_bounds(path, value_range, stored), channels=channels)
     size = view_size(*bands[0].shape[::-1], longest=longest)
     small = [

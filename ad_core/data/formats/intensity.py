@@ -6,7 +6,7 @@ A grey then means one value, whatever window, slope or number of bits a file car
 import io
 import os
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -73,7 +73,7 @@ def _lacks_own(source: FileSet, index: int) -> bool:
     return stored.own or stored.natural is None
 
 
-def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+def _opened(path: str | os.PathLike[str]) -> io.BytesIO | io.BufferedReader:
     return io.BytesIO(path.content) if isinstance(path, Encoded) else open(path, "rb")
 
 

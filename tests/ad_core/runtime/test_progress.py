@@ -2,7 +2,7 @@ import io
 import threading
 import time
 
-from ad_core.runtime.progress import Progress, duration
+from ad_core.runtime.progress import Progress, duration, quiet
 
 
 class Clock:
@@ -97,3 +97,13 @@ def test_durations_read_well():
         "3 min 05 s",
         "2 h 10 min",
     ]
+
+
+def test_nothing_is_shown_inside_of_quiet_but_on_a_stream_that_is_named(capsys):
+    stream = io.StringIO()
+    with quiet():
+        Progress(100, label="train", first="compiling").close()
+        Progress(100, label="told", stream=stream).close()
+    assert capsys.readouterr() == ("", "") and "told: 0/100" in stream.getvalue()
+    Progress(100, label="train").close()
+    assert "train: 0/100" in capsys.readouterr().err
