@@ -91,7 +91,7 @@ def check_unfinished(output, names):
     for picture in (output / "maps").rglob("*.png"):
         with Image.open(picture) as image:
             image.load()
-        assert picture.name.removesuffix(".png") in names
+        assert picture.name.removesuffix(".png").removesuffix(".heat") in names
 
 
 def kill_and_go_on(start, images, output, *, block, kills, seed):
@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_message_and_the_command_goes_on(start, images, tmp_p
     assert start(root, output, block=64).wait() == 0
     assert len(rows_of(output)) == 19
     assert {path.name for path in (output / "maps").iterdir()} == {
-        f"{name}.png" for name in os.listdir(root)
+        f"{name}{end}" for name in os.listdir(root) for end in (".png", ".heat.png")
     }
 
 
@@ -173,7 +173,7 @@ def test_a_map_that_cannot_be_written_is_told_in_its_row_and_costs_no_other(
     assert "File name too long" in rows[longest]["error"]
     assert rows[longest]["score"] == rows["0000.png"]["score"]
     assert summary["counts"]["without_map"] == 1
-    assert len(list((tmp_path / "out" / "maps").iterdir())) == 3
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 2 * 3
     assert all(
         row["error"] is None for path, row in rows.items() if path not in (longest, "0001.png")
     )

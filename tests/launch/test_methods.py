@@ -89,7 +89,8 @@ def test_every_kind_of_method_trains_calibrates_scores_and_reports(runs, photos,
     assert summary["counts"]["images"] == summary["counts"]["ok"] == 10
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     assert all(np.isfinite(row["score"]) and row["reasons"] for row in rows)
-    assert len(list((tmp_path / "maps").glob("*.png"))) == 10
+    assert len(list((tmp_path / "maps").glob("*.heat.png"))) == 10
+    assert len(list((tmp_path / "maps").glob("*.png"))) == 20
 
 
 def test_the_toys_are_as_small_as_a_method_may_be():
@@ -145,7 +146,7 @@ def test_a_random_view_depends_on_nothing_but_the_image(runs, monkeypatch):
     np.testing.assert_array_equal(alone, whole.statistics)
     wider = load_detector(directory, batch_size=16).score(images)
     np.testing.assert_allclose(wider.statistics, whole.statistics, rtol=1e-6, atol=1e-7)
-    monkeypatch.setattr(measuring, "make_mesh", lambda: make_mesh(_devices(1)))
+    monkeypatch.setattr(measuring, "make_mesh", lambda *_: make_mesh(_devices(1)))
     single = load_detector(directory, batch_size=8).score(images)
     np.testing.assert_allclose(single.statistics, whole.statistics, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(single.score, whole.score, rtol=1e-6)
