@@ -26,6 +26,7 @@ from ad_core.decision.explaining import attribution, trees
 from ad_core.decision.explaining.attribution import Attribution, Rows
 from ad_core.errors import UserError
 from ad_core.statistics import is_feature
+from ad_core.statistics.glossary import words
 
 Weights = Float[np.ndarray, "k"]
 
@@ -39,6 +40,7 @@ class Line(NamedTuple):
     scaled: the model sees standardised columns. needs_abnormals: it learns from abnormal rows too.
     one_statistic: it takes a single column. library: what must be installed for it. proved: its
     score carries a proof, which cleaning by abnormal rows, or a head on features, would break.
+    one_sided: it would take what is more normal than usual for an anomaly, so cleaning levels that.
     """
 
     make: Callable[[Choices], Any]
@@ -49,6 +51,7 @@ class Line(NamedTuple):
     one_statistic: bool = False
     library: str = ""
     proved: bool = False
+    one_sided: bool = False
 
 
 def _stacking(choices: Choices) -> Any:
@@ -108,6 +111,7 @@ CLASSIFIERS: dict[str, Line] = {
         _precision,
         scaled=True,
         needs_abnormals=False,
+        one_sided=True,
     ),
     "conformal_ridge": Line(models.conformal_ridge, attribution.ridge_value, proved=True),
     "jackknife_ridge": Line(models.jackknife_ridge, attribution.ridge_value, proved=True),
@@ -160,7 +164,13 @@ def make_classifier(
     if line.proved:
         model = line.make(choices).set_params(features=_feature_columns(names))
         return Pipeline([("clean", CleanByNormals()), (name, model)])
-    return Pipeline([*reducing, ("clean", CleanTable()), *scaling, (name, line.make(choices))])
+    cleaning = CleanTable(ends=_ends(names) if line.one_sided else None)
+    return Pipeline([*reducing, ("clean", cleaning), *scaling, (name, line.make(choices))])
+
+
+def _ends(names: Sequence[str]) -> list[int] | None:
+    """The abnormal end of each column that is no pooled feature; None of a table without names."""
+    return [words(name).end for name in names if not is_feature(name)] or None
 
 
 def _feature_columns(names: Sequence[str]) -> Int[np.ndarray, "_"]:

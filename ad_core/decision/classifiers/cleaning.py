@@ -22,15 +22,22 @@ class CleanTable(TransformerMixin, BaseEstimator):
     - +inf becomes one range beyond the largest finite value seen (max + (max - min)), -inf one
       range beyond the smallest: still beyond all others, yet on the column's scale;
     - a missing value becomes the median;
+    - what lies on the side of the median that is not abnormal becomes the median, where `ends` says
+      which side is: an image that is more normal than most is no anomaly;
     - a constant column is dropped;
     - of two columns with |Spearman's rank correlation| > `max_correlation` the later is dropped.
       Ranks, because one extreme image can make Pearson's correlation of two columns 1.
 
+    Args:
+        ends: of each column 1 where high values are abnormal, -1 where low ones are, 0 where either
+            may be; None: nothing is known, and nothing changes.
+
     Attributes: `kept_` the columns that remain, `missing_` which columns missed values at fitting.
     """
 
-    def __init__(self, max_correlation: float = 0.95):
+    def __init__(self, max_correlation: float = 0.95, ends: Any = None):
         self.max_correlation = max_correlation
+        self.ends = ends
 
     def fit(self, X: Table, y: object = None) -> "CleanTable":
         """Learn ranges, medians and the columns to keep. `y` is not read."""
@@ -67,7 +74,12 @@ class CleanTable(TransformerMixin, BaseEstimator):
     def _replace(self, table: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
         table = np.where(np.isnan(table), self.median_, table)
         table = np.where(np.isposinf(table), self.high_, table)
-        return np.where(np.isneginf(table), self.low_, table)
+        table = np.where(np.isneginf(table), self.low_, table)
+        if self.ends is None:
+            return table
+        ends = np.asarray(self.ends)
+        table = np.where(ends > 0, np.maximum(table, self.median_), table)
+        return np.where(ends < 0, np.minimum(table, self.median_), table)
 
 
 def _finite_range(

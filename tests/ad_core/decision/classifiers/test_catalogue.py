@@ -75,3 +75,13 @@ def test_single_gives_back_its_statistic_and_needs_no_abnormal_image(tumours):
 def test_single_refuses_more_than_one_statistic(tumours):
     with pytest.raises(UserError, match="takes one statistic, not"):
         fit_classifier(make_classifier("single"), *tumours)
+
+
+def test_an_image_that_is_more_normal_than_most_is_no_anomaly_of_one_class():
+    normals = np.random.default_rng(0).normal(10, 1, (60, 3)).astype(np.float32)
+    names = ("mse", "loss_score", "psnr")  # high, high and low where abnormal
+    one = fit_classifier(make_classifier("one_class", names=names), normals, np.zeros(60, int))
+    usual, better, worse = anomaly_score(one, np.array([[10.0] * 3, [2, 2, 18], [14, 14, 6]]))
+    assert better < usual + 1 < worse
+    two = fit_classifier(make_classifier("one_class"), normals, np.zeros(60, int))
+    assert anomaly_score(two, np.array([[2.0, 2, 18]]))[0] > worse / 4

@@ -68,3 +68,10 @@ def test_a_row_is_unmeasured_if_it_misses_what_no_row_missed():
 def test_a_table_in_which_nothing_varies_is_refused():
     with pytest.raises(UserError, match="None of the 2 statistics varies"):
         CleanTable().fit(np.ones((5, 2)))
+
+
+def test_the_side_that_is_not_abnormal_becomes_the_median():
+    rows = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [6.0, 6.0, 6.0]])
+    cleaned = CleanTable(max_correlation=1.0, ends=[1, -1, 0]).fit_transform(rows)
+    by_hand = np.float32([[2, 1, 1], [2, 2, 2], [6, 2, 6]])
+    np.testing.assert_array_equal(cleaned, by_hand)

@@ -241,7 +241,8 @@ def test_normal_images_alone_leave_the_features_out():
     table, labels, _ = table_of()
     normals, none = table[labels == 0], np.zeros(60, int)
     fitted = fit_classifier(make_classifier("one_class", names=NAMES), normals, none)
-    without = fit_classifier(make_classifier("one_class"), normals[:, :2], none)
+    alone = make_classifier("one_class", names=NAMES[:2])
+    without = fit_classifier(alone, normals[:, :2], none)
     expected = anomaly_score(without, table[:, :2])
     np.testing.assert_array_equal(anomaly_score(fitted, table), expected)
     assert Explainer(fitted, NAMES, normals).names == NAMES[:2]
