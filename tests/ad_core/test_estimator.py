@@ -1,5 +1,6 @@
 """The estimator against the detector that it saves, and against scikit-learn's own checks."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from ad_core.scoring import load_detector
 from ad_core.stages.parameters import KEYS, config_of
 
 ROOT = Path(__file__).parents[2]
+TOYS = os.environ | {"PYTHONPATH": str(ROOT)}  # a script finds the toys as this process does
 NORMALS, ABNORMALS = 14, 6
 Y = np.array([0] * NORMALS + [1] * ABNORMALS)
 QUICK = {"data.calibration.folds": 2, "decision.folds": 2, "score.batch_size": 8}
@@ -166,7 +168,7 @@ def test_it_is_the_detector_that_the_command_trains_on_the_same_files(tmp_path):
     given = [f"--config.{key}={value}" for key, value in keys.items()]
     command = [sys.executable, "launch/train.py", "--config=configs/folder.py:cpu", *given]
     command += [f"--workdir={tmp_path / 'run'}", "--until=calibrate"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=TOYS, check=True, capture_output=True)
     paths.sort()  # as the command lists them
     own.fit(paths, ["hole" in path.parts for path in paths])
     verdicts = load_detector(tmp_path / "run" / "detector").judge(images(first=100))
@@ -261,7 +263,7 @@ def test_score_py_reads_what_was_saved(fitted, saved, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02}.png")
     command = [sys.executable, "launch/score.py", f"--detector={saved}"]
     command += [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=TOYS, check=True, capture_output=True)
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     place = rows[0].split(",").index("score")
     scores = [-float(row.split(",")[place]) for row in rows[1:]]
