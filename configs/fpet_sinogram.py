@@ -15,7 +15,7 @@ Measured: phantom (made-up images), seed 0, size cpu (32 x 32 bins, 300 steps; 3
 
 RECIPE = {
     "name": "fpet_sinogram_phantom",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "vqgan_ad.vqgan",
     "data": {
         "source": "ad_core.data.phantoms.worlds",
         "channels": 1,
