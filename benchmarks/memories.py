@@ -130,7 +130,10 @@ def report(calls):
         for work, call in each.items():
             agreed = np.mean(call()[1] == first[work])
             assert agreed > 0.99, f"{work}: {agreed:.1%} agree"
-    rounds = [{k: {w: c()[0] for w, c in of.items()} for k, of in calls.items()} for _ in range(3)]
+    rounds = [
+        {k: {w: c()[0] for w, c in of.items()} for k, of in calls.items()}
+        for _ in range(FLAGS.rounds)
+    ]
     medians = {k: {w: np.median([r[k][w] for r in rounds]) for w in of} for k, of in calls.items()}
     for name, of in medians.items():
         cells = [f"{of[w]:.3f}" if w in of else "" for w in WORK]

@@ -100,12 +100,13 @@ def kill_and_go_on(start, images, output, *, block, kills, seed):
     for number in range(kills):
         process = start(images, output, block=block)
         before = len(list((output / "parts").glob("*.parquet")))
-        # Every other time once a part of this process is sealed: later and later in the lot.
-        while number % 2 and process.poll() is None:
+        # Every other time somewhere in its start, else once it has sealed a part: later and later.
+        last = time.monotonic() + (rng.uniform(0, 6) if number % 2 == 0 else 600)
+        while process.poll() is None and time.monotonic() < last:
             if len(list((output / "parts").glob("*.parquet"))) > before:
+                time.sleep(rng.uniform(0, 0.05))
                 break
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3 if number % 2 else 6))
+            time.sleep(0.005)
         process.kill()
         if process.wait() != -9:
             break
