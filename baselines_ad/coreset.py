@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+BLOCK = 2**22  # coordinates whose differences are held at a time: 16 MB
+
 
 class Reservoir:
     """A uniform sample of at most `size` of all patches that pass by, in their order.
@@ -63,11 +65,15 @@ def k_centres(
 
     Source: PatchCore (Roth et al. 2022), algorithm 1; ties go to the lowest index.
     """
+    count, d = points.shape
+    rows = min(count, max(1, BLOCK // d))
+    blocks = jnp.pad(points, ((0, -count % rows), (0, 0))).reshape(-1, rows, d)
 
     def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         chosen, nearest = carry
-        difference = points - points[chosen[i - 1]][None]
-        nearest = jnp.minimum(nearest, jnp.sum(difference**2, axis=1))
+        centre = points[chosen[i - 1]]
+        apart = jax.lax.map(lambda block: jnp.sum((block - centre[None]) ** 2, axis=1), blocks)
+        nearest = jnp.minimum(nearest, apart.reshape(-1)[:count])
         return chosen.at[i].set(jnp.argmax(nearest).astype(jnp.int32)), nearest
 
     chosen = jnp.zeros(most, jnp.int32).at[0].set(start.astype(jnp.int32))
