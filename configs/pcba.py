@@ -9,10 +9,10 @@ Data: real photographs in data/pcba or --config.data.root=, as <family>/good/<pa
     --config.data.protocol=folders. A phantom's path: pcba/<family>/<defect>/<number>.
 Command: python launch/train.py --config=configs/pcba.py:phantom --workdir=runs/pcba
 Variants: phantom; cpu, accelerator, without which the device decides: pcba.py:phantom,cpu.
-Measured: phantom (made-up images), seed 0, by --config.method=vqgan_ad.vqgan (64 px,
-    300 steps; 4 CPU minutes): AUC 91.9 %,
-    pixel AUROC 90.8 %; rule zfn: 0 of 125 abnormal images pass, 218 of 236 normal ones are
-    inspected; rule target_fpr: 40 pass, 10 are inspected.
+Measured: phantom (made-up images), seed 0, size cpu (256 px, 1 minute): AUC 100.0 %, pixel AUROC
+    99.8 %; rule zfn: 0 of 125 abnormal images pass, 1 of 236 normal ones is inspected. By
+    --config.method=vqgan_ad.vqgan at 64 px: AUC 91.9 %, pixel AUROC 90.8 %; 0 of 125 pass, 218 of
+    236 are inspected.
 """
 
 RECIPE = {
