@@ -95,8 +95,9 @@ class Explainer:
 
         Args:
             inspected: what was decided of each row. Its reasons are then those that pushed towards
-                that decision, the strongest first: few or none where few or none did. None: those
-                of the largest |push|, whichever way.
+                that decision, the strongest first: few or none where few or none did. Against an
+                inspected image those within the normals' range speak only where no other does.
+                None: those of the largest |push|, whichever way.
         """
         values = self._reduced(table)
         pushes = self._push(values)
@@ -104,6 +105,7 @@ class Explainer:
         if inspected is not None:
             towards = np.where(np.asarray(inspected)[:, None], pushes, -pushes)
             strength = np.where(towards > 0, towards, -1.0)
+            strength = np.where(self._idle(values, strength, inspected), -1.0, strength)
         strength = np.where(np.isfinite(values), strength, np.inf)
         dropped = np.setdiff1d(np.arange(len(self.names)), self._columns)
         strength[:, dropped] = -1.0
@@ -112,6 +114,14 @@ class Explainer:
             [self._reason(value, push, int(c)) for c in columns if strong[c] >= 0]
             for value, push, strong, columns in zip(values, pushes, strength, order, strict=True)
         ]
+
+    def _idle(
+        self, values: np.ndarray, strength: np.ndarray, inspected: Bool[np.ndarray, "n"]
+    ) -> Bool[np.ndarray, "n k"]:
+        """Values of inspected rows that are as in normal images, where others are not."""
+        usual = (values >= self.low) & (values <= self.high)
+        others = ((strength > 0) & ~usual).any(axis=1)
+        return usual & (np.asarray(inspected) & others)[:, None]
 
     def _reduced(self, table: Table) -> Float[np.ndarray, "n _"]:
         return np.asarray(self._chain.reduce(np.asarray(table, np.float64)), np.float64)

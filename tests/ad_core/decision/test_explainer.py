@@ -132,9 +132,21 @@ def test_reasons_push_towards_the_decision_the_strongest_first(case, explainer):
     pushes = explainer.pushes(table)
     for inspected, sign in ((True, 1), (False, -1)):
         found = explainer.reasons(table, inspected=np.full(len(table), inspected))
-        for row, reasons in zip(sign * pushes, found, strict=True):
-            strongest = sorted((push for push in row if push > 0), reverse=True)[:3]
+        for values, row, reasons in zip(table, sign * pushes, found, strict=True):
+            usual = (values >= explainer.low) & (values <= explainer.high)
+            speaking = row[~usual & (row > 0)] if inspected else row[row > 0]
+            speaking = speaking if len(speaking) else row[row > 0]
+            strongest = sorted(speaking, reverse=True)[:3]
             assert [sign * reason.push for reason in reasons] == pytest.approx(strongest)
+
+
+def test_an_inspected_image_is_not_told_what_is_as_in_normal_images(case, explainer):
+    pushes = explainer.pushes(case[0])
+    usual = (case[0] >= explainer.low) & (case[0] <= explainer.high)
+    both = (usual & (pushes > 0)).any(axis=1) & (~usual & (pushes > 0)).any(axis=1)
+    assert both.any()
+    found = explainer.reasons(case[0][both], inspected=np.ones(both.sum(), bool))
+    assert not any("as in normal images" in str(reason) for row in found for reason in row)
 
 
 def test_a_decision_that_nothing_pushed_to_has_no_reason(case, explainer):
