@@ -136,7 +136,7 @@ def _choose(
     decision: ConfigDict, table: StatisticsTable, *, seed: int
 ) -> tuple[str, Selection | None]:
     groups = np.array(table.group)
-    name = choose_classifier(decision.classifier, table.label, groups)
+    name = choose_classifier(decision.classifier, table.label, groups, table.names)
     if name != "select":
         return name, None
     selection = select_classifier(

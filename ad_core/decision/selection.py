@@ -15,34 +15,38 @@ from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
 from ad_core.errors import UserError
 from ad_core.metrics import oracle
+from ad_core.statistics import is_feature
 
 Labels = Shaped[Array | np.ndarray, "n"]
 # Figures of `metrics.oracle`, and whether more is better.
 CRITERIA = {"fpr_at_tpr1": False, "zfn": True, "acc": True, "auc": True}
 
 
-def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -> str:
+def choose_classifier(
+    name: str, labels: Labels, groups: Labels | None = None, names: Sequence[str] = ()
+) -> str:
     """The classifier that calibration images with these labels allow.
 
-    "auto" is extra_trees if there are abnormal images in at least 2 groups (an image is its own
-    group where `groups` is None), so that each can be scored by trees that have not seen it;
-    else one_class, which learns from normal images alone. "select" stays (see
-    `select_classifier`), given abnormal images in at least 3 groups.
+    "auto" is one_class, which learns from normal images alone, unless there are abnormal images in
+    at least 2 groups (an image is its own group where `groups` is None), so that each can be scored
+    by a classifier that has not seen it. Then it is full_sensitivity where pooled features are
+    among the columns `names`, and extra_trees elsewhere: docs/decision.md has the comparisons.
+    "select" stays (see `select_classifier`), given abnormal images in at least 3 groups.
 
     Raises:
         UserError: unknown name, fewer than 2 normal images, or a supervised classifier asked for
             by name without enough abnormal images.
     """
     abnormal = np.asarray(labels).astype(bool)
-    names = np.arange(abnormal.size) if groups is None else np.asarray(groups)
-    n_groups = np.unique(names[abnormal]).size
+    parts = np.arange(abnormal.size) if groups is None else np.asarray(groups)
+    n_groups = np.unique(parts[abnormal]).size
     if (~abnormal).sum() < 2:
         raise UserError(
             f"{(~abnormal).sum()} normal images calibrate; at least 2 are needed. Raise "
             "`config.data.calibration.normal` or add normal images."
         )
     if name == "auto":
-        return "extra_trees" if n_groups >= 2 else "one_class"
+        return _supervised(names) if n_groups >= 2 else "one_class"
     # Choosing holds a group out, and one more within the rest.
     needed = 3 if name == "select" else 2 if line_named(name).needs_abnormals else 0
     if n_groups < needed:
@@ -52,6 +56,10 @@ def choose_classifier(name: str, labels: Labels, groups: Labels | None = None) -
             "or 'auto'."
         )
     return name
+
+
+def _supervised(names: Sequence[str]) -> str:
+    return "full_sensitivity" if any(map(is_feature, names)) else "extra_trees"
 
 
 class Selection(NamedTuple):

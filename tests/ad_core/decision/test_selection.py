@@ -90,6 +90,14 @@ def test_auto_depends_on_the_abnormal_images():
     assert choose_classifier("one_class", np.array([0, 0, 1, 1])) == "one_class"
 
 
+def test_auto_is_the_network_where_pooled_features_are_among_the_columns():
+    with_features = ["sse", "features.deep_head_0000"]
+    kinds = np.array([0, 0, 1, 1])
+    assert choose_classifier("auto", kinds, names=with_features) == "full_sensitivity"
+    assert choose_classifier("auto", kinds, names=["sse"]) == "extra_trees"
+    assert choose_classifier("auto", np.array([0, 0, 0]), names=with_features) == "one_class"
+
+
 def test_choosing_by_cross_validation_takes_three_groups_with_abnormal_images():
     assert choose_classifier("select", np.array([0, 0, 1, 1, 1])) == "select"
     with pytest.raises(UserError, match="'select' learns from abnormal.*at least 3.*2 calibrate"):
