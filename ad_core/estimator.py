@@ -28,7 +28,7 @@ from ad_core.scoring.files import load_detector, save_detector
 from ad_core.scoring.verdict import INSPECT, Verdict, Verdicts
 from ad_core.stages.calibrate import run_calibration
 from ad_core.stages.job import Job, prepare
-from ad_core.stages.parameters import config_of, parameters_of
+from ad_core.stages.parameters import config_of, parameters_of, told_by_parameters
 from ad_core.stages.timing import versions
 from ad_core.stages.train import run_training
 
@@ -59,8 +59,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             "auto" are "normal_quantile", which promises nothing about misses.
         seed: of all that is random; the same seed and images give the same scores.
         size: "cpu" or "accelerator"; None: by the device.
-        overrides: key of a configuration -> value. What a message calls `--config.KEY=VALUE` is
-            {"KEY": VALUE} here.
+        overrides: key of a configuration -> value.
         verbose: whether `fit` shows its progress, on stderr.
 
     Attributes: `detector_` (a `Detector`), `threshold_` (of `Verdict.score`, inspected from there
@@ -108,6 +107,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.overrides = overrides
         self.verbose = verbose
 
+    @told_by_parameters()
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> "AnomalyDetector":
         """Trains and calibrates on images.
 

@@ -8,10 +8,8 @@ or `--input=tfds:NAME`. A set that is there already is left as it is.
 
 from absl import flags
 
-from ad_core.data.sets.packing import pack
 from ad_core.errors import UserError
 from ad_core.runtime.command import run
-from ad_core.runtime.registry import resolve
 
 SET = flags.DEFINE_string("set", None, "The set: retina_oct, brain_mri, mvtec_ad/bottle, …")
 ROOT = flags.DEFINE_string("root", None, "The folder that holds the copy.")
@@ -25,6 +23,9 @@ def main(_: None) -> None:
     for flag in (SET, ROOT):
         if not flag.value:
             raise UserError(f"`--{flag.name}` is missing; see --help.")
+    from ad_core.data.sets.packing import pack
+    from ad_core.runtime.registry import resolve
+
     name, _slash, config = str(SET.value).partition("/")
     builder = resolve(f"ad_core.data.sets.{name}", "BUILDER").BUILDER
     print(

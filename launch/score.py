@@ -12,10 +12,6 @@ from absl import flags
 
 from ad_core.errors import UserError
 from ad_core.runtime.command import run
-from ad_core.runtime.compilation import compilation_cache
-from ad_core.runtime.stop import stop_on_signals
-from ad_core.scoring.engines.local import score_files
-from ad_core.stages.messages import announce_scores
 
 DETECTOR = flags.DEFINE_string("detector", None, "The `detector` folder of a workdir.")
 INPUT = flags.DEFINE_string(
@@ -30,6 +26,11 @@ WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lowe
 def main(_: None) -> int:
     """Scores the input; the status is 0, or 3 where a file was no image or could not be read."""
     detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
+    from ad_core.runtime.compilation import compilation_cache
+    from ad_core.runtime.stop import stop_on_signals
+    from ad_core.scoring.engines.local import score_files
+    from ad_core.stages.messages import announce_scores
+
     compilation_cache()
     with stop_on_signals() as stop:
         summary = score_files(

@@ -48,8 +48,10 @@ def read_left_out(path: Path) -> tuple[LeftOut, ...]:
         ) from error
 
 
-def leave_out(path: Path, table: StatisticsTable, image: str, *, who: str, why: str) -> LeftOut:
-    """Appends an entry to the log at `path` and returns it; an image logged before is refused.
+def make_entry(
+    log: Sequence[LeftOut], table: StatisticsTable, image: str, *, who: str, why: str
+) -> LeftOut:
+    """The entry that leaves an image out; one that was logged before is refused.
 
     Args:
         table: of the images that calibrate. image: its path in the table.
@@ -62,12 +64,14 @@ def leave_out(path: Path, table: StatisticsTable, image: str, *, who: str, why: 
     for flag, text in (("who", who), ("why", why)):
         if not text.strip():
             raise UserError(f"`--{flag}` is missing: leaving an image out is logged with it.")
-    log = read_left_out(path)
     if any(entry.path == image for entry in log):
         raise UserError(f"`--leave_out` (={image!r}) was left out before.")
-    entry = LeftOut(image, who.strip(), why.strip(), datetime.now(UTC).isoformat("T", "seconds"))
-    write_json(path, [one.to_dict() for one in (*log, entry)])
-    return entry
+    return LeftOut(image, who.strip(), why.strip(), datetime.now(UTC).isoformat("T", "seconds"))
+
+
+def write_left_out(path: Path, log: Sequence[LeftOut]) -> None:
+    """Writes the log, oldest entry first."""
+    write_json(path, [one.to_dict() for one in log])
 
 
 def left_out_rows(table: StatisticsTable, left_out: Sequence[LeftOut]) -> Bool[np.ndarray, " n"]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from ml_collections import ConfigDict
@@ -16,7 +15,7 @@ from ad_core.decision import AbstainBand, Explainer, Reason, Threshold, anomaly_
 from ad_core.errors import UserError
 from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
-from ad_core.scoring.measuring import Measured, Measurer, join_rows
+from ad_core.scoring.measuring import Measured, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
 from ad_core.scoring.verdict import INSPECT, NORMAL, Shown, Verdict, Verdicts, judge
 
@@ -118,7 +117,8 @@ class Detector:
     ) -> Scores:
         """Scores of images in [-1, 1] at the detector's size and number of channels.
 
-        The result does not depend on n: images are scored in batches of one padded size.
+        An image's result does not depend on n, nor on the other images: one program measures it
+        however many there are (`runtime.inference`).
 
         Args:
             images: [n, h, w, c] floats. content: of letterboxed images, as in a Batch.
@@ -162,7 +162,9 @@ class Detector:
         """Verdicts on images of any size, read as the detector reads files.
 
         An image that cannot be read is a verdict with the status error and the decision inspect.
-        One image alone is measured without padding, by a program of its own.
+        An image gets the same score, to the last digit, alone, among others and by score.py on the
+        same machine. On an accelerator that takes the same batch size: there each call measures
+        that many, and `load_detector(dir, batch_size=1)` is the fastest for images that come alone.
 
         Args:
             images: one or many: the path of a file (of several pages: `stack.tif#2`), an image of
@@ -177,15 +179,12 @@ class Detector:
             UserError: `value_range` is none, or the detector has one of its own.
         """
         given = read_all(images, self.parts.config.data, value_range)
-        verdicts, size = Verdicts(), self.measurer.batch_size
-        first = list(itertools.islice(given, size))
-        measurer = self.measurer_of(len(first))
-        while first:
-            verdicts += self._judge(first, measurer, explain)
-            first = list(itertools.islice(given, size))
+        verdicts = Verdicts()
+        while some := list(itertools.islice(given, self.measurer.batch_size)):
+            verdicts += self._judge(some, explain)
         return verdicts
 
-    def _judge(self, given: list[Given], measurer: Measurer, explain: bool) -> list[Verdict]:
+    def _judge(self, given: list[Given], explain: bool) -> list[Verdict]:
         samples = [one.sample for one in given]
         blank = np.zeros(self.image_shape, np.float32)
         images = np.stack([blank if sample is None else sample.image for sample in samples])
@@ -194,7 +193,7 @@ class Detector:
             h, w, _ = self.image_shape
             boxes = [(0, 0, w, h) if s is None else s.placement.content for s in samples]
             content = np.array(boxes, np.int32)
-        measured = self._measure(images, content, measurer)
+        measured = self._measure(images, content)
         found = judge(self, [one.seen for one in given], measured, explain=explain)
         drawn = [None] * len(given) if measured.drawn is None else measured.drawn
         return [
@@ -202,39 +201,14 @@ class Detector:
             for verdict, image, version in zip(found, images, drawn, strict=True)
         ]
 
-    def measurer_of(self, count: int) -> Measurer:
-        """The measurer for `count` images: one alone needs no padding."""
-        return self._single if count == 1 else self.measurer
-
-    @cached_property
-    def _single(self) -> Measurer:
-        """The measurer of one image, on one device."""
-        parts = self.parts
-        one = jax.local_devices()[:1]
-        return measure_parts(parts.methods, parts.config.localisation, batch_size=1, devices=one)
-
     def _measure(
-        self,
-        images: Float[np.ndarray, "n h w c"],
-        content: Int[np.ndarray, "n 4"] | None,
-        measurer: Measurer | None = None,
+        self, images: Float[np.ndarray, "n h w c"], content: Int[np.ndarray, "n 4"] | None
     ) -> Measured:
-        measurer = measurer or self.measurer
-        b, done = measurer.batch_size, []
-        for start in range(0, max(len(images), 1), b):
-            part = images[start : start + b]
-            padded = np.zeros((b, *self.image_shape), np.float32)
-            padded[: len(part)] = part
-            boxes = None if content is None else self._padded(content[start : start + b], b)
-            whole = jax.tree.map(np.asarray, measurer.measure(padded, boxes))
-            done.append(whole.rows(slice(len(part))))
-        return join_rows(done)
-
-    def _padded(self, content: Int[np.ndarray, "n 4"], count: int) -> Int[np.ndarray, "b 4"]:
-        h, w, _ = self.image_shape
-        boxes = np.tile(np.array([0, 0, w, h], np.int32), (count, 1))
-        boxes[: len(content)] = content
-        return boxes
+        size = self.measurer.batch_size
+        parts = [slice(start, start + size) for start in range(0, max(len(images), 1), size)]
+        boxes = [None if content is None else content[rows] for rows in parts]
+        measure = self.measurer.measure
+        return join_rows([measure(images[r], box) for r, box in zip(parts, boxes, strict=True)])
 
     def score_statistics(self, statistics: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, " n"]:
         """The classifier's score of each row; NaN where a statistic is not finite.

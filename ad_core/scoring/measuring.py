@@ -1,5 +1,6 @@
-"""Images -> statistics, anomaly maps and normal versions, in one compiled call a batch."""
+"""Images -> statistics, anomaly maps and normal versions, by one compiled program."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from ad_core.data.batches import Reading
 from ad_core.data.formats.resizing import mirror
 from ad_core.runtime.devices import infer, make_mesh
+from ad_core.runtime.inference import Begun, make_inference
 from ad_core.runtime.keys import image_keys
 from ad_core.scoring.localisation import Localiser
 from ad_core.statistics import Context, WindowSettings, compute, feature_block, is_feature
@@ -53,20 +55,24 @@ def join_rows(parts: Sequence[Measured]) -> Measured:
 
 
 class Measurer(NamedTuple):
-    """Compiled functions of batches of `batch_size` images, on every local device.
+    """Compiled functions of up to `batch_size` images: see `runtime.inference`.
 
-    measure: (image, content) -> Measured of device arrays, dispatched without waiting.
-    view: (image, content) -> View.
+    begin: (image, content) -> a begun Measured.
+    view: (image, content) of `batch_size` images -> View, on every local device.
     compilations: how many programs were compiled so far.
     relearnt: the measurer with other knowledge of each method (None: as it is); of arrays of the
         same shapes it compiles nothing.
     """
 
     batch_size: int
-    measure: Callable[[Float[np.ndarray, "b h w c"], Content], Measured]
+    begin: Callable[[Float[np.ndarray, "b h w c"], Content], Begun[Measured]]
     view: Callable[[Float[np.ndarray, "b h w c"], Content], View]
     compilations: Callable[[], int]
     relearnt: Callable[[Sequence[Knowledge | None]], "Measurer"]
+
+    def measure(self, image: Float[np.ndarray, "b h w c"], content: Content) -> Measured:
+        """Measurements of up to `batch_size` images."""
+        return self.begin(image, content).result()
 
 
 def make_measurer(
@@ -78,19 +84,17 @@ def make_measurer(
     windows: WindowSettings,
     localise: Localiser | None,
     batch_size: int,
-    devices: Sequence[Any] | None = None,
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
-    Each image has a key of its own, made of its pixels, so that its scores depend on nothing but
-    the image. Beyond `content` (see Batch) what is drawn is mirrored as the images are: what a
-    method draws there can raise no statistic and no map beyond what the image itself does.
+    Each image has a key of its own, made of its pixels, and one program measures it however many
+    come with it: its scores depend on nothing but the image. Beyond `content` (see Batch) what is
+    drawn is mirrored as the images are: what a method draws there can raise no statistic and no
+    map beyond what the image itself does.
 
     Args:
         localise: None where another measurer's map is shown; the map is then 0.
-        devices: to run on; None: every local one.
     """
-    mesh = make_mesh(devices)
     scalars = tuple(name for name in names if not is_feature(name))
     deep = names[len(scalars) :]  # `expand` puts them last
 
@@ -112,14 +116,19 @@ def make_measurer(
         found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
         return stacked, found, seen.image
 
-    measuring, viewing = infer(measure, mesh), infer(view, mesh)
+    measuring = make_inference(measure, batch_size=batch_size)
+    viewing = infer(view, make_mesh())
 
     def knowing(learnt: Knowledge) -> Measurer:
+        def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:
+            begun = measuring.begin(learnt, (image, content))
+            return Begun(lambda: Measured(*begun.result()), begun.cancel)
+
         return Measurer(
-            batch_size=-(-batch_size // mesh.size) * mesh.size,
-            measure=lambda image, content: Measured(*measuring(learnt, (image, content))),
+            batch_size=measuring.batch_size,
+            begin=begin,
             view=lambda image, content: viewing(learnt[0], (image, content)),
-            compilations=lambda: measuring._cache_size() + viewing._cache_size(),
+            compilations=lambda: measuring.compilations() + viewing._cache_size(),
             relearnt=lambda others: knowing(others[0] or learnt),
         )
 
@@ -134,39 +143,69 @@ def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
     if len(measurers) == 1:
         return measurers[0]
 
-    def measure(image: Float[np.ndarray, "b h w c"], content: Content) -> Measured:
-        measured = [each.measure(image, content) for each in measurers]
-        columns: Any = [each.statistics for each in measured]
-        images = [each.drawn for each in (measured[shown], *measured) if each.drawn is not None]
-        return Measured(
-            jnp.concatenate(columns, axis=1),  # pyright: ignore[reportArgumentType]
-            measured[shown].anomaly_map,
-            images[0] if images else None,
-        )
+    def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:
+        begun = [each.begin(image, content) for each in measurers]
+
+        def cancel() -> None:
+            for each in begun:
+                each.cancel()
+
+        return Begun(lambda: _side_by_side([each.result() for each in begun], shown), cancel)
 
     def relearnt(others: Sequence[Knowledge | None]) -> Measurer:
         pairs = zip(measurers, others, strict=True)
         return join([each.relearnt([other]) for each, other in pairs], shown=shown)
 
     return measurers[shown]._replace(
-        measure=measure,
+        begin=begin,
         compilations=lambda: sum(each.compilations() for each in measurers),
         relearnt=relearnt,
+    )
+
+
+def _side_by_side(measured: Sequence[Measured], shown: int) -> Measured:
+    images = [each.drawn for each in (measured[shown], *measured) if each.drawn is not None]
+    return Measured(
+        np.concatenate([each.statistics for each in measured], axis=1),
+        measured[shown].anomaly_map,
+        images[0] if images else None,
     )
 
 
 def measure_batches(
     measurer: Measurer, readings: Iterator[Reading]
 ) -> Iterator[tuple[Reading, Measured]]:
-    """Each batch with what was measured of it, padding included, fetched one batch late.
+    """Each batch with what was measured of it, NaN in rows that are not valid, one batch late.
 
-    While the host handles one batch the device computes the next.
+    While the host handles one batch the next is computed.
     """
-    pending: tuple[Reading, Any] | None = None
-    for reading in readings:
-        dispatched = measurer.measure(np.asarray(reading.batch.image), reading.batch.content)
-        if pending is not None:
-            yield pending[0], jax.tree.map(np.asarray, pending[1])
-        pending = (reading, dispatched)
-    if pending is not None:
-        yield pending[0], jax.tree.map(np.asarray, pending[1])
+    begun: deque[tuple[Reading, Begun[Measured]]] = deque()
+    try:
+        for reading in readings:
+            begun.append((reading, _begin(measurer, reading)))
+            if len(begun) > 1:
+                yield _finished(*begun.popleft())
+        while begun:
+            yield _finished(*begun.popleft())
+    finally:
+        for _, call in begun:
+            call.cancel()
+
+
+def _begin(measurer: Measurer, reading: Reading) -> Begun[Measured]:
+    """Begins to measure the rows that are valid, and no padding."""
+    batch, valid = reading.batch, np.asarray(reading.batch.valid)
+    content = None if batch.content is None else np.asarray(batch.content)[valid]
+    return measurer.begin(np.asarray(batch.image)[valid], content)
+
+
+def _finished(reading: Reading, begun: Begun[Measured]) -> tuple[Reading, Measured]:
+    valid = np.asarray(reading.batch.valid)
+
+    def spread(found: np.ndarray) -> np.ndarray:
+        rows = np.full((len(valid), *found.shape[1:]), np.nan, found.dtype)
+        rows[valid] = found
+        return rows
+
+    measured = begun.result()
+    return reading, measured if valid.all() else jax.tree.map(spread, measured)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -119,13 +119,11 @@ def measure_parts(
     localisation: ConfigDict,
     *,
     batch_size: int,
-    devices: Sequence[Any] | None = None,
 ) -> Measurer:
     """The measurer of all parts together; it compiles nothing yet.
 
     Args:
         localisation: the section of the detector's configuration.
-        devices: to run on; None: every local one.
 
     Raises:
         UserError: `localisation.map` is no map of these methods.
@@ -143,16 +141,14 @@ def measure_parts(
     localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
     return join(
         [
-            _measurer(part, localise if name == shown else None, batch_size, devices)
+            _measurer(part, localise if name == shown else None, batch_size)
             for name, part in zip(names, parts, strict=True)
         ],
         shown=names.index(shown),
     )
 
 
-def _measurer(
-    part: Part, localise: Localiser | None, batch_size: int, devices: Sequence[Any] | None
-) -> Measurer:
+def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:
     part = part.on_device()
     return make_measurer(
         part.make(),
@@ -162,5 +158,4 @@ def _measurer(
         windows=WindowSettings(**part.config.statistics.windows),
         localise=localise,
         batch_size=batch_size,
-        devices=devices,
     )

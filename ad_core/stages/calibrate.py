@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ad_core.backbones import Backbone, load_backbone
 from ad_core.data.batches import Reading
 from ad_core.decision.calibration import Calibration, calibrate
-from ad_core.decision.left_out import LeftOut, leave_out, read_left_out
+from ad_core.decision.left_out import LeftOut, make_entry, read_left_out, write_left_out
 from ad_core.decision.table import StatisticsTable, read_table, write_table
 from ad_core.errors import UserError
 from ad_core.runtime.workdir import Workdir
@@ -67,29 +67,28 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
         table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
-    return _decide(job, table, methods=methods, scale=scale, clipped=max(clipped))
+    log = read_left_out(job.workdir.left_out)
+    kept = {"methods": methods, "scale": scale, "clipped": max(clipped)}
+    return _decide(job, table, left_out=log, **kept)
 
 
-def recalibrate(job: Job) -> Calibration:
+def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") -> Calibration:
     """Renews classifier and thresholds, from the statistics and networks that the workdir holds.
 
+    Args:
+        leave_out: an image that takes no part in this and every later calibration of the workdir;
+            logged with `who` and `why` once the others have given a detector.
+
     Raises:
-        UserError: the workdir was not calibrated before.
+        UserError: the workdir was not calibrated before, or `make_entry` refuses to leave it out.
     """
     table = read_table(job.workdir.statistics(job.calibration_split))
     parts = load_parts(job.workdir.detector)
+    log = read_left_out(job.workdir.left_out)
+    if leave_out:
+        log = (*log, make_entry(log, table, leave_out, who=who, why=why))
     kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
-    return _decide(job, table, **kept)
-
-
-def log_left_out(job: Job, image: str, *, who: str, why: str) -> None:
-    """Leaves an image out of this and every later calibration of the workdir, with who and why.
-
-    Raises:
-        UserError: the image does not calibrate, or something is missing; see `leave_out`.
-    """
-    table = read_table(job.workdir.statistics(job.calibration_split))
-    leave_out(job.workdir.left_out, table, image, who=who, why=why)
+    return _decide(job, table, left_out=log, **kept)
 
 
 def review_lowest(root: Path) -> tuple[list[dict[str, Any]], list[LeftOut]]:
@@ -111,6 +110,7 @@ def _decide(
     job: Job,
     table: StatisticsTable,
     *,
+    left_out: tuple[LeftOut, ...],
     methods: tuple[Part, ...],
     scale: MapScale,
     clipped: float,
@@ -121,8 +121,10 @@ def _decide(
         config.decision,
         split=split,
         seed=config.seed,
-        left_out=read_left_out(job.workdir.left_out),
+        left_out=left_out,
     )
+    if left_out:
+        write_left_out(job.workdir.left_out, left_out)
     parts = Parts(
         config=config,
         methods=methods,

@@ -134,22 +134,25 @@ def _judge_nothing(detector: Detector) -> Judged:
 def _judge_test(job: Job, detector: Detector) -> Judged:
     """The test split, each image judged as it passes by, as a user's would be."""
     scores = np.full(len(job.splits["test"]), np.nan)
+    beyond = np.zeros(len(scores), bool)
     paths = [job.source.records[i].path for i in job.splits["test"]]
     pixels, gallery = Pixels(), Gallery()
 
     def each(passed: Passed) -> None:
         seen = [
-            Seen(paths[row], sample.placement)
+            Seen(paths[row], sample.placement, clipped=sample.clipped)
             for row, sample in zip(passed.rows, passed.samples, strict=True)
         ]
         verdicts = judge(detector, seen, passed.measured, explain=False)
+        beyond[passed.rows] = [sample.clipped > detector.clipped for sample in passed.samples]
         scores[passed.rows] = [np.nan if v.score is None else v.score for v in verdicts]
         inspected = np.array([verdict.decision == INSPECT for verdict in verdicts], bool)
         _keep(job, detector, passed, scores[passed.rows], inspected, pixels, gallery)
 
     table = _look(job, detector, "test", each)
     write_table(job.workdir.statistics("test"), table)
-    flags = {rule: t.flags(scores) for rule, t in detector.parts.thresholds.items()}
+    # As the detector decides: what is clipped beyond the normals is inspected by every rule.
+    flags = {rule: beyond | t.flags(scores) for rule, t in detector.parts.thresholds.items()}
     return Judged("test", table, scores, flags, pixels, gallery)
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ad_core.runtime.compilation import compilation_cache
 from ad_core.runtime.lock import exclusive
 from ad_core.runtime.stop import stop_on_signals
-from ad_core.stages.calibrate import log_left_out, recalibrate, review_lowest, run_calibration
+from ad_core.stages.calibrate import recalibrate, review_lowest, run_calibration
 from ad_core.stages.evaluate import run_evaluation
 from ad_core.stages.finished import (
     announce_finished,
@@ -74,10 +74,8 @@ def run_calibration_again(
     """
     with exclusive(workdir), stop_on_signals(at_once=True) as stop:
         job = prepare(config, workdir, stop, free=("decision",))
-        if leave_out:
-            log_left_out(job, leave_out, who=who, why=why)
         had_results = job.workdir.results.exists()
-        announce_calibration(job, recalibrate(job))
+        announce_calibration(job, recalibrate(job, leave_out=leave_out, who=who, why=why))
         mark_finished(job.workdir, "calibrate")
         if had_results:
             announce_removed(job)

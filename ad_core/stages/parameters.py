@@ -1,6 +1,8 @@
 """Parameters of a program's own training, as a configuration and back."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ FIXED = {"data.source": memory.__name__, "data.root": "", "data.protocol": "fold
 OWN = {"name": "estimator", "data.unreadable": REFUSE}  # unless an override says otherwise
 _DERIVED = "train.epoch_steps"  # a training sets it by its images
 _BY_PARAMETER = ("method", "size", *FIXED)
+_FLAG = re.compile(r"--config\.(\w+(?:\.\w+)*)(?:=([^\s`;)]*))?")  # as messages name a key
 
 
 def config_of(parameters: Mapping[str, Any], *, any_abnormal: bool) -> ConfigDict:
@@ -122,3 +125,41 @@ def _as_stored(key: str, value: Any, known: Any) -> Any:
     if isinstance(value, str) and (isinstance(known, tuple) or key == KEYS["value_range"]):
         value = value.split(",")
     return tuple(value) if isinstance(value, list) else value
+
+
+@contextmanager
+def told_by_parameters() -> Iterator[None]:
+    """Tells errors within it to a program: `by_parameters`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(by_parameters(str(error))) from error
+
+
+def by_parameters(message: str) -> str:
+    """A message for the command line with parameters of a program in place of its flags.
+
+    `--config.decision.rule=zfn` is `rule="zfn"`; a key without a parameter is one of `overrides`.
+    """
+    return _FLAG.sub(_by_parameter, message)
+
+
+def _by_parameter(found: re.Match[str]) -> str:
+    key, value = found.group(1), found.group(2)
+    name = {own: parameter for parameter, own in KEYS.items()}.get(key, key)
+    known = name != key or name in (*KEYS, "method", "size")
+    if value is None:
+        return name if known else f'overrides["{key}"]'
+    given = value.rstrip(".,:")
+    told = f"{name}={_literal(given)}" if known else f'overrides={{"{key}": {_literal(given)}}}'
+    return told + value[len(given) :]
+
+
+def _literal(value: str) -> str:
+    """The value in Python; words in capitals stand for a value, and so does nothing at all."""
+    if not value:
+        return "..."
+    if "," in value:
+        return f"({', '.join(map(_literal, value.split(',')))})"
+    plain = re.fullmatch(r"[A-Z_]+|-?[\d.]+(e-?\d+)?|True|False|None", value)
+    return value if plain else f'"{value}"'

@@ -3,6 +3,8 @@ import shutil
 
 import pytest
 
+from ad_core.runtime.workdir import Workdir
+
 
 @pytest.fixture(scope="module")
 def apart(workdir, tmp_path_factory):
@@ -30,6 +32,12 @@ def test_the_lowest_abnormal_images_are_named_and_one_is_left_out_for_good(launc
     argv = (f"--workdir={apart}", f"--leave_out={path}")
     assert launch("calibrate", *argv, "--who=Ann") == 2
     assert "`--why` is missing" in capsys.readouterr().err
+    # A bound that all of them keep, and one fewer do not: the calibration fails.
+    bound = 1 - 0.05 ** (1 / (counted - 0.5))
+    rule = ("--config.decision.rule=miss_bound", f"--config.decision.miss_rate={bound}")
+    assert launch("calibrate", *argv, *rule, "--who=Ann", "--why=mislabelled") == 2
+    assert "the best bound at" in capsys.readouterr().err
+    assert described(apart)["facts"] == before and not Workdir(apart).left_out.exists()
     assert launch("calibrate", *argv, "--who=Ann", "--why=mislabelled") == 0
     (entry,) = described(apart)["facts"]["left_out"]
     assert (entry["path"], entry["who"], entry["why"]) == (path, "Ann", "mislabelled")

@@ -43,6 +43,8 @@ class BoostedTrees(ClassifierMixin, BaseEstimator):
     Attributes: `model_` the library's own text (JSON for xgboost), exact to the last bit.
     """
 
+    rows_apart = True
+
     def __init__(
         self,
         library: str = "xgboost",

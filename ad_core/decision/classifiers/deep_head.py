@@ -141,7 +141,7 @@ class DeepHead(_Reduction):
         others, features = self._take(X)
         sound = np.isfinite(features).all(axis=1)
         column = np.full(len(features), np.nan)
-        column[sound] = features[sound] @ self.slope_ + self.offset_
+        column[sound] = self._values(features[sound])
         return np.column_stack([others, column])
 
     def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -166,7 +166,12 @@ class DeepHead(_Reduction):
         self.strength_ = float(self.strengths[best])
         slopes, offsets = self._heads(features, labels, [self.strength_])
         self.slope_, self.offset_ = slopes[0], float(offsets[0])
-        return unseen[best] if parts else features @ self.slope_ + self.offset_
+        return unseen[best] if parts else self._values(features)
+
+    def _values(self, features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n"]:
+        """Decision values, row by row: all at once may sum in an order that hangs on n."""
+        values = [row.copy() @ self.slope_ + self.offset_ for row in features]
+        return np.array(values, np.float64)
 
     def _heads(
         self, features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]

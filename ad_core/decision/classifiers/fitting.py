@@ -5,6 +5,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float64, Int, Shaped
 from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -13,6 +19,14 @@ from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
 RESAMPLING = ("none", "over", "under")
+# Models that look at each row by itself however many there are. One call for a row takes a forest
+# as long as one for some hundred.
+_APART = (
+    AdaBoostClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+)
 
 
 def fit_classifier(
@@ -72,14 +86,30 @@ def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
     Squared Mahalanobis distance, decision function or probability of "abnormal", whichever the
     classifier has first. NaN, and so `inspect`, for a row that misses a statistic which no
     calibration image missed: the measurement failed and a guess might hide a defect.
+
+    A row has the same score to the last bit whatever the other rows are: see `row_scores`.
     """
     rows = np.asarray(table)
-    scores = imputed_score(classifier, rows)
+    scores = row_scores(classifier, rows)
     steps = classifier.named_steps.values() if isinstance(classifier, Pipeline) else ()
     if any(isinstance(step, CleanTable) for step in steps):
         chain = chain_of(classifier)
         scores[chain.cleaning.unmeasured(chain.reduce(rows))] = np.nan
     return scores
+
+
+def row_scores(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
+    """Score of each row as `imputed_score` gives it to that row alone.
+
+    A product of matrices may sum in another order for another number of rows. So the rows are
+    given one by one, but to models that do without such products (trees), or that keep rows apart
+    themselves and say so by an attribute `rows_apart`.
+    """
+    rows = np.asarray(table)
+    final = _final(classifier)
+    if isinstance(final, _APART) or getattr(final, "rows_apart", False) or not len(rows):
+        return imputed_score(classifier, rows)
+    return np.concatenate([imputed_score(classifier, rows[[n]]) for n in range(len(rows))])
 
 
 def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:

@@ -15,6 +15,8 @@ class SingleStatistic(BaseEstimator):
     which it only counts the columns.
     """
 
+    rows_apart = True
+
     def fit(self, X: Table, y: object = None) -> "SingleStatistic":
         """Check that there is one column. `y` is not read."""
         self.n_features_in_ = np.asarray(X).shape[1]

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
+from ad_core.decision.classifiers.fitting import fit_classifier, row_scores
 from ad_core.decision.classifiers.out_of_fold import out_of_fold_scores
 from ad_core.errors import UserError
 
@@ -27,6 +27,8 @@ class StackedScores(ClassifierMixin, BaseEstimator):
 
     Attributes: `below_` as fitted, `mean_` and `scale_` of the unseen scores, `weights_`.
     """
+
+    rows_apart = True
 
     def __init__(
         self,
@@ -70,8 +72,11 @@ class StackedScores(ClassifierMixin, BaseEstimator):
         """The weighted sum and the intercept."""
         check_is_fitted(self)
         table: Any = validate_data(self, X, reset=False, ensure_all_finite="allow-nan")
-        scores = np.stack([imputed_score(one, table) for one in self.below_], axis=1)
-        return ((scores - self.mean_) / self.scale_) @ self.weights_ + self.offset_
+        terms = zip(self.below_, self.mean_, self.scale_, self.weights_, strict=True)
+        total = np.full(len(table), self.offset_)
+        for one, mean, scale, weight in terms:
+            total += weight * ((row_scores(one, table) - mean) / scale)
+        return total
 
     def predict(self, X: Any) -> np.ndarray:
         """The likelier class."""

@@ -18,12 +18,14 @@ class Calibrating(NamedTuple):
     """Scores of the calibration images, ascending.
 
     normal, abnormal: of each image. parts: of each group with abnormal images the lowest, so that
-    a patient or a part counts once. defects: the same of each type of defect.
+    a patient or a part counts once. normal_parts: of each group with normal images the highest.
+    defects: as parts, of each type of defect.
     """
 
     normal: Sorted
     abnormal: Sorted
     parts: Sorted
+    normal_parts: Sorted
     defects: Mapping[str, Sorted]
 
     @property
@@ -99,6 +101,7 @@ def calibrating(
         normal=np.sort(values[~odd]),
         abnormal=np.sort(values[odd]),
         parts=lowest_of_groups(values[odd], names[odd]),
+        normal_parts=np.sort(-lowest_of_groups(-values[~odd], names[~odd])),
         defects={
             str(one): lowest_of_groups(values[odd & (types == one)], names[odd & (types == one)])
             for one in ([] if defects is None else np.unique(types[odd]))

@@ -182,12 +182,21 @@ def expected_guarantee(bound: float, source: str, counted: Counted, terms: Terms
 
 
 def false_alarm_guarantee(
-    expected_fpr: float, n_normal: int, counted: Counted, terms: Terms
+    expected_fpr: float, normal: tuple[int, int], counted: Counted, terms: Terms
 ) -> Guarantee:
-    """The promise of a quantile of the normal scores: about false alarms only."""
+    """The promise of a quantile of the normal scores: about false alarms only.
+
+    Args:
+        normal: number of normal images, and of their groups.
+    """
+    images, groups = normal
+    who, whose = f"{images} normal images", "parts are expected to be"
+    if groups < images:
+        who += f" of {plural(groups, 'group')}"
+        whose = "groups (patients or parts) are expected to have an image that is"
     statement = (
-        f"{n_normal} normal images set the threshold: {terms.in_practice}at most "
-        f"{percent(expected_fpr)} of normal parts are expected to be inspected, provided that "
+        f"{who} set the threshold: {terms.in_practice}at most "
+        f"{percent(expected_fpr)} of normal {whose} inspected, provided that "
         f"{terms.proviso()}. There is no promise about misses; {_others(counted, terms)}."
     )
     return _guarantee(statement, None, terms, counted)

@@ -67,41 +67,43 @@ def _target_fpr(given: Calibrating, options: Options) -> tuple[float, Guarantee]
 def _normal_quantile(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Value just above the ceil(q (n + 1))-th smallest normal score; above all if n is too small.
 
-    A further normal part then exceeds it with probability at most 1 - q (1 / (n + 1) when n is
-    too small): the split-conformal quantile, conservative under ties.
+    Each of the n groups counts once, by its highest score. A further normal part then exceeds it
+    with probability at most 1 - q (1 / (n + 1) when n is too small): the split-conformal quantile,
+    conservative under ties.
     """
-    n = int(given.normal.size)
+    n = int(given.normal_parts.size)
     rank = min(math.ceil(options.normal_quantile * (n + 1) - 1e-9), n)
     guarantee = guarantees.false_alarm_guarantee(
         (n + 1 - rank) / (n + 1),
-        n,
+        (int(given.normal.size), n),
         given.counted,
         options.terms,
     )
-    return _just_above(given.normal[rank - 1]), guarantee
+    return _just_above(given.normal_parts[rank - 1]), guarantee
 
 
 def _conformal_p(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     """Flags a split-conformal p-value <= `target_fpr`.
 
-    The p-value of a score is (1 + number of the n normals that score as high) / (n + 1). A
-    normal part is flagged with probability at most `target_fpr`, which takes
-    n >= 1 / target_fpr - 1 normal images.
+    The p-value of a score is (1 + number of the n normals that score as high) / (n + 1), where a
+    group counts once, by its highest score. A normal part is flagged with probability at most
+    `target_fpr`, which takes n >= 1 / target_fpr - 1 of them.
     """
-    n = int(given.normal.size)
+    n = int(given.normal_parts.size)
     rank = math.floor(options.target_fpr * (n + 1) + 1e-9)
     if rank < 1:
         raise UserError(
             f"Rule 'conformal_p' cannot promise `target_fpr` (={options.target_fpr}) from {n} "
-            "normal images: no p-value is below 1 / (n + 1). Use a larger target or more images."
+            "normal images or groups: no p-value is below 1 / (n + 1). Use a larger target or more "
+            "of them."
         )
     guarantee = guarantees.false_alarm_guarantee(
         rank / (n + 1),
-        n,
+        (int(given.normal.size), n),
         given.counted,
         options.terms,
     )
-    return _just_above(given.normal[n - rank]), guarantee
+    return _just_above(given.normal_parts[n - rank]), guarantee
 
 
 def _manual(given: Calibrating, options: Options) -> tuple[float, Guarantee]:

@@ -123,7 +123,7 @@ def _measured(
     indices = lot.remaining
     if not len(indices):
         return
-    measurer = detector.measurer_of(len(source))
+    measurer = detector.measurer
 
     def readings() -> Iterator[Reading]:
         read = eval_batches(source, indices, batch_size=measurer.batch_size, workers=workers)

@@ -125,13 +125,20 @@ def test_the_same_seed_gives_the_same_bits(case, scores):
     np.testing.assert_array_equal(anomaly_score(case.fit(), case.table), scores)
 
 
-def test_scores_and_pushes_do_not_depend_on_the_company_of_a_row(case, scores, explainer):
-    rows = np.array([0, 5, 6, 255])
+def test_a_row_has_the_same_score_to_the_last_bit_in_any_company(case, scores):
+    rows = np.array([0, 5, 6, 9, 77, 200, 255])
     alone = [anomaly_score(case.classifier, case.table[[row]])[0] for row in rows]
-    # To rounding: a product of matrices may sum in another order for another number of rows.
-    np.testing.assert_allclose(alone, scores[rows], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(alone, scores[rows])
+    np.testing.assert_array_equal(anomaly_score(case.classifier, case.table[rows]), scores[rows])
+    backwards = np.asfortranarray(case.table[::-1])
+    np.testing.assert_array_equal(anomaly_score(case.classifier, backwards), scores[::-1])
+
+
+def test_pushes_do_not_depend_on_the_company_of_a_row(case, explainer):
+    rows = np.array([0, 5, 6, 255])
     pushes = np.concatenate([explainer.pushes(case.table[[row]]) for row in rows])
     together = explainer.pushes(case.table)[rows]
+    # To rounding: a product of matrices may sum in another order for another number of rows.
     np.testing.assert_allclose(pushes, together, atol=1e-4 * np.abs(together).max())
 
 

@@ -1,3 +1,4 @@
+import ast
 import sys
 
 import pytest
@@ -45,6 +46,18 @@ def test_without_a_word_every_script_is_listed_with_what_it_does(zfn, argv):
         word = "inspect" if path.stem == "inspect_data" else path.stem
         (line,) = [line for line in out.splitlines() if line.startswith(f"  zfn {word} ")]
         assert len(line.split()) > 5
+
+
+LIGHT = ("absl", "ml_collections", "pathlib", "sys", "ad_core.errors", "ad_core.runtime.command")
+
+
+def test_no_script_imports_anything_heavy_before_signals_are_answered():
+    for path in (invocation.PROJECT / "launch").glob("[a-z]*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= set(LIGHT), path.name
+            if isinstance(node, ast.ImportFrom):
+                assert node.module in LIGHT, path.name
 
 
 def test_an_unknown_word_is_one_message(zfn, tmp_path):

@@ -104,6 +104,34 @@ def test_a_pool_is_judged_out_of_fold_and_what_cannot_be_read_is_inspected(judge
     assert not job.workdir.statistics("test").exists()
 
 
+def test_what_is_clipped_beyond_the_normals_is_inspected_by_every_rule(judged, monkeypatch):
+    job, table, _, detector = judged
+    good = table.readable
+    known = calibrate(select(table, good), job.config.decision, split="calibration", seed=0)
+    detector = Calibrated(known, job.config)
+    vars(detector.parts).update(classifier=known.classifier, review="", clipped=0.25)
+    indices = job.splits["pool"]
+    job = job._replace(splits={"train": indices[:0], "test": indices})
+    scores = detector.score_statistics(table.values)
+    passing = np.flatnonzero((scores < detector.threshold.value) & good)
+    shares = np.zeros(len(indices))
+    shares[passing[0]], shares[passing[1]] = 0.3, 0.25  # beyond, and as normals are
+    read = Source.read
+
+    def clipped(source, index):
+        row = int(np.flatnonzero(indices == index)[0])
+        return read(source, index)._replace(clipped=float(shares[row]))
+
+    monkeypatch.setattr(Source, "read", clipped)
+    found = evaluate._judge_test(job, detector)
+    for rule, threshold in known.thresholds.items():
+        expected = threshold.flags(np.where(good, scores, np.nan))
+        expected[passing[0]] = True
+        np.testing.assert_array_equal(found.flags[rule], expected)
+    figures = evaluate._held_out(job, detector, found)["zfn"]
+    assert figures["tp"] + figures["fp"] == found.flags["zfn"].sum()
+
+
 def test_the_gallery_shows_what_the_folds_decided(judged):
     _, table, found, _ = judged
     inspected = found.flags["zfn"]

@@ -206,6 +206,26 @@ def test_the_normal_quantile_alarms_no_more_than_expected(draw, cdf):
     assert np.mean(alarms) <= 0.1 + 3 * np.std(alarms) / np.sqrt(2000)
 
 
+@pytest.mark.parametrize("rule, option", [("normal_quantile", 0.9), ("conformal_p", 0.1)])
+def test_a_quantile_of_normals_counts_each_group_once(rule, option):
+    """Nine patients of 20 scans that look alike: of patients one in ten is expected above."""
+    rng, alarms = np.random.default_rng(1), []
+    groups = np.repeat(np.arange(9), 20)
+    name = "target_fpr" if rule == "conformal_p" else rule
+    for _ in range(400):
+        patients = rng.normal(size=10)
+        scans = patients[:, None] + rng.normal(0, 0.01, (10, 20))
+        labels, given = np.zeros(180, int), {name: option, "groups": groups}
+        threshold = fit_threshold(rule, scans[:9].ravel(), labels, **given)
+        alarms.append(threshold.flags(scans[9]).any())
+    assert np.mean(alarms) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 400)
+    statement = threshold.guarantee["statement"]
+    assert statement.startswith("180 normal images of 9 groups set the threshold")
+    assert "at most 10 % of normal groups (patients or parts)" in statement
+    with pytest.raises(UserError, match="from 9 normal images or groups"):
+        fit_threshold("conformal_p", scans[:9].ravel(), labels, target_fpr=0.05, groups=groups)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_each_rule_does_on_calibration_what_its_name_says(seed):
     rng = np.random.default_rng(seed)
