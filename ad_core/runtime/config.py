@@ -94,6 +94,12 @@ def _data(small: bool) -> Keys:
         "group_pattern": Key(
             "", "regular expression whose (parts) of a path name its group", only="files"
         ),
+        "grouping": Key(
+            "auto",
+            "where no groups are told: found by likeness, or none",
+            ("auto", "none"),
+            "files",
+        ),
         "near_duplicates": Key(
             placeholder(int), "bits of 64 in which hashes of one group may differ; none: off"
         ),
