@@ -186,7 +186,7 @@ class MapScale(NamedTuple):
         return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
-def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: float) -> MapScale:
+def fit_scale(maps: Iterable[Float[np.ndarray, "_ _ _"]], *, level_quantile: float) -> MapScale:
     """One scale from the maps of calibration normals, given in batches, of any sizes.
 
     low is the median over the images of the map's median. level is the k-th lowest of the images'
@@ -213,7 +213,7 @@ def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: flo
             f"{len(maxima)} given, {int(np.isfinite(maxima).sum())} finite."
         )
     rank = min(len(maxima), max(1, math.ceil((len(maxima) + 1) * level_quantile - 1e-9)))
-    low, level = float(np.median(medians)), sorted(maxima)[rank - 1]
+    low, level = float(np.median(medians)), float(sorted(maxima)[rank - 1])
     # A perfect reconstruction leaves flat maps; any width then serves.
     half = max(level - low, 1e-6)
     return MapScale(low=low, high=low + 2 * half, level=level)

@@ -62,7 +62,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
                 if (sample := reading.samples[index]) is not None:
                     shown = measured.anomaly_map[index : index + 1]
                     left, top, right, bottom = sample.placement.content
-                    normal_maps.append(shown[:, top:bottom, left:right])
+                    normal_maps.append(shown[:, top:bottom, left:right].copy())
                     clipped.append(sample.clipped)
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
