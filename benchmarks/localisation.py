@@ -112,11 +112,11 @@ def row(name, sigma, found):
     return "| " + " | ".join([name, f"{sigma:g}", *values]) + " |"
 
 
-def draw(folder, samples, records, maps, labels):
+def draw(folder, samples, records, maps, labels, config):
     """Writes a PNG for each of DRAWN defects."""
     folder.mkdir(parents=True, exist_ok=True)
     normal = maps[labels == 0]
-    scale = fit_scale([normal], level_quantile=0.995)
+    scale = fit_scale([normal], level_quantile=config.localisation.level)
     abnormal = np.flatnonzero(labels == 1)
     chosen = np.random.default_rng(flags.FLAGS.seed).permutation(abnormal)[:DRAWN]
     for i in np.sort(chosen):
@@ -153,7 +153,7 @@ def main(config):
             full = localised(raw, sigma, config)
             print(row(name, sigma, figures(samples, labels, full)), flush=True)
         if flags.FLAGS.pictures and name == flags.FLAGS.only:
-            draw(Path(flags.FLAGS.pictures), samples, records, full, labels)
+            draw(Path(flags.FLAGS.pictures), samples, records, full, labels, config)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ad_core.data.formats.kinds import is_image
 from ad_core.data.formats.masks import FULL
 from ad_core.data.layouts.files import LabelledFiles
+from ad_core.data.likeness import Likeness
 from ad_core.data.near_duplicates import components, near_pairs
 from ad_core.data.source import NORMAL, DataSource, Record
 from ad_core.inspection.facts import Facts
@@ -49,13 +50,14 @@ class Subject(NamedTuple):
     data: ConfigDict
     distance: int
     stated: bool = False
+    likeness: Likeness = Likeness()
 
 
 def find_all(subject: Subject) -> list[Finding]:
     """All findings on a subject, foremost first."""
     checks = (
-        _unreadable, _duplicates, _alike, _groups, _masks, _full_masks, _published, _kinds,
-        _own_ranges, _clipped, _ignored,
+        _unreadable, _duplicates, _alike, _likeness, _groups, _masks, _full_masks, _published,
+        _kinds, _own_ranges, _clipped, _ignored,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(subject)]
     return sorted(found, key=lambda finding: (UNUSABLE, WARNING, NOTE).index(finding.level))
@@ -119,6 +121,15 @@ def _alike(s: Subject) -> Iterator[Finding]:
     other = [s.facts.digest[i] != s.facts.digest[j] for i, j in pairs.tolist()]
     words = f"hashes within {plural(s.distance, 'bit')} of 64"
     yield from _told(s, pairs[np.array(other, bool)], "near", words)
+
+
+def _likeness(s: Subject) -> Iterator[Finding]:
+    """Groups that were found by likeness, and images that may hang together without one."""
+    if s.likeness.doubt:
+        yield Finding(WARNING, "not_independent", s.likeness.words[-1].removeprefix("warning: "))
+    if s.likeness.runs or s.likeness.copies:
+        ends = tuple(kin.example for kin in s.likeness.runs[:KEPT])
+        yield Finding(NOTE, "grouped", ". ".join(s.likeness.grouped), ends)
 
 
 def _told(s: Subject, pairs: Int[np.ndarray, "m 2"], kind: str, words: str) -> Iterator[Finding]:

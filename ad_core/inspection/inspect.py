@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ad_core.data.formats.intensity import is_robust, settle_range
 from ad_core.data.formats.resizing import mask_to_network
+from ad_core.data.likeness import group_alike
 from ad_core.data.source import NORMAL, open_source, printable
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
@@ -91,6 +92,7 @@ def inspect(config: ConfigDict) -> Inspection:
     source = open_source(config.data)
     if not source.records:
         raise UserError(f"`data.root` (={config.data.root}): holds no image.")
+    likeness = group_alike(source, config.data)
     split, failed = _split(config, source.records)
     normal = [i for i, r in enumerate(source.records) if r.label == 0 and split[i] != "test"]
     data = ConfigDict(config.data.to_dict())
@@ -103,6 +105,7 @@ def inspect(config: ConfigDict) -> Inspection:
         split=split,
         facts=facts,
         data=data,
+        likeness=likeness,
         stated=config.data.value_range is not None and not is_robust(config.data),
         distance=DISTANCE if chosen is None else int(chosen),
     )

@@ -50,7 +50,8 @@ def appraise(results: Mapping[str, Any]) -> Worth:
     """
     of = results["held_out"][results["rule"]]
     advice = f"{_advice(of, results.get('price') or [])} {_firmer(of)}".strip()
-    return Worth(_level(of), _judged(of), advice, _promised(of))
+    doubt = (results.get("grouping") or {}).get("doubt", "")
+    return Worth(_level(of), _judged(of), advice, f"{_promised(of)}{_doubted(of, doubt)}")
 
 
 def _level(of: Mapping[str, Any]) -> str:
@@ -207,6 +208,13 @@ def _unlike(offer: Mapping[str, Any]) -> str:
         f"{100 * test['fpr']:.0f} % of the former are inspected, {100 * known['fpr']:.0f} % of the "
         "latter."
     )
+
+
+def _doubted(of: Mapping[str, Any], doubt: str) -> str:
+    """Sentence on images that may not be independent, where a promise rests on them; else ""."""
+    if not doubt or _bound(of) is None:
+        return ""
+    return f" The promise assumes independent images, but {doubt}: it may be broken."
 
 
 def _promised(of: Mapping[str, Any]) -> str:

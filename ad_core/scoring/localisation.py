@@ -1,5 +1,6 @@
 """Localisation of what is abnormal: a blurred map, its regions, one scale for all maps."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -185,13 +186,17 @@ class MapScale(NamedTuple):
         return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
 
 
-def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: float) -> MapScale:
-    """One scale from the maps of calibration normals, given in batches.
+def fit_scale(maps: Iterable[Float[np.ndarray, "_ _ _"]], *, level_quantile: float) -> MapScale:
+    """One scale from the maps of calibration normals, given in batches, of any sizes.
 
-    low is the median over the images of the map's median. level is the quantile
-    `level_quantile` of the images' maxima: that share of normal images shows no region.
+    low is the median over the images of the map's median. level is the k-th lowest of the images'
+    maxima, k = ceil((n + 1) level_quantile): of normal images to come at least that share shows no
+    region on average, however few calibrate. Where k exceeds n, too few do, and it is the highest.
     high = low + 2 (level - low): the level stands at half the scale, and the hot half of the
-    colours is left to what normal parts do not reach.
+    colours is left to what few normal parts reach.
+
+    Args:
+        maps: without what lies beside the image, such as the mirrored border of a letterbox.
 
     Raises:
         UserError: there is no map, or a value is not finite.
@@ -207,7 +212,8 @@ def fit_scale(maps: Iterable[Float[np.ndarray, "_ h w"]], *, level_quantile: flo
             f"The scale of the anomaly maps needs finite maps of calibration normals; "
             f"{len(maxima)} given, {int(np.isfinite(maxima).sum())} finite."
         )
-    low, level = float(np.median(medians)), float(np.quantile(maxima, level_quantile))
+    rank = min(len(maxima), max(1, math.ceil((len(maxima) + 1) * level_quantile - 1e-9)))
+    low, level = float(np.median(medians)), float(sorted(maxima)[rank - 1])
     # A perfect reconstruction leaves flat maps; any width then serves.
     half = max(level - low, 1e-6)
     return MapScale(low=low, high=low + 2 * half, level=level)

@@ -58,10 +58,12 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     def keep_normal_maps(reading: Reading, measured: Measured) -> None:
         normal = np.asarray(reading.batch.valid) & (np.asarray(reading.batch.label) == 0)
         if normal.any():
-            normal_maps.append(measured.anomaly_map[normal])
-            clipped.extend(
-                s.clipped for s in itertools.compress(reading.samples, normal) if s is not None
-            )
+            for index in np.flatnonzero(normal).tolist():
+                if (sample := reading.samples[index]) is not None:
+                    shown = measured.anomaly_map[index : index + 1]
+                    left, top, right, bottom = sample.placement.content
+                    normal_maps.append(shown[:, top:bottom, left:right].copy())
+                    clipped.append(sample.clipped)
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
         table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)

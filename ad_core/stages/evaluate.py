@@ -268,6 +268,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "pixel": judged.pixels.figures(),
         "counts": counts,
         "learning": count_learnt(job, methods),
+        "grouping": job.likeness.to_dict(),
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }

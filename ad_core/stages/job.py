@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ad_core.data.batches import Reading, epoch_images, eval_batches
 from ad_core.data.formats.intensity import settle_range
+from ad_core.data.likeness import Likeness, group_alike
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.runtime.methods import (
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     workdir: Workdir
     stop: Stop
     left_out: Mapping[str, str] = {}  # images to learn from that cannot be read: path -> why
+    likeness: Likeness = Likeness()  # of images that nobody grouped
 
     @property
     def calibration_split(self) -> str:
@@ -89,6 +91,7 @@ def prepare(
     """
     config = with_share(config)
     source = open_source(config.data, opener)
+    likeness = group_alike(source, config.data)
     splits = make_splits(
         source.records,
         protocol=config.data.protocol,
@@ -102,7 +105,7 @@ def prepare(
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
     config.data.value_range = settle_range(source, config.data, _normals(source, splits))
-    job = Job(config, source, splits, Workdir(Path(root)), stop, left_out)
+    job = Job(config, source, splits, Workdir(Path(root)), stop, left_out, likeness)
     # Before the workdir is claimed: it may then be used with the mend.
     records = [source.records[i] for i in splits[job.calibration_split]]
     check_calibration(config.decision, records, split=job.calibration_split)

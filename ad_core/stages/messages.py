@@ -39,6 +39,8 @@ def announce(job: Job) -> None:
     if config.data.value_range is not None:
         low, high = map(float, config.data.value_range)
         print(f"  stored values {low:g} to {high:g} become black to white, in every image")
+    for line in job.likeness.words:
+        print(line if line.startswith("warning") else f"  {line}")
     for line in told_unreadable(job.left_out):
         print(line)
     if not len(job.splits[job.judging_split]):

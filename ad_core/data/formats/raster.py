@@ -52,6 +52,7 @@ _LOW_BYTE = {
     for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }
 _TOP = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": None, "F": None}
+_DRAFT_PIXELS = 10**8
 _TO_RGB = ("P", "PA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 
@@ -85,6 +86,25 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         _undecodable(path, error)
     own = top is not None and top not in (255, 65535)  # 12 bits, and 16 in another file
     return Stored(values, None if top is None else (0.0, float(top)), own=own, turned=turned)
+
+
+def draft(data: bytes, side: int) -> UInt8[np.ndarray, "h w"] | None:
+    """Grey of a JPEG file, fast: at an eighth to all of its size, no side below `side` if it can.
+
+    For comparisons only: neither limits nor damage are checked. None for what is no plain JPEG
+    file or has too many pixels to be decoded unasked.
+    """
+    if _format(data) != "JPEG":
+        return None
+    try:
+        image = _open(data)
+        if image.format != "JPEG" or image.width * image.height > _DRAFT_PIXELS:
+            return None
+        image.draft("L", (side, side))
+        grey = np.asarray(image.convert("L"))
+        return upright(grey, _known(image.getexif().get(_TAGS["orientation"], 1)))
+    except Exception:
+        return None  # whoever reads it is told
 
 
 class Layers(NamedTuple):

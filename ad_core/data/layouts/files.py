@@ -99,10 +99,12 @@ class LabelledFiles(FileSource):
     records: in the order given. ignored: relative paths of all that is there and not used, such as
     files that are no images by name, hidden ones, links that leave the root, masks without an
     image; loose: these masks. published: of a copy of a known set, class ("good", a defect, or
-    "abnormal" for all) -> images in each of its versions.
+    "abnormal" for all) -> images in each of its versions. grouped: whether somebody told, or the
+    set's names tell, what belongs together.
     """
 
     published: Mapping[str, Sequence[int]] = {}
+    grouped = False
     unfixed = UNFIXED
 
     def __init__(
@@ -222,7 +224,7 @@ def label_files(
             has_mask=is_normal or path in listing.masks,
         )
         records += [record._replace(path=page) for page in spread(root, [path], data)]
-    return LabelledFiles(
+    source = LabelledFiles(
         root,
         join_files(root, records),
         data,
@@ -230,6 +232,8 @@ def label_files(
         ignored=listing.ignored,
         loose=listing.loose,
     )
+    source.grouped = bool(named)
+    return source
 
 
 def _reader(options: dict[str, Any]) -> Callable[..., Sample]:

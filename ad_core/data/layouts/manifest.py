@@ -66,7 +66,9 @@ def open_source(data: ConfigDict) -> LabelledFiles:
         for page in spread(root, [row["path"]], data)
     ]
     masks = {row["path"]: (row["mask"],) for _, row in rows if row["mask"]}
-    return LabelledFiles(root, join_files(root, records), data, masks=masks)
+    source = LabelledFiles(root, join_files(root, records), data, masks=masks)
+    source.grouped = bool(groups) or len(ungrouped) < len(rows)
+    return source
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[str]:

@@ -50,6 +50,7 @@ class MemorySource(FileSource):
         names = [_name(image, number) for number, image in enumerate(images)]
         super().__init__(ROOT, [_place(name) for name in names], data)
         self._pillow = threading.Lock()  # an image decodes itself when it is first looked at
+        self.grouped = groups is not None or bool(data.group_pattern)
         if groups is None:
             found = group_by_pattern(names, str(data.group_pattern))
             groups = [found.get(n, place) for n, place in zip(names, self.paths, strict=True)]

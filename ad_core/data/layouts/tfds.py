@@ -83,7 +83,9 @@ def open_source(data: ConfigDict) -> TfdsSource:
         record = _record(known | texts, normal, named)
         masked = table.mask is not None and bool(example.get("has_mask", True))
         records.append(record._replace(has_mask=record.label == 0 or masked))
-    return TfdsSource(table, records, data)
+    source = TfdsSource(table, records, data)
+    source.grouped = bool(named) or any("group" in example for example in table.examples)
+    return source
 
 
 def open_images(name: str, data: ConfigDict) -> TfdsImages:

@@ -91,7 +91,7 @@ def test_copies_in_two_splits_are_named_and_grouping_mends_it(looked_at, tmp_pat
     for number in range(6):
         resave(origin, root / f"no/copy {number}.jpg", 60 + 5 * number)
     (root / "yes/Y200.jpg").write_bytes((root / "yes/Y9.jpg").read_bytes())
-    inspection, found = looked_at("brain_mri", root)
+    inspection, found = looked_at("brain_mri", root, grouping="none")
     pairs = paths(found["near_across_splits"])
     assert pairs and all("no/No11.jpg" in p or any("copy" in q for q in p) for p in pairs)
     family = {"no/No11.jpg", *(f"no/copy {number}.jpg" for number in range(6))}
@@ -99,9 +99,11 @@ def test_copies_in_two_splits_are_named_and_grouping_mends_it(looked_at, tmp_pat
     exact = [f for name, f in found.items() if name in ("exact_across_splits", "exact_duplicates")]
     assert [paths(f) for f in exact] == [{frozenset({"yes/Y200.jpg", "yes/Y9.jpg"})}]
     assert inspection.status == 3 and "--config.data.near_duplicates=4" in inspection.lines
-    inspection, found = looked_at("brain_mri", root, near_duplicates=4)
+    inspection, found = looked_at("brain_mri", root, grouping="none", near_duplicates=4)
     assert inspection.status == 0 and "near_across_splits" not in found
     assert len(paths(found["near_duplicates"])) == 21
+    inspection, found = looked_at("brain_mri", root)  # found without being asked
+    assert inspection.status == 0 and "9 images are near copies" in found["grouped"].text
 
 
 def test_one_content_in_two_classes_is_named(looked_at, tmp_path):
@@ -274,3 +276,26 @@ def test_a_range_to_be_fixed_is_fixed_by_images_outside_the_test_split(looked_at
     assert inspection.status == 0 and "range" not in found
     with pytest.raises(UserError, match="give the range as numbers"):
         looked_at("folder", tmp_path, value_range=("robust",), near_duplicates=4)
+
+
+def test_images_that_hang_together_are_told_grouped_or_not(looked_at, tmp_path):
+    rng = np.random.default_rng(0)
+    views = rng.standard_normal((3, 8, 8)).repeat(4, 1).repeat(4, 2)
+    for n in range(48):  # a film that turns slowly from one view to the next
+        angle = 2 * np.pi * n / 48
+        grey = np.cos(angle) * views[0] + np.sin(angle) * views[1]
+        path = tmp_path / f"film/train/good/{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.uint8(np.clip(128 + 40 * grey, 0, 255))).save(path)
+    inspection, found = looked_at("folder", tmp_path / "film")
+    assert inspection.status == 3 and "name the groups" in found["not_independent"].text
+    for n in range(48):  # twelve parts, four times each
+        part = np.random.default_rng(n // 4).standard_normal((8, 8)).repeat(4, 0).repeat(4, 1)
+        grey = part + 0.2 * rng.standard_normal((32, 32))
+        path = tmp_path / f"parts/train/good/{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.uint8(np.clip(128 + 40 * grey, 0, 255))).save(path)
+    inspection, found = looked_at("folder", tmp_path / "parts")
+    assert "look like" in found["grouped"].text and "not_independent" not in found
+    (cell,) = inspection.counts["good"].values()
+    assert cell[0] == 48 and 6 <= cell[1] <= 12

@@ -43,6 +43,17 @@ def test_a_bound_of_all_is_no_promise():
     assert "nothing can be promised" in told(1, 1, 1, 1, 1.0, 1)
 
 
+def test_a_promise_on_images_that_hang_together_is_doubted():
+    rule = {"tp": 59, "fn": 0, "fp": 3, "tn": 97, "fpr": 0.03}
+    promise = {"miss_rate_bound": 0.05, "confidence": 0.95, "n_abnormal": 59}
+    results = {"rule": "zfn", "grouping": {"doubt": "they look alike"}}
+    text = worth(results | {"held_out": {"zfn": rule | {"guarantee": promise}}})
+    doubt = "The promise assumes independent images, but they look alike: it may be broken."
+    assert text.endswith(doubt)
+    none = promise | {"miss_rate_bound": None}
+    assert doubt not in worth(results | {"held_out": {"zfn": rule | {"guarantee": none}}})
+
+
 def offer(bound, rank, *, calibration, test=None):
     """Offer of a price by its shares of false alarms, of 100 normal images each."""
     counts = [

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -59,6 +61,14 @@ def test_a_config_survives_json_with_its_tuples():
     assert again.data.value_range == (0, 255)
     assert again.is_locked
     assert from_json(to_json(complete(recipe()))).data.value_range is None
+
+
+def test_a_configuration_from_before_likeness_grouped_images_groups_none():
+    text = to_json(complete(recipe()))
+    assert from_json(text).data.grouping == "auto"
+    content = json.loads(text)
+    del content["data"]["grouping"]
+    assert from_json(json.dumps(content)).data.grouping == "none"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"train": 3}', '{"unheard_of": 3}'])

@@ -143,17 +143,36 @@ def test_pixels_that_are_not_finite_belong_to_no_region():
 def test_scale_of_hand_drawn_maps_has_the_level_at_its_middle():
     maps = np.zeros((5, 4, 4), np.float32) + 0.1
     maps[:, 0, 0] = [0.2, 0.3, 0.4, 0.5, 0.6]
-    scale = fit_scale([maps[:2], maps[2:]], level_quantile=0.75)
+    scale = fit_scale([maps[:2], maps[2:]], level_quantile=0.66)  # the fourth: 0.66 of 6 is 3.96
     assert scale == pytest.approx((0.1, 0.9, 0.5))
     np.testing.assert_allclose(scale.position(np.array([0.0, 0.5, 2.0])), [0.0, 0.5, 1.0])
 
 
-def test_scale_level_is_numpys_quantile_of_the_normals_maxima(key):
+def test_the_level_of_a_scale_is_the_conformal_rank_of_the_normals_maxima(key):
     maps = np.asarray(jax.random.uniform(key, (50, 6, 6)))
     scale = fit_scale([maps], level_quantile=0.9)
-    assert scale.level == pytest.approx(np.quantile(maps.max(axis=(1, 2)), 0.9))
+    assert scale.level == np.sort(maps.max(axis=(1, 2)))[45]  # ceil(51 * 0.9) is 46
     shown = [regions(m, level=scale.level, min_area=0.0, placement=onto(6, 6)) for m in maps]
-    assert sum(bool(found) for found in shown) == 5
+    assert sum(bool(found) for found in shown) == 4
+    few = fit_scale([maps[:8]], level_quantile=0.9)  # 0.9 of 9 is more than 8
+    assert few.level == maps[:8].max()
+    assert fit_scale([maps[:9]], level_quantile=0.9).level == maps[:9].max()
+
+
+@pytest.mark.parametrize("count", [9, 19, 36])
+def test_of_normal_images_to_come_the_stated_share_shows_no_region(count):
+    rng = np.random.default_rng(0)
+    shown = [
+        rng.gumbel() > fit_scale([rng.gumbel(size=(count, 1, 1))], level_quantile=0.9).level
+        for _ in range(2000)
+    ]
+    assert np.mean(shown) <= 0.1 + 3 * np.sqrt(0.09 / 2000)
+    assert np.mean(shown) > 0.05  # and not much rarer: the level is no higher than it must be
+
+
+def test_maps_of_one_scale_may_have_several_sizes():
+    wide, high = np.full((1, 4, 8), 0.1, np.float32), np.full((2, 8, 3), 0.2, np.float32)
+    assert fit_scale([wide, high], level_quantile=0.5).level == pytest.approx(0.2)
 
 
 def test_flat_maps_of_a_perfect_reconstruction_still_give_a_scale():
