@@ -21,6 +21,13 @@ from ad_core.decision.selection import (
     choose_classifier,
     select_classifier,
 )
+from ad_core.decision.synthetic import (
+    Candidate,
+    SyntheticChoice,
+    choose_by_synthetic,
+    learn_chosen,
+    usable,
+)
 from ad_core.decision.table import StatisticsTable, select
 from ad_core.decision.thresholds import guarantees
 from ad_core.decision.thresholds.deciding import Deciding, deciding_rule
@@ -50,7 +57,8 @@ class Calibration(NamedTuple):
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by
     rule. refused: rule -> why it has no threshold. selection: how the classifier was chosen, where
-    it was. rule: the one that decides. facts: see `facts_of`; and "reason", why the rule decides.
+    it was. rule: the one that decides. facts: see `facts_of`; and "reason", why the rule decides;
+    "synthetic", the choice by made-up defects (`SyntheticChoice.to_dict`) or None.
     """
 
     classifier: Pipeline
@@ -70,6 +78,7 @@ def calibrate(
     split: str,
     seed: int,
     left_out: Sequence[LeftOut] = (),
+    synthetic: StatisticsTable | None = None,
 ) -> Calibration:
     """Fits the classifier and every rule of `decision`; unreadable images are left out.
 
@@ -77,6 +86,8 @@ def calibrate(
         decision: the section of the configuration.
         split: where the table comes from; "test" is refused.
         left_out: images that a person left out.
+        synthetic: made-up defects in normal images of the table. Where no image is abnormal, they
+            choose what the classifier "auto" is; they count nowhere.
 
     Raises:
         UserError: too few images, an unknown name, or the deciding rule has no threshold.
@@ -85,10 +96,19 @@ def calibrate(
     table = select(table, table.readable & ~left_out_rows(table, left_out))
     values, labels, groups = table.values, table.label, np.array(table.group)
     name, selection = _choose(decision, table, seed=seed)
-    make = partial(make_by, decision, name, seed=seed, names=table.names)
-    given = {"resample": decision.resample, "seed": seed}
-    scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
-    classifier = fit_classifier(make(), values, labels, groups=groups, **given)
+    made_up = None if synthetic is None else usable(synthetic, table)
+    choice = _choose_by_synthetic(decision, table, made_up, seed=seed)
+    if choice is None or made_up is None:
+        make = partial(make_by, decision, name, seed=seed, names=table.names)
+        given = {"resample": decision.resample, "seed": seed}
+        scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
+        classifier = fit_classifier(make(), values, labels, groups=groups, **given)
+    else:
+        name = str(choice.chosen)
+        make = partial(_make_candidate, decision, table, seed=seed)
+        scores, classifier = learn_chosen(
+            make, choice.chosen, table, made_up, folds=decision.folds, seed=seed
+        )
     thresholds, refused = fit_thresholds(
         scores,
         labels,
@@ -104,6 +124,7 @@ def calibrate(
     level = guarantees.level(decision.confidence, _candidates(decision))
     facts = facts_of(table, scores, thresholds[rule], left_out=left_out, confidence=level)
     facts["reason"] = reason
+    facts["synthetic"] = choice and choice.to_dict()
     return Calibration(classifier, name, scores, thresholds, refused, selection, rule, facts)
 
 
@@ -116,11 +137,41 @@ def _proof(
     return proof_of(classifier, table.label, np.array(table.group))
 
 
-def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] = ()) -> Pipeline:
+def _choose_by_synthetic(
+    decision: ConfigDict,
+    table: StatisticsTable,
+    made_up: StatisticsTable | None,
+    *,
+    seed: int,
+) -> SyntheticChoice | None:
+    """The choice of the classifier "auto" without abnormal images; None where they choose none."""
+    if made_up is None or not made_up.path or decision.classifier != "auto" or table.label.any():
+        return None
+    make = partial(_make_candidate, decision, table, seed=seed)
+    return choose_by_synthetic(make, table, made_up, folds=decision.folds, seed=seed)
+
+
+def _make_candidate(
+    decision: ConfigDict, table: StatisticsTable, candidate: Candidate, *, seed: int
+) -> Pipeline:
+    names = table.names
+    return make_by(
+        decision, candidate.name, seed=seed, names=names, columns=candidate.columns(names)
+    )
+
+
+def make_by(
+    decision: ConfigDict,
+    name: str,
+    *,
+    seed: int,
+    names: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Pipeline:
     """The unfitted classifier `name` with the options of the section `decision`.
 
     Args:
-        names: of the table's columns.
+        names: of the table's columns. columns: those that count, see `make_classifier`.
     """
     return make_classifier(
         name,
@@ -129,6 +180,7 @@ def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] 
         loss=decision.loss,
         stacked=decision.stacked,
         names=names,
+        columns=columns,
     )
 
 

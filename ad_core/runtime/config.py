@@ -118,6 +118,13 @@ def _data(small: bool) -> Keys:
             # What learns in one pass learns from the normals that calibrate too.
             "folds": Key(5, "parts of those that calibrate, each left out once of what is learnt"),
         },
+        # Without an abnormal image that calibrates, they choose the score; they never count as one.
+        "synthetic": {
+            "count": Key(100, "normals that get a made-up defect, to choose a score by; 0: none"),
+            "kinds": Key(
+                ("cut_paste", "scar", "texture", "scratch", "missing"), "of made-up defects"
+            ),
+        },
         "augment": Key(
             "none",
             "how training images are varied",

@@ -262,6 +262,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "lowest": facts.get("lowest", []),
         "left_out": facts.get("left_out", []),
         "selection": detector.parts.selection,
+        "synthetic": facts.get("synthetic"),
         "pixel": judged.pixels.figures(),
         "counts": counts,
         "learning": count_learnt(job, methods),
