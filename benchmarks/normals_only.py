@@ -4,10 +4,11 @@
 
 DIR holds one folder a set, in the MVTec AD layout, by the names in `real_images.SETS`. Normal
 images alone train and calibrate; all abnormal images of the test folder judge, and nothing else. A
-run that is finished is not run again. Columns: AUC on the test images, in per cent, of the
-classifier `one_class`, of each score of the method itself, of a logistic regression that made-up
-defects teach, and of what they chose; behind the bar what the choice knew, the share of made-up
-defects told at false alarms up to 10 %, in the order of the candidates. Prints Markdown.
+run that is finished is not run again. Columns: AUC on the test images, in per cent, of
+each score of the method itself, of the classifier `one_class` over all of them, of a logistic
+regression that made-up defects teach, and of what these defects chose, without and with the last
+among the candidates; then what the choice knew: the share of made-up defects told at false alarms
+up to 10 %, in per cent, in the order of the candidates. Prints Markdown.
 """
 
 import argparse
@@ -77,7 +78,10 @@ def run(given, name, path):
 
 
 def compare(path):
-    """Candidate -> (AUC on test, figure on made-up defects), and the candidate that was chosen."""
+    """Candidate -> (AUC on test, figure on made-up defects); what was chosen without and with it.
+
+    The second choice may weigh statistics too, which is not the default.
+    """
     config = from_json((path / "config.json").read_text())
     tables = [read_table(path / "statistics" / f"{split}.parquet") for split in SPLITS]
     normal, made_up, test = (select(table, table.readable) for table in tables)
@@ -91,15 +95,16 @@ def compare(path):
         named = partial(make_by, config.decision, candidate.name, seed=config.seed)
         return named(names=normal.names, columns=columns)
 
-    choice = choose_by_synthetic(make, normal, made_up, **fitting)
+    made = partial(choose_by_synthetic, make, normal, made_up, **fitting)
+    choice, weighing = made(weigh=False), made(weigh=True)
     found = {}
-    for candidate in candidates_of(normal):
+    for candidate in candidates_of(normal, weigh=True):
         _, fitted = learn_chosen(make, candidate, normal, made_up, **fitting)
         found[str(candidate)] = (
             float(auroc(test.label, anomaly_score(fitted, test.values))),
-            choice.figures[str(candidate)],
+            weighing.figures[str(candidate)],
         )
-    return found, str(choice.chosen)
+    return found, str(choice.chosen), str(weighing.chosen)
 
 
 SPLITS = ("calibration", "synthetic", "test")
@@ -107,17 +112,22 @@ SPLITS = ("calibration", "synthetic", "test")
 
 def table(rows):
     """The runs in Markdown, with the means over the sets."""
-    names = list(next(iter(rows.values()))[0])
-    lines = [f"| set | {' | '.join(names)} | chosen | AUC of the chosen | told, by candidate |"]
-    lines.append("| --- |" + " --- |" * (len(names) + 3))
-    for name, (found, chosen) in rows.items():
-        aucs = " | ".join(f"{100 * found[one][0]:.1f}" for one in names)
+    names = list(dict.fromkeys(one for found, _, _ in rows.values() for one in found))
+    chosen = ["chosen", "AUC", "chosen, with weighing", "AUC"]
+    titles = [f"`{name.removeprefix('single of ')}`" for name in names]
+    lines = [f"| set | {' | '.join([*titles, *chosen])} | made-up defects told |"]
+    lines.append("| --- |" + " --- |" * (len(names) + 5))
+    for name, (found, *taken) in rows.items():
+        cells = [f"{100 * found[one][0]:.1f}" for one in names]
+        for one in taken:
+            cells += [one.removeprefix("single of "), f"{100 * found[one][0]:.1f}"]
         told = ", ".join(f"{100 * found[one][1]:.0f}" for one in names)
-        lines.append(f"| {name} | {aucs} | {chosen} | {100 * found[chosen][0]:.1f} | {told} |")
-    means = [np.mean([found[one][0] for found, _ in rows.values()]) for one in names]
-    means.append(np.mean([found[chosen][0] for found, chosen in rows.values()]))
-    *fixed, own = (f"{100 * mean:.1f}" for mean in means)
-    lines.append(f"| mean | {' | '.join(fixed)} | | {own} | |")
+        lines.append(f"| {name} | {' | '.join([*cells, told])} |")
+    means = [np.mean([found[one][0] for found, *_ in rows.values()]) for one in names]
+    for k in (0, 1):
+        means.append(np.mean([found[taken[k]][0] for found, *taken in rows.values()]))
+    *fixed, choose, weigh = (f"{100 * mean:.1f}" for mean in means)
+    lines.append(f"| mean | {' | '.join(fixed)} | | {choose} | | {weigh} | |")
     return "\n".join(lines)
 
 

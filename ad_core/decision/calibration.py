@@ -148,7 +148,8 @@ def _choose_by_synthetic(
     if made_up is None or not made_up.path or decision.classifier != "auto" or table.label.any():
         return None
     make = partial(_make_candidate, decision, table, seed=seed)
-    return choose_by_synthetic(make, table, made_up, folds=decision.folds, seed=seed)
+    weigh = decision.synthetic == "weigh"
+    return choose_by_synthetic(make, table, made_up, weigh=weigh, folds=decision.folds, seed=seed)
 
 
 def _make_candidate(

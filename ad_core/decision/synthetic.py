@@ -82,8 +82,10 @@ class SyntheticChoice(NamedTuple):
         )
 
 
-def candidates_of(table: StatisticsTable) -> list[Candidate]:
-    """What made-up defects choose among: each score of the methods' own, and two of all columns.
+def candidates_of(table: StatisticsTable, *, weigh: bool) -> list[Candidate]:
+    """What made-up defects choose among: each score of the methods' own, and one_class.
+
+    With `weigh` a weighted sum of all columns too, whose weights the defects teach.
 
     A column that is the same in all normal images is none, nor one whose high end is known not to
     be the abnormal one.
@@ -93,7 +95,7 @@ def candidates_of(table: StatisticsTable) -> list[Candidate]:
         for name, column in zip(table.names, table.values.T, strict=True)
         if _is_own_score(name) and np.unique(column[np.isfinite(column)]).size > 1
     ]
-    return [*own, Candidate("one_class"), Candidate(TRAINED)]
+    return [*own, Candidate("one_class"), *([Candidate(TRAINED)] if weigh else [])]
 
 
 def _is_own_score(name: str) -> bool:
@@ -126,6 +128,7 @@ def choose_by_synthetic(
     table: StatisticsTable,
     synthetic: StatisticsTable,
     *,
+    weigh: bool,
     folds: int,
     seed: int,
 ) -> SyntheticChoice:
@@ -138,9 +141,10 @@ def choose_by_synthetic(
 
     Args:
         make: candidate -> an unfitted classifier. table: of normal images, all readable.
-        synthetic: of made-up defects in them, with the kind as `defect`.
+        synthetic: of made-up defects in them, with the kind as `defect`. weigh: see
+            `candidates_of`.
     """
-    among = candidates_of(table)
+    among = candidates_of(table, weigh=weigh)
     told = [tell(make, one, table, synthetic, folds=folds, seed=seed) for one in among]
     figures = [one.figure() for one in told]
     best = int(np.argmax(figures))

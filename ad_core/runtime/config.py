@@ -234,6 +234,11 @@ def _decision() -> Keys:
         "criterion": Key(
             "fpr_at_tpr1", "by which select chooses", ("fpr_at_tpr1", "zfn", "acc", "auc")
         ),
+        "synthetic": Key(
+            "choose",
+            "auto without abnormals: made-up defects choose a score, or may weigh statistics too",
+            ("choose", "weigh"),
+        ),
         "stacked": Key(
             ("extra_trees", "logistic_regression", "full_sensitivity"), "classifiers of stacking"
         ),

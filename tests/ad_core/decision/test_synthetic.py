@@ -53,14 +53,13 @@ def decision_of(**changes):
     return decision
 
 
-def calibrated(table, synthetic, **changes):
-    return calibrate(
-        table, decision_of(**changes), split="calibration", seed=0, synthetic=synthetic
-    )
+def calibrated(table, synthetic, *, synthetic_does="choose", **changes):
+    decision = decision_of(synthetic=synthetic_does, **changes)
+    return calibrate(table, decision, split="calibration", seed=0, synthetic=synthetic)
 
 
-def figures_of(shift, **options):
-    calibration = calibrated(*tables(shift, **options))
+def figures_of(shift, *, synthetic="weigh", **options):
+    calibration = calibrated(*tables(shift, **options), synthetic_does=synthetic)
     return calibration, calibration.facts["synthetic"]
 
 
@@ -108,6 +107,12 @@ def test_statistics_are_weighed_where_the_defects_clearly_ask_for_it():
     assert roc_auc_score(joined(table, synthetic).label, scores) > 0.97
 
 
+def test_nothing_learns_from_the_defects_unless_told_to():
+    calibration, made = figures_of([2.4, -2.4, 2.4], synthetic="choose")
+    assert TRAINED not in made["figures"] and "weighed" not in made["statement"]
+    assert calibration.name in made["figures"] and len(made["figures"]) == 3
+
+
 def test_mark_of_one_kind_wins_nothing():
     # Each kind has a mark of its own, of which the other says nothing.
     shift = np.array([[1.5, 0, 40, 0], [1.5, 0, 0, 40]])
@@ -132,7 +137,7 @@ def test_made_up_defects_count_in_no_promise_and_in_no_table_of_counts():
 
 def test_threshold_lies_among_normals_alone():
     table, synthetic = tables([2.4, -2.4, 2.4])
-    calibration = calibrated(table, synthetic)
+    calibration = calibrated(table, synthetic, synthetic_does="weigh")
     assert calibration.name == TRAINED
     value = calibration.thresholds["normal_quantile"].value
     assert value == np.nextafter(calibration.scores.max(), np.inf)
@@ -206,7 +211,7 @@ def test_candidates_are_own_scores_whose_high_end_may_be_abnormal():
     )
     table, _ = tables(0.0, names=names)
     table.values[:, 4] = 1.0
-    single = [one.column for one in candidates_of(table) if one.name == "single"]
+    single = [one.column for one in candidates_of(table, weigh=False) if one.name == "single"]
     assert single == ["loss_score", "vqgan.loss_map_max"]
 
 
