@@ -26,6 +26,7 @@ from ad_core.decision.synthetic import (
     SyntheticChoice,
     choose_by_synthetic,
     learn_chosen,
+    unseen_scores,
     usable,
 )
 from ad_core.decision.table import StatisticsTable, select
@@ -49,6 +50,9 @@ _RULE_OPTIONS = (
     "each_defect",
     "review_share",
 )
+
+SPI = "spi"  # the rule that made-up defects take part in
+_MANY = 10_000  # made-up defects, as far as a check before them tells
 
 
 class Calibration(NamedTuple):
@@ -94,21 +98,18 @@ def calibrate(
     """
     check_single(decision.classifier, table.names)
     table = select(table, table.readable & ~left_out_rows(table, left_out))
-    values, labels, groups = table.values, table.label, np.array(table.group)
-    name, selection = _choose(decision, table, seed=seed)
+    labels, groups = table.label, np.array(table.group)
     made_up = None if synthetic is None else usable(synthetic, table)
     choice = _choose_by_synthetic(decision, table, made_up, seed=seed)
     if choice is None or made_up is None:
-        make = partial(make_by, decision, name, seed=seed, names=table.names)
-        given = {"resample": decision.resample, "seed": seed}
-        scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
-        classifier = fit_classifier(make(), values, labels, groups=groups, **given)
+        decided = _learn(decision, table, made_up, seed=seed)
     else:
-        name = str(choice.chosen)
         make = partial(_make_candidate, decision, table, seed=seed)
-        scores, classifier = learn_chosen(
-            make, choice.chosen, table, made_up, folds=decision.folds, seed=seed
+        given = {"folds": decision.folds, "seed": seed}
+        decided = _Decided(
+            str(choice.chosen), *learn_chosen(make, choice.chosen, table, made_up, **given)
         )
+    name, scores, classifier, selection, odd = decided
     thresholds, refused = fit_thresholds(
         scores,
         labels,
@@ -118,6 +119,7 @@ def calibrate(
         defects=np.array(table.defect),
         left_out=len(left_out),
         proof=_proof(decision, name, classifier, table),
+        synthetic=odd,
     )
     rule, reason = deciding(decision, labels, groups)
     _require_rules(decision, rule, thresholds, refused)
@@ -126,6 +128,36 @@ def calibrate(
     facts["reason"] = reason
     facts["synthetic"] = choice and choice.to_dict()
     return Calibration(classifier, name, scores, thresholds, refused, selection, rule, facts)
+
+
+class _Decided(NamedTuple):
+    """A classifier by its name, with scores of the table and of made-up defects that it knows not.
+
+    synthetic: None where no rule asks for them.
+    """
+
+    name: str
+    scores: Float64[np.ndarray, " n"]
+    classifier: Pipeline
+    selection: Selection | None = None
+    synthetic: Float64[np.ndarray, " m"] | None = None
+
+
+def _learn(
+    decision: ConfigDict, table: StatisticsTable, made_up: StatisticsTable | None, *, seed: int
+) -> _Decided:
+    """The classifier that the configuration names or leaves to the images of the table."""
+    groups = np.array(table.group)
+    name, selection = _choose(decision, table, seed=seed)
+    make = partial(make_by, decision, name, seed=seed, names=table.names)
+    given = {"resample": decision.resample, "seed": seed}
+    rows = table.values, table.label
+    scores = out_of_fold_scores(make, *rows, groups, folds=decision.folds, **given)
+    classifier = fit_classifier(make(), *rows, groups=groups, **given)
+    odd = None
+    if made_up is not None and asks_for_synthetic(decision):
+        _, odd = unseen_scores(make, table, made_up, teach=None, folds=decision.folds, seed=seed)
+    return _Decided(name, scores, classifier, selection, odd)
 
 
 def _proof(
@@ -223,7 +255,8 @@ def check_decision(
         resampled(labels, decision.resample, seed=0)
     plain = name != "select" and decision.resample == "none"
     proof = proof_of(made[0], labels, groups) if plain else None
-    given = {"groups": groups, "split": split, "proof": proof}
+    # What made-up defects score is not known yet, and refuses nothing.
+    given = {"groups": groups, "split": split, "proof": proof, "synthetic": np.zeros(_MANY)}
     fitted = fit_thresholds(np.zeros(len(labels)), labels, decision, **given)
     _require_rules(decision, deciding(decision, labels, groups).rule, *fitted)
 
@@ -246,6 +279,11 @@ def check_single(classifier: str, names: Sequence[str]) -> None:
 def rules_of(decision: ConfigDict, rule: str) -> tuple[str, ...]:
     """Every rule asked for, once: `rules`, the deciding `rule`, and the one of review."""
     return tuple(dict.fromkeys((*decision.rules, rule, *filter(None, [decision.review]))))
+
+
+def asks_for_synthetic(decision: ConfigDict) -> bool:
+    """Whether some rule needs made-up defects beside abnormal images."""
+    return SPI in rules_of(decision, decision.rule)
 
 
 def _candidates(decision: ConfigDict) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
-from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
+from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score, learns_from_normals
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
 from ad_core.decision.table import StatisticsTable, joined, select
 from ad_core.statistics import is_feature
@@ -254,7 +254,7 @@ def unseen_scores(
     """
     scores, odd = (np.full(len(of.path), np.nan) for of in (table, synthetic))
     groups, groups_of_odd = np.array(table.group), np.array(synthetic.group)
-    one_class = not table.label.any()
+    one_class = not table.label.any() or learns_from_normals(make())
     parts = grouped_folds(table.label, groups, folds=folds, seed=seed, one_class=one_class)
     for train, held_out in parts:
         away = np.isin(groups_of_odd, groups[held_out])

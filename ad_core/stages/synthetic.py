@@ -6,6 +6,7 @@ import numpy as np
 
 from ad_core.data.batches import eval_batches
 from ad_core.data.synthetic.source import SyntheticSource
+from ad_core.decision.calibration import asks_for_synthetic
 from ad_core.decision.table import StatisticsTable, make_table, read_table
 from ad_core.scoring.measuring import measure_batches
 from ad_core.stages.job import Job
@@ -56,17 +57,17 @@ class MadeUp:
 def make_up(job: Job, names: tuple[str, ...]) -> MadeUp | None:
     """Made-up defects in the normal images that calibrate; None where none are asked for.
 
-    Where an abnormal image calibrates they have nothing to choose.
+    Where an abnormal image calibrates they have nothing to choose, and a rule must ask for them.
 
     Raises:
         UserError: an unknown kind.
     """
     wanted, labels = job.config.data.synthetic, job.labels(job.calibration_split)
-    if not wanted.count or labels.any():
+    if not wanted.count or (labels.any() and not asks_for_synthetic(job.config.decision)):
         return None
     source = SyntheticSource(
         job.source,
-        job.splits[job.calibration_split],
+        job.splits[job.calibration_split][labels == 0],
         count=int(wanted.count),
         kinds=tuple(wanted.kinds),
         seed=int(job.config.seed),

@@ -8,10 +8,12 @@ from PIL import Image
 
 from ad_core.data.synthetic.source import SyntheticSource
 from ad_core.decision.table import read_table
+from ad_core.errors import UserError
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.files import load_parts
 from ad_core.stages import main_job
 from ad_core.stages.calibrate import recalibrate, run_calibration
+from ad_core.stages.checks import check_settings
 from ad_core.stages.folds import cross_fitting
 from ad_core.stages.job import prepare
 from ad_core.stages.synthetic import MadeUp
@@ -171,6 +173,32 @@ def test_none_are_made_beside_abnormal_images_or_when_told_so(root, tmp_path, ab
     job, calibration = calibrated(config, tmp_path / "run")
     assert not job.workdir.statistics("synthetic").exists()
     assert calibration.facts["synthetic"] is None and calibration.name == "one_class"
+
+
+def test_rule_that_asks_for_them_gets_them_beside_abnormal_images(tmp_path):
+    (tmp_path / "images").mkdir()
+    root = write_images(tmp_path / "images", abnormal=True)
+    config = config_of(
+        root, count=40, classifier="logistic_regression", rules=("spi",), miss_rate=0.4
+    )
+    job, calibration = calibrated(config, tmp_path / "run")
+    bases = {path.partition("#")[0] for path in made(job).path}
+    assert bases <= {f"n{i}_{k}.png" for i in range(8) for k in range(2)}
+    threshold = calibration.thresholds["spi"]
+    assert (threshold.fitted_on["normal"], threshold.fitted_on["abnormal"]) == (16, 6)
+    assert threshold.guarantee["n_groups"] == 3 and "40 made-up" in threshold.guarantee["statement"]
+    assert calibration.facts["synthetic"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [({"count": 0}, "`data.synthetic.count` .=0. makes none"), ({"kinds": ("dent",)}, "unknown")],
+)
+def test_defects_that_cannot_be_made_are_refused_before_any_training(root, data, message):
+    config = config_of(root, rules=("spi",))
+    config.data.synthetic.update(data)
+    with pytest.raises(UserError, match=message):
+        check_settings(config)
 
 
 def test_results_and_report_say_that_made_up_defects_chose_the_score(root, tmp_path, capsys):
