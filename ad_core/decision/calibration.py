@@ -282,7 +282,7 @@ def rules_of(decision: ConfigDict, rule: str) -> tuple[str, ...]:
 
 
 def asks_for_synthetic(decision: ConfigDict) -> bool:
-    """Whether some rule needs made-up defects beside abnormal images."""
+    """Tells whether some rule needs made-up defects beside abnormal images."""
     return SPI in rules_of(decision, decision.rule)
 
 

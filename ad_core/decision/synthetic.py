@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
 
     @property
     def trained(self) -> bool:
-        """Whether it learns from made-up defects."""
+        """Tells whether it learns from made-up defects."""
         return self.name == TRAINED
 
     def __str__(self) -> str:
@@ -71,35 +71,35 @@ class SyntheticChoice(NamedTuple):
         }
 
     def statement(self) -> str:
-        """What made-up defects did, and what they did not do."""
+        """Sentences on what made-up defects did, and what they did not do."""
         weighed = " and weighed the statistics" if self.chosen.trained else ""
         return (
             f"No abnormal image calibrated: {sum(self.kinds.values())} made-up defects in normal "
             f"images chose the score, {self.chosen},{weighed} among {len(self.figures)} (it tells "
             f"{100 * self.figures[str(self.chosen)]:.0f} % of them at false alarms up to "
-            f"{100 * FALSE_ALARMS:.0f} %). They are no abnormal images: they set no threshold, and "
-            "what share of real defects is found is not known"
+            f"{100 * FALSE_ALARMS:.0f} %; chance tells {50 * FALSE_ALARMS:.0f} %). They are no "
+            "abnormal images: they set no threshold, and what share of real defects is found is "
+            "not known"
         )
 
 
 def candidates_of(table: StatisticsTable, *, weigh: bool) -> list[Candidate]:
-    """What made-up defects choose among: each score of the methods' own, and one_class.
+    """Candidates that made-up defects choose among: each score of the methods' own, and one_class.
 
-    With `weigh` a weighted sum of all columns too, whose weights the defects teach.
-
-    A column that is the same in all normal images is none, nor one whose high end is known not to
-    be the abnormal one.
+    With `weigh` a weighted sum of all columns too, whose weights the defects teach. A column that
+    is the same in more than half of the normal images is none, nor one whose high end is known not
+    to be the abnormal one.
     """
     own = [
         Candidate("single", name)
         for name, column in zip(table.names, table.values.T, strict=True)
-        if _is_own_score(name) and np.unique(column[np.isfinite(column)]).size > 1
+        if _is_own_score(name) and 2 * np.unique(column, return_counts=True)[1].max() <= column.size
     ]
     return [*own, Candidate("one_class"), *([Candidate(TRAINED)] if weigh else [])]
 
 
 def _is_own_score(name: str) -> bool:
-    """Whether a column is of a method's own, and high where abnormal as far as anyone knows."""
+    """Tells whether a column is a method's own and, as far as known, high where abnormal."""
     told = words(name)
     rises = told.end == HIGH or not (told.known or "logits" in name)  # as a View says of its maps
     return name.rpartition(".")[2].startswith(OWN) and rises

@@ -49,7 +49,7 @@ class MadeUp:
                 self._errors[index] = message
 
     def table(self) -> StatisticsTable:
-        """What was measured: a row a defect."""
+        """Measures so far: a row a defect."""
         records = [self._source.record(index) for index in range(len(self._errors))]
         return make_table(records, self._names, self._values, self._errors)
 
