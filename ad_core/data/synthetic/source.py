@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from ad_core.data.formats.resizing import mirror
 from ad_core.data.source import DataSource, Record
 from ad_core.data.synthetic.defects import check_kinds, make_defect
 from ad_core.errors import UserError
-from ad_core.types import Box, Sample
+from ad_core.types import Sample
 
 
 class SyntheticSource:
@@ -55,19 +54,13 @@ class SyntheticSource:
         defect = make_defect(kind, sample.image[top:bottom, left:right], rng)
         if not defect.mask.any():
             raise UserError(f"{self.record(index).path}: {kind} finds nothing to change.")
-        image = sample.image.copy()
-        image[top:bottom, left:right] = defect.image
-        if self.letterboxed:
-            image = _mirrored(image, sample.placement.content)
-        return sample._replace(image=image, mask=None)
+        height, width, _ = sample.image.shape
+        # What lies beyond the content of a letterboxed image is its mirror image.
+        around = ((top, height - bottom), (left, width - right), (0, 0))
+        return sample._replace(image=np.pad(defect.image, around, mode="symmetric"), mask=None)
 
     def record(self, index: int) -> Record:
         """Entry of an image in a table: of the normal's group, with the kind as its defect."""
         base = self._source.records[int(self.bases[index])]
         path = f"{base.path}#{self.kinds[index]}-{index}"
         return Record(path, 1, self.kinds[index], base.group, base.folder, has_mask=False)
-
-
-def _mirrored(image: np.ndarray, content: Box) -> np.ndarray:
-    boxes = np.array([content], np.int32)
-    return np.array(mirror(image[None], boxes)[0])  # pyright: ignore[reportArgumentType]

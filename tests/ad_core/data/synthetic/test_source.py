@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ad_core.data.batches import eval_batches
+from ad_core.data.formats.resizing import mirror
 from ad_core.data.source import Record
 from ad_core.data.synthetic.defects import KINDS
 from ad_core.data.synthetic.source import SyntheticSource
@@ -45,7 +47,7 @@ class Images:
 
 def made(source=None, *, count=12, kinds=tuple(KINDS), seed=0, normals=(0, 2, 3, 4)):
     return SyntheticSource(
-        source or Images(), np.array(normals), count=count, kinds=kinds, seed=seed
+        source or Images(), np.array(normals, int), count=count, kinds=kinds, seed=seed
     )
 
 
@@ -86,6 +88,8 @@ def test_beyond_the_content_a_letterboxed_image_mirrors_its_defect():
         image = source.read(index).image
         np.testing.assert_array_equal(image[:8], image[8:16][::-1])
         np.testing.assert_array_equal(image[24:], image[16:24][::-1])
+        again = mirror(jnp.asarray(image[None]), jnp.asarray([CONTENT], jnp.int32))
+        np.testing.assert_array_equal(image, again[0])
 
 
 def test_image_that_cannot_be_read_or_has_nothing_to_change_is_a_row_with_an_error():
