@@ -21,6 +21,14 @@ from ad_core.decision.selection import (
     choose_classifier,
     select_classifier,
 )
+from ad_core.decision.synthetic import (
+    Candidate,
+    SyntheticChoice,
+    choose_by_synthetic,
+    learn_chosen,
+    unseen_scores,
+    usable,
+)
 from ad_core.decision.table import StatisticsTable, select
 from ad_core.decision.thresholds import guarantees
 from ad_core.decision.thresholds.deciding import Deciding, deciding_rule
@@ -43,6 +51,9 @@ _RULE_OPTIONS = (
     "review_share",
 )
 
+SPI = "spi"  # the rule that made-up defects take part in
+_MANY = 10_000  # made-up defects, as far as a check before them tells
+
 
 class Calibration(NamedTuple):
     """Result of a calibration.
@@ -50,7 +61,8 @@ class Calibration(NamedTuple):
     classifier: fitted on all calibration images. name: which one. scores: of the calibration
     images in table order, each from a classifier that has not seen its group. thresholds: by
     rule. refused: rule -> why it has no threshold. selection: how the classifier was chosen, where
-    it was. rule: the one that decides. facts: see `facts_of`; and "reason", why the rule decides.
+    it was. rule: the one that decides. facts: see `facts_of`; and "reason", why the rule decides;
+    "synthetic", the choice by made-up defects (`SyntheticChoice.to_dict`) or None.
     """
 
     classifier: Pipeline
@@ -70,6 +82,7 @@ def calibrate(
     split: str,
     seed: int,
     left_out: Sequence[LeftOut] = (),
+    synthetic: StatisticsTable | None = None,
 ) -> Calibration:
     """Fits the classifier and every rule of `decision`; unreadable images are left out.
 
@@ -77,18 +90,26 @@ def calibrate(
         decision: the section of the configuration.
         split: where the table comes from; "test" is refused.
         left_out: images that a person left out.
+        synthetic: made-up defects in normal images of the table. Where no image is abnormal, they
+            choose what the classifier "auto" is; they count nowhere.
 
     Raises:
         UserError: too few images, an unknown name, or the deciding rule has no threshold.
     """
     check_single(decision.classifier, table.names)
     table = select(table, table.readable & ~left_out_rows(table, left_out))
-    values, labels, groups = table.values, table.label, np.array(table.group)
-    name, selection = _choose(decision, table, seed=seed)
-    make = partial(make_by, decision, name, seed=seed, names=table.names)
-    given = {"resample": decision.resample, "seed": seed}
-    scores = out_of_fold_scores(make, values, labels, groups, folds=decision.folds, **given)
-    classifier = fit_classifier(make(), values, labels, groups=groups, **given)
+    labels, groups = table.label, np.array(table.group)
+    made_up = None if synthetic is None else usable(synthetic, table)
+    choice = _choose_by_synthetic(decision, table, made_up, seed=seed)
+    if choice is None or made_up is None:
+        decided = _learn(decision, table, made_up, seed=seed)
+    else:
+        make = partial(_make_candidate, decision, table, seed=seed)
+        given = {"folds": decision.folds, "seed": seed}
+        decided = _Decided(
+            str(choice.chosen), *learn_chosen(make, choice.chosen, table, made_up, **given)
+        )
+    name, scores, classifier, selection, odd = decided
     thresholds, refused = fit_thresholds(
         scores,
         labels,
@@ -98,13 +119,45 @@ def calibrate(
         defects=np.array(table.defect),
         left_out=len(left_out),
         proof=_proof(decision, name, classifier, table),
+        synthetic=odd,
     )
     rule, reason = deciding(decision, labels, groups)
     _require_rules(decision, rule, thresholds, refused)
     level = guarantees.level(decision.confidence, _candidates(decision))
     facts = facts_of(table, scores, thresholds[rule], left_out=left_out, confidence=level)
     facts["reason"] = reason
+    facts["synthetic"] = choice and choice.to_dict()
     return Calibration(classifier, name, scores, thresholds, refused, selection, rule, facts)
+
+
+class _Decided(NamedTuple):
+    """A classifier by its name, with scores of the table and of made-up defects that it knows not.
+
+    synthetic: None where no rule asks for them.
+    """
+
+    name: str
+    scores: Float64[np.ndarray, " n"]
+    classifier: Pipeline
+    selection: Selection | None = None
+    synthetic: Float64[np.ndarray, " m"] | None = None
+
+
+def _learn(
+    decision: ConfigDict, table: StatisticsTable, made_up: StatisticsTable | None, *, seed: int
+) -> _Decided:
+    """The classifier that the configuration names or leaves to the images of the table."""
+    groups = np.array(table.group)
+    name, selection = _choose(decision, table, seed=seed)
+    make = partial(make_by, decision, name, seed=seed, names=table.names)
+    given = {"resample": decision.resample, "seed": seed}
+    rows = table.values, table.label
+    scores = out_of_fold_scores(make, *rows, groups, folds=decision.folds, **given)
+    classifier = fit_classifier(make(), *rows, groups=groups, **given)
+    odd = None
+    if made_up is not None and asks_for_synthetic(decision):
+        _, odd = unseen_scores(make, table, made_up, teach=None, folds=decision.folds, seed=seed)
+    return _Decided(name, scores, classifier, selection, odd)
 
 
 def _proof(
@@ -116,11 +169,42 @@ def _proof(
     return proof_of(classifier, table.label, np.array(table.group))
 
 
-def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] = ()) -> Pipeline:
+def _choose_by_synthetic(
+    decision: ConfigDict,
+    table: StatisticsTable,
+    made_up: StatisticsTable | None,
+    *,
+    seed: int,
+) -> SyntheticChoice | None:
+    """The choice of the classifier "auto" without abnormal images; None where they choose none."""
+    if made_up is None or not made_up.path or decision.classifier != "auto" or table.label.any():
+        return None
+    make = partial(_make_candidate, decision, table, seed=seed)
+    weigh = decision.synthetic == "weigh"
+    return choose_by_synthetic(make, table, made_up, weigh=weigh, folds=decision.folds, seed=seed)
+
+
+def _make_candidate(
+    decision: ConfigDict, table: StatisticsTable, candidate: Candidate, *, seed: int
+) -> Pipeline:
+    names = table.names
+    return make_by(
+        decision, candidate.name, seed=seed, names=names, columns=candidate.columns(names)
+    )
+
+
+def make_by(
+    decision: ConfigDict,
+    name: str,
+    *,
+    seed: int,
+    names: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> Pipeline:
     """The unfitted classifier `name` with the options of the section `decision`.
 
     Args:
-        names: of the table's columns.
+        names: of the table's columns. columns: those that count, see `make_classifier`.
     """
     return make_classifier(
         name,
@@ -129,6 +213,7 @@ def make_by(decision: ConfigDict, name: str, *, seed: int, names: Sequence[str] 
         loss=decision.loss,
         stacked=decision.stacked,
         names=names,
+        columns=columns,
     )
 
 
@@ -170,7 +255,8 @@ def check_decision(
         resampled(labels, decision.resample, seed=0)
     plain = name != "select" and decision.resample == "none"
     proof = proof_of(made[0], labels, groups) if plain else None
-    given = {"groups": groups, "split": split, "proof": proof}
+    # What made-up defects score is not known yet, and refuses nothing.
+    given = {"groups": groups, "split": split, "proof": proof, "synthetic": np.zeros(_MANY)}
     fitted = fit_thresholds(np.zeros(len(labels)), labels, decision, **given)
     _require_rules(decision, deciding(decision, labels, groups).rule, *fitted)
 
@@ -193,6 +279,11 @@ def check_single(classifier: str, names: Sequence[str]) -> None:
 def rules_of(decision: ConfigDict, rule: str) -> tuple[str, ...]:
     """Every rule asked for, once: `rules`, the deciding `rule`, and the one of review."""
     return tuple(dict.fromkeys((*decision.rules, rule, *filter(None, [decision.review]))))
+
+
+def asks_for_synthetic(decision: ConfigDict) -> bool:
+    """Tells whether some rule needs made-up defects beside abnormal images."""
+    return SPI in rules_of(decision, decision.rule)
 
 
 def _candidates(decision: ConfigDict) -> int:

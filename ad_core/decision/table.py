@@ -99,3 +99,16 @@ def select(table: StatisticsTable, rows: np.ndarray) -> StatisticsTable:
         names=table.names,
         values=table.values[indices],
     )
+
+
+def joined(first: StatisticsTable, second: StatisticsTable) -> StatisticsTable:
+    """The rows of two tables with the same statistics, one after the other."""
+    return StatisticsTable(
+        path=first.path + second.path,
+        label=np.concatenate([first.label, second.label]),
+        defect=first.defect + second.defect,
+        group=first.group + second.group,
+        error=first.error + second.error,
+        names=first.names,
+        values=np.concatenate([first.values, second.values]),
+    )

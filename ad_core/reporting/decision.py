@@ -37,6 +37,8 @@ RULES_IN_WORDS = {
     "within the rate asked for.",
     "conformal_risk": "The highest threshold whose expected miss rate stays within the rate asked "
     "for.",
+    "spi": "Experimental: of made-up defects the share asked for would pass, within ranks of the "
+    "abnormal calibration images that keep the promise whatever the made-up ones are.",
     "conformal_p": "A part is inspected when it would be too rare among normal calibration images.",
     "f1": "The threshold with the best F1 on the calibration images.",
     "cost": "The threshold with the least expected cost, from the costs of a miss and of a false "

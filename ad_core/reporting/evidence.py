@@ -19,7 +19,7 @@ from ad_core.reporting.figures import (
     roc_svg,
 )
 from ad_core.reporting.page import Figure, Table
-from ad_core.reporting.svg import number
+from ad_core.reporting.svg import number, percent
 
 
 class Group(NamedTuple):
@@ -161,6 +161,28 @@ def choice(report: Report) -> dict[str, Any]:
             chosen=list(inside).index(name),
             narrow=True,
         ),
+    }
+
+
+def made_up(report: Report) -> dict[str, Any]:
+    """Section on the score that made-up defects chose, and on what they say nothing about."""
+    found = report.results.get("synthetic")
+    if not found:
+        return {}
+    counts = ", ".join(
+        f"{count} {kind.replace('_', ' ')}" for kind, count in found["kinds"].items()
+    )
+    rows = [(one, percent(figure)) for one, figure in found["figures"].items()]
+    caption = (
+        f"Share of made-up defects ({counts}) told from normal images, mean over false-alarm rates "
+        "up to 10 % and over the kinds. The simplest within a standard error "
+        f"({percent(found['error'])}) of the best is taken: a score of the method's own, then the "
+        "distance from the normal images, then what the defects teach."
+    )
+    chosen = list(found["figures"]).index(found["chosen"])
+    return {
+        "statement": f"{found['statement']}.",
+        "told": Table(("score", "told"), rows, caption, chosen=chosen, narrow=True),
     }
 
 

@@ -46,6 +46,7 @@ def render(report: Report) -> str:
             Section("scores", "Scores", "scores", evidence.scores(report)),
             Section("statistics", "What weighs most", "statistics", evidence.statistics(report)),
             Section("choice", "Choice of classifier", "choice", evidence.choice(report)),
+            Section("made_up", "Choice by made-up defects", "made_up", evidence.made_up(report)),
             Section("training", "Training", "training", evidence.training(report)),
             Section("oracle", "Oracle figures", "oracle", evidence.oracle(report)),
             Section("run", "Data and run", "run", evidence.run(report)),

@@ -125,6 +125,13 @@ def _data(small: bool) -> Keys:
             # What learns in one pass learns from the normals that calibrate too.
             "folds": Key(5, "parts of those that calibrate, each left out once of what is learnt"),
         },
+        # Without an abnormal image that calibrates, they choose the score; they never count as one.
+        "synthetic": {
+            "count": Key(100, "normals that get a made-up defect, to choose a score by; 0: none"),
+            "kinds": Key(
+                ("cut_paste", "scar", "texture", "scratch", "missing"), "of made-up defects"
+            ),
+        },
         "augment": Key(
             "none",
             "how training images are varied",
@@ -233,6 +240,11 @@ def _decision() -> Keys:
         ),
         "criterion": Key(
             "fpr_at_tpr1", "by which select chooses", ("fpr_at_tpr1", "zfn", "acc", "auc")
+        ),
+        "synthetic": Key(
+            "choose",
+            "auto without abnormals: made-up defects choose a score, or may weigh statistics too",
+            ("choose", "weigh"),
         ),
         "stacked": Key(
             ("extra_trees", "logistic_regression", "full_sensitivity"), "classifiers of stacking"

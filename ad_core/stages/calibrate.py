@@ -29,6 +29,7 @@ from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, teachers
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
+from ad_core.stages.synthetic import SYNTHETIC, make_up, read_made_up
 from ad_core.stages.timing import timed, versions
 from ad_core.stages.train import Learnt, read_once
 from ad_core.statistics import (
@@ -52,6 +53,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     measurer = measure_parts(methods, config.localisation, batch_size=config.score.batch_size)
     companions = (None,) * (len(methods) - len(own))
     turns = _turns(job, own, lambda known: measurer.relearnt([*known, *companions]))
+    made_up = make_up(job, column_names(methods))
     normal_maps: list[np.ndarray] = []
     clipped: list[float] = []
 
@@ -66,7 +68,10 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
                     clipped.append(sample.clipped)
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
-        table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)
+        followed = turns if made_up is None else made_up.following(turns)
+        table = measure_split(job, split, followed, column_names(methods), each=keep_normal_maps)
+        if made_up is not None:
+            write_table(job.workdir.statistics(SYNTHETIC), made_up.table())
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
     log = read_left_out(job.workdir.left_out)
@@ -124,6 +129,7 @@ def _decide(
         split=split,
         seed=config.seed,
         left_out=left_out,
+        synthetic=read_made_up(job),
     )
     if left_out:
         write_left_out(job.workdir.left_out, left_out)

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 from ad_core.backbones import load_backbone
 from ad_core.data.shape import image_shape
 from ad_core.data.source import Record
-from ad_core.decision.calibration import check_decision, check_single
+from ad_core.data.synthetic.defects import check_kinds
+from ad_core.decision.calibration import asks_for_synthetic, check_decision, check_single
+from ad_core.errors import UserError
 from ad_core.runtime.methods import method_configs
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.companions import load_companions
@@ -30,9 +32,16 @@ def check_calibration(decision: ConfigDict, records: Sequence[Record], *, split:
 def check_settings(config: ConfigDict) -> None:
     """Refuses what no method could mend; UserError.
 
-    It is told of windows that do not fit the image, a classifier of one statistic with several, and
-    companions that were trained on other images.
+    It is told of windows that do not fit the image, a classifier of one statistic with several,
+    companions that were trained on other images, kinds of made-up defects that are unknown, and a
+    rule that needs some where none are made.
     """
+    if config.data.synthetic.count:
+        check_kinds(tuple(config.data.synthetic.kinds))
+    elif asks_for_synthetic(config.decision):
+        raise UserError(
+            "Rule 'spi' needs made-up defects and `data.synthetic.count` (=0) makes none; raise it."
+        )
     usable_scales(WindowSettings(**config.statistics.windows), *image_shape(config.data)[:2])
     also = [name for part in load_companions(config) for name in part.statistics]
     check_single(config.decision.classifier, (*config.statistics.names, *also))

@@ -41,6 +41,7 @@ from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
 from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.pixels import Pixels
+from ad_core.stages.synthetic import read_made_up
 from ad_core.stages.timing import read_timing, timed, versions
 from ad_core.types import Sample
 
@@ -265,6 +266,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "lowest": facts.get("lowest", []),
         "left_out": facts.get("left_out", []),
         "selection": detector.parts.selection,
+        "synthetic": facts.get("synthetic"),
         "pixel": judged.pixels.figures(),
         "counts": counts,
         "learning": count_learnt(job, methods),
@@ -317,12 +319,13 @@ def _review(job: Job, detector: Detector, judged: Judged) -> dict[str, Any] | No
 def _reason(job: Job, rule: str) -> str:
     """Reason why calibration gave no threshold for `rule`."""
     table = read_table(job.workdir.statistics(job.calibration_split))
-    table = select(table, table.readable)
+    table, made_up = select(table, table.readable), read_made_up(job)
     _, refused = fit_thresholds(
         np.zeros(len(table.label)),
         table.label,
         job.config.decision,
         split=job.calibration_split,
         groups=np.array(table.group),
+        synthetic=None if made_up is None else np.zeros(len(made_up.path)),
     )
     return refused[rule]

@@ -61,6 +61,8 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
     for rule, reason in calibration.refused.items():
         print(f"  {rule:16} not available: {reason}")
     deciding = calibration.thresholds[calibration.rule]
+    if made_up := calibration.facts["synthetic"]:
+        print(f"{made_up['statement']}.")
     if reason := calibration.facts["reason"]:
         print(f"{reason}.")
     if deciding.guarantee is not None:

@@ -41,6 +41,18 @@ def test_no_rule_breaks_its_promise_more_often_than_it_says(world):
             assert 0 < alarms.mean() < 1
 
 
+@pytest.mark.parametrize("world", ["continuous", "ties", "groups of 1 to 8"])
+@pytest.mark.parametrize("kind", promises.MADE_UP)
+def test_made_up_scores_of_any_kind_break_no_promise(world, kind):
+    draws = 200
+    missed, bound, _ = promises.powered(promises.WORLDS[world](), 20, kind, draws)
+    assert missed.mean() <= bound + 3 * missed.std() / np.sqrt(draws)
+    if kind == "adversarial" and world == "continuous":  # the bound is sharp
+        assert missed.mean() >= bound - 3 * missed.std() / np.sqrt(draws)
+    if kind == "alike" and world == "continuous":
+        assert missed.mean() == pytest.approx(0.1, abs=0.03)
+
+
 def test_images_counted_in_place_of_groups_would_break_it():
     found = promises.simulated(promises.Unequal(), 60, "zfn", {}, DRAWS, by_images=True)
     assert np.mean(found[0] > found[1]) > 0.3

@@ -140,12 +140,14 @@ def make_classifier(
     loss: str = "two_way",
     stacked: Sequence[str] = Choices().stacked,
     names: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Pipeline:
     """The unfitted pipeline called `name`; fit it with `fit_classifier`. Options: see `Choices`.
 
     Args:
         names: of the table's columns, where some are of pooled features: those become the one
             column of a `DeepHead` first, or are left out of a classifier of normals alone.
+        columns: names of those that count; (): all. Not for a classifier that looks at one side.
 
     Raises:
         UserError: `name` is not in CLASSIFIERS ("auto" is for `choose_classifier`), its library is
@@ -160,12 +162,18 @@ def make_classifier(
         require_library(line.library)
     scaling = [("scale", StandardScaler())] if line.scaled else []
     choices = Choices(seed, class_weight, loss, tuple(stacked))
-    reducing = _reducing(line, choices, names)
+    reducing = _only(columns, names) if columns else _reducing(line, choices, names)
     if line.proved:
         model = line.make(choices).set_params(features=_feature_columns(names))
         return Pipeline([("clean", CleanByNormals()), (name, model)])
     cleaning = CleanTable(ends=_ends(names) if line.one_sided else None)
     return Pipeline([*reducing, ("clean", cleaning), *scaling, (name, line.make(choices))])
+
+
+def _only(columns: Sequence[str], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """The step that takes all other columns out of the table; none where there are none."""
+    others = np.flatnonzero([name not in columns for name in names])
+    return [("features", WithoutFeatures(others))] if others.size else []
 
 
 def _ends(names: Sequence[str]) -> list[int] | None:

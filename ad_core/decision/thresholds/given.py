@@ -66,6 +66,7 @@ class Options:
     review_share: float | int
     lower: float | None
     proof: Proof | None
+    synthetic: Vector | None
 
     @property
     def terms(self) -> Terms:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ad_core.decision.thresholds import guarantees, misses
+from ad_core.decision.thresholds import guarantees, misses, synthetic_powered
 from ad_core.decision.thresholds.given import Calibrating, Options
 from ad_core.decision.thresholds.guarantees import Guarantee
 from ad_core.errors import UserError
@@ -219,6 +219,7 @@ RULES: dict[str, Rule] = {
     "np_umbrella": Rule(misses.np_umbrella, needs_normal=False, needs_abnormal=True),
     "conformal_risk": Rule(misses.conformal_risk, needs_normal=False, needs_abnormal=True),
     "proved": Rule(misses.proved, needs_normal=False, needs_abnormal=True),
+    "spi": Rule(synthetic_powered.spi, needs_normal=False, needs_abnormal=True),
     "conformal_p": Rule(_conformal_p, needs_normal=True, needs_abnormal=False),
     "f1": Rule(_f1, needs_normal=True, needs_abnormal=True),
     "cost": Rule(_cost, needs_normal=True, needs_abnormal=True),

@@ -84,6 +84,7 @@ def fit_threshold(
     review_share: float | int = 0.1,
     lower: float | None = None,
     proof: Proof | None = None,
+    synthetic: Shaped[Array | np.ndarray, "m"] | None = None,
 ) -> Threshold:
     """The threshold that `rule` takes from calibration scores.
 
@@ -110,6 +111,7 @@ def fit_threshold(
             enough groups, and not for all together alone.
         review_share: for the rule of that name, in (0, 1); lower: the threshold that decides.
         proof: for proved, what the classifier's score carries.
+        synthetic: for spi, scores of made-up defects, which no other rule sees.
 
     Raises:
         UserError: unknown rule, the test split, an option out of range, scores that are not
@@ -139,6 +141,7 @@ def fit_threshold(
         review_share=review_share,
         lower=lower,
         proof=proof,
+        synthetic=synthetic,
     )
     _check_options(options)
     given = calibrating(scores, labels, groups, defects)

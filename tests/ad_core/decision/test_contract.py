@@ -200,10 +200,11 @@ ASKED = {  # what a rule cannot do without
     "manual": {"value": 0.65},
     "miss_bound": {"miss_rate": 0.5, "confidence": 0.8},
     "proved": {"miss_rate": 0.5, "proof": Proof(20, 1, "a theorem")},
+    "spi": {"miss_rate": 0.5, "synthetic": np.array([0.2, 0.35, 0.5, 0.9])},
     "review_share": {"lower": 0.2, "review_share": 0.3},
 }
 # Thresholds that come with the scores, and move with them.
-GIVEN = ("value", "lower")
+GIVEN = ("value", "lower", "synthetic")
 
 
 @pytest.fixture(params=RULES)

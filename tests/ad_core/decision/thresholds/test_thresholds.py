@@ -23,6 +23,7 @@ ASKED = {  # what a rule cannot do without
     "manual": {"value": 0.65},
     "miss_bound": {"miss_rate": 0.5, "confidence": 0.8},
     "proved": {"miss_rate": 0.5, "proof": Proof(3, 1, "a theorem")},
+    "spi": {"miss_rate": 0.5, "synthetic": np.array([0.2, 0.35, 0.5, 0.9])},
     "review_share": {"lower": 0.3, "review_share": 0.4},
 }
 SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.3, 0.7, 0.8])
@@ -295,7 +296,9 @@ def test_without_abnormal_images_only_rules_on_normals_are_left():
 
 def test_without_normal_images_only_rules_on_abnormals_are_left():
     left = {name for name, rule in RULES.items() if not rule.needs_normal}
-    assert left == {"zfn", "miss_bound", "np_umbrella", "conformal_risk", "proved", "manual"}
+    assert left == {
+        "zfn", "miss_bound", "np_umbrella", "conformal_risk", "proved", "spi", "manual"
+    }  # fmt: skip
 
 
 def test_an_unknown_rule_lists_the_known():
