@@ -50,8 +50,8 @@ def spi(given: Calibrating, options: Options) -> tuple[float, Guarantee]:
     useless or chosen to harm. Where they are distributed like real ones about `miss_rate` pass,
     though n alone could promise no such rate. Of c classifiers chosen among, c high / (n + 1).
 
-    Source: synthetic-powered predictive inference, arXiv 2505.13432, whose score transporter comes
-    to this clipping where a single line decides; the window's proof is the rank's alone.
+    Source: the idea is that of synthetic-powered predictive inference, arXiv 2505.13432. The form,
+    a line clipped to a window of real ranks, is this project's own; its proof is the rank's alone.
     """
     made_up, n = options.synthetic, int(given.parts.size)
     if made_up is None or not len(made_up):
