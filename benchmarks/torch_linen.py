@@ -2,7 +2,12 @@
 
 from torch import nn
 
-LINEN = {"Conv2d": "Conv", "ConvTranspose2d": "ConvTranspose", "Linear": "Dense"}
+LINEN = {
+    "BatchNorm2d": "BatchNorm",
+    "Conv2d": "Conv",
+    "ConvTranspose2d": "ConvTranspose",
+    "Linear": "Dense",
+}
 
 
 class Chain(nn.Module):

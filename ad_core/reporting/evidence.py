@@ -132,6 +132,8 @@ def _pixel(report: Report) -> Table | None:
         "auroc": "pixel AUROC",
         "aupro": "AUPRO (FPR \u2264 0.3)",
         "ap": "pixel AP",
+        "aupimo": "AUPIMO (FPR 10\u207b\u2075 to 10\u207b\u2074 in normal images)",
+        "f1_max": "best F1 of pixels, threshold chosen on these",
         "pointing": "hottest place in the defect",
         "images": "images with masks",
     }

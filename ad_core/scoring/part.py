@@ -114,6 +114,27 @@ def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[s
     return name, chosen
 
 
+def shown_map(parts: Sequence[Part], wanted: str) -> tuple[str, str | None]:
+    """The part of a detector that localises, and by which of its maps, as `find_map` says.
+
+    Args:
+        wanted: `localisation.map`; "" for the part that localises best.
+
+    Raises:
+        UserError: no such part or map.
+    """
+    names = part_names(part.name for part in parts)
+    methods = dict(zip(names, (part.make() for part in parts), strict=True))
+    shown = foremost({name: one.localises for name, one in methods.items()})
+    if not wanted:
+        return shown, None
+    views = {
+        name: view_shapes(method, part.config, part.state)
+        for (name, method), part in zip(methods.items(), parts, strict=True)
+    }
+    return find_map(views, wanted, default=shown)
+
+
 def measure_parts(
     parts: Sequence[Part],
     localisation: ConfigDict,
@@ -129,14 +150,7 @@ def measure_parts(
         UserError: `localisation.map` is no map of these methods.
     """
     names = part_names(part.name for part in parts)
-    methods = dict(zip(names, (part.make() for part in parts), strict=True))
-    shown, chosen = foremost({name: one.localises for name, one in methods.items()}), None
-    if localisation.map:
-        views = {
-            name: view_shapes(method, part.config, part.state)
-            for (name, method), part in zip(methods.items(), parts, strict=True)
-        }
-        shown, chosen = find_map(views, localisation.map, default=shown)
+    shown, chosen = shown_map(parts, localisation.map)
     own = parts[names.index(shown)]
     localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
     return join(

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from ad_core.data.formats.masks import FULL, covered
 from ad_core.data.formats.resizing import to_file
-from ad_core.metrics import aupro, auroc, average_precision, pointing
+from ad_core.metrics import pixel_figures
 from ad_core.types import Placement, Sample
 
 PIXELS = 2**26  # that pixel figures are taken of, at most about 1 GB
@@ -56,7 +56,7 @@ class Pixels:
         self._truths.append(Truth(sample.placement, bits, np.array(anomaly), abnormal))
 
     def figures(self) -> dict[str, float | None] | None:
-        """AUROC, AUPRO (FPR <= 0.3), AP and pointing of the maps, where masks exist.
+        """Figures of the maps as `pixel_figures` names them, where masks exist.
 
         None if no abnormal image has a pixel label. What a centre crop does not show counts as
         least abnormal. Of more than PIXELS in all only every `stride`th row and column is judged.
@@ -71,12 +71,5 @@ class Pixels:
             full = to_file(truth.anomaly, truth.placement, unseen=lowest)
             masks.append(truth.mask()[::stride, ::stride])
             found.append(full[::stride, ::stride])
-        labels, values = (np.concatenate([x.ravel() for x in part]) for part in (masks, found))
-        return {
-            "auroc": auroc(labels, values),
-            "aupro": aupro(masks, found),
-            "ap": average_precision(labels, values),
-            "pointing": pointing(masks, found),
-            "images": len(self._truths),
-            "stride": stride,
-        }
+        figures = pixel_figures(masks, found)
+        return {**figures, "images": len(self._truths), "stride": stride}

@@ -12,7 +12,8 @@ def image_weights(valid: Bool[Array, " b"]) -> Float[Array, " b"]:
     The mean over devices of what each device sums is then the mean over all valid images.
     """
     counted = valid.astype(jnp.float32)
-    return counted / jnp.maximum(mean_over_devices(jnp.sum(counted)), 1.0)
+    # Below 1 where there are fewer valid images than devices.
+    return counted / jnp.maximum(mean_over_devices(jnp.sum(counted)), 1e-6)
 
 
 def per_image(values: Float[Array, "b *s"]) -> Float[Array, " b"]:

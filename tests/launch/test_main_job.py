@@ -89,7 +89,9 @@ def test_results_hold_the_figures_by_their_names(workdir):
         assert figures["guarantee"]["statement"]
     zfn = results["held_out"]["zfn"]["guarantee"]
     assert zfn["n_abnormal"] == results["counts"]["calibration"]["abnormal"]
-    assert set(results["pixel"]) == {"auroc", "aupro", "ap", "pointing", "images", "stride"}
+    assert set(results["pixel"]) == {
+        "auroc", "aupro", "ap", "aupimo", "f1_max", "pointing", "images", "stride"
+    }  # fmt: skip
     assert set(results["timing"]) == {"train", "calibrate", "evaluate"}
     shares = [*results["oracle"].values(), results["pixel"]["auroc"], results["pixel"]["ap"]]
     assert all(0 <= share <= 1 for share in shares)

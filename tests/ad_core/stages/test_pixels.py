@@ -30,7 +30,9 @@ def test_maps_that_are_the_masks_have_perfect_figures():
     figures = gathered().figures()
     assert figures["images"] == 5
     assert figures["auroc"] == figures["ap"] == figures["pointing"] == 1
+    assert figures["f1_max"] == 1
     assert figures["aupro"] == pytest.approx(1)
+    assert figures["aupimo"] == pytest.approx(1)
     assert gathered(sign=-1.0).figures()["auroc"] == 0
     assert gathered().unreadable == 0
 
