@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ad_core.backbones.backbone import Backbone, Level, Network, Params, with_weights
+from ad_core.backbones.convolution import Convolution
 from ad_core.backbones.depthwise import depthwise
 from ad_core.backbones.folding import fold
 from ad_core.backbones.torch_files import read_tensors
@@ -90,31 +90,6 @@ VARIANTS = {
     ),
 }
 NAMES = tuple(VARIANTS)
-
-
-class Convolution(nn.Module):
-    """A convolution of every channel with every other; side 1 is a product of matrices."""
-
-    features: int
-    side: int = 1
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
-        shape = (self.side, self.side, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.side == 1:
-            y = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], preferred_element_type=jnp.float32)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (self.stride, self.stride),
-                "SAME",
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-        return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
 class Depthwise(nn.Module):

@@ -3,6 +3,7 @@
 Weights that come from a user's file are drawn at random here (FILES).
 """
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ad_core.backbones import (
     load_backbone,
     network_of,
     read_saved,
+    resnet,
     save_backbone,
     vgg16,
 )
@@ -50,7 +52,25 @@ def inception(rng):
     return arrays
 
 
-FILES = {"vgg16": narrow_vgg16, "inception": inception}
+def of_resnet(name, rng):
+    """Kernels, norms and deviations of torchvision's shapes."""
+    arrays = {}
+    for place in resnet.places(name):
+        scale = np.float32(np.sqrt(2 / np.prod(place.shape[1:])))
+        arrays[f"{place.convolution}.weight"] = scale * rng.standard_normal(place.shape, "f")
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            x = 0.1 * rng.standard_normal(place.shape[:1], "f")
+            arrays[f"{place.norm}.{part}"] = x if part in ("bias", "running_mean") else 1 + x
+    return arrays
+
+
+FILES = {
+    "vgg16": narrow_vgg16,
+    "inception": inception,
+    **{name: functools.partial(of_resnet, name) for name in resnet.NAMES},
+}
+LARGE = ("wide_resnet50_2",)  # weights of 270 MB, which each test here would copy
+PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES]
 
 
 class Case(NamedTuple):
@@ -62,7 +82,7 @@ class Case(NamedTuple):
     found: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=PARAMS)
 def case(request, tmp_path_factory):
     name, spec = request.param, request.param
     if name in FILES:
