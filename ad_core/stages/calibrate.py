@@ -1,7 +1,7 @@
 """The second stage: what the methods measure of calibration images becomes a decision."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ad_core.scoring.files import load_parts, save_detector
 from ad_core.scoring.localisation import MapScale, fit_scale
 from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
+from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, teachers
@@ -67,7 +68,8 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
         table = measure_split(job, split, turns, column_names(methods), each=keep_normal_maps)
         write_table(job.workdir.statistics(split), table)
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
-    return _decide(job, table, methods=methods, scale=scale, clipped=max(clipped))
+    found = recorded(job.workdir, own)
+    return _decide(job, table, methods=methods, scale=scale, clipped=max(clipped), backbones=found)
 
 
 def recalibrate(job: Job) -> Calibration:
@@ -78,8 +80,14 @@ def recalibrate(job: Job) -> Calibration:
     """
     table = read_table(job.workdir.statistics(job.calibration_split))
     parts = load_parts(job.workdir.detector)
-    kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
-    return _decide(job, table, **kept)
+    return _decide(
+        job,
+        table,
+        methods=parts.methods,
+        scale=parts.scale,
+        clipped=parts.clipped,
+        backbones=parts.backbones,
+    )
 
 
 def log_left_out(job: Job, image: str, *, who: str, why: str) -> None:
@@ -114,6 +122,7 @@ def _decide(
     methods: tuple[Part, ...],
     scale: MapScale,
     clipped: float,
+    backbones: Mapping[str, Mapping[str, str]],
 ) -> Calibration:
     config, split = job.config, job.calibration_split
     calibration = calibrate(
@@ -135,6 +144,7 @@ def _decide(
         selection=calibration.selection and calibration.selection.to_dict(),
         clipped=clipped,
         facts=calibration.facts,
+        backbones=backbones,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
@@ -234,4 +244,4 @@ def _learn_context(
 
 def _backbone(config: ConfigDict) -> Backbone | None:
     spec = config.statistics.backbone
-    return load_backbone(spec, family="inception") if spec else None
+    return load_backbone(spec, family=FAMILY) if spec else None

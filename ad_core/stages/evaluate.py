@@ -265,6 +265,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "pixel": judged.pixels.figures(),
         "counts": counts,
         "learning": count_learnt(job, methods),
+        "backbones": detector.parts.backbones,
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }
