@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -18,14 +18,12 @@ from ml_collections import ConfigDict
 
 from ad_core.backbones import Backbone, Level, Network, with_weights
 from ad_core.errors import UserError
-from ad_core.networks.blocks import AttentionBlock, Downsample, GroupNorm, ResidualBlock
 from ad_core.runtime.sealed import MANIFEST, find_folder
 from ad_core.scoring.files import load_parts, read_configs
 from vqgan_ad import vqgan
-from vqgan_ad.networks import Middle
+from vqgan_ad.networks import LATENT, Piece, encoder_pieces
 
 NAMES = ("vqgan",)
-LATENT = "latent"  # the last level, after stage1 at full resolution, stage2 at half of it, ...
 _NAME = re.compile(r"vqgan_w(\d+)_m([\dx]+)_b(\d+)_a([\dx]*)_l(\d+)_c(\d+)")
 
 
@@ -47,14 +45,6 @@ class EncoderShape(NamedTuple):
             f"vqgan_w{self.width}_m{multipliers}_b{self.blocks}_a{attention}_l{self.latent}"
             f"_c{self.channels}"
         )
-
-
-class Piece(NamedTuple):
-    """A module of the encoder by its name there, and the level that it belongs to."""
-
-    level: str
-    name: str
-    module: nn.Module
 
 
 @functools.cache
@@ -98,7 +88,7 @@ def load(spec: str) -> Backbone:
     state = next(part.state for part in parts if part.config.method == vqgan.__name__)
     encoder = state.params["generator"]["encoder"]["params"]
     arrays: dict[str, Any] = {}
-    for piece in pieces(shape, jnp.float32):
+    for piece in _pieces(shape, jnp.float32):
         arrays.setdefault(piece.level, {})[piece.name] = encoder[piece.name]
     source = f"the encoder of the VQGAN in {place}, trained on the user's normal images"
     return with_weights(network(shape.name), arrays, source=source)
@@ -146,33 +136,16 @@ def _shape(name: str) -> EncoderShape:
     return EncoderShape(int(width), multipliers, int(blocks), attention, int(latent), int(channels))
 
 
-def pieces(shape: EncoderShape, dtype: DTypeLike) -> Iterator[Piece]:
-    """Yields the modules of `vqgan_ad.networks.Encoder` in their order, by their names there."""
-    residual = attending = 0
-    yield Piece("stage1", "Conv_0", nn.Conv(shape.width, (3, 3), dtype=dtype))
-    for level, multiplier in enumerate(shape.multipliers):
-        stage = f"stage{level + 1}"
-        if level:
-            yield Piece(stage, f"Downsample_{level - 1}", Downsample(dtype))
-        for _ in range(shape.blocks):
-            block = ResidualBlock(shape.width * multiplier, dtype)
-            yield Piece(stage, f"ResidualBlock_{residual}", block)
-            residual += 1
-            if level in shape.attention:
-                yield Piece(stage, f"AttentionBlock_{attending}", AttentionBlock(dtype))
-                attending += 1
-    yield Piece(LATENT, "Middle_0", Middle(bool(shape.attention), dtype))
-    yield Piece(LATENT, "GroupNorm_0", GroupNorm())
-    yield Piece(LATENT, "Conv_1", nn.Conv(shape.latent, (3, 3), dtype=dtype))
+def _pieces(shape: EncoderShape, dtype: DTypeLike) -> Iterator[Piece]:
+    return encoder_pieces(*shape[:-1], dtype=dtype)
 
 
 def _level(shape: EncoderShape, name: str, stride: int) -> Level:
     def apply(params: Any, x: Array) -> Array:
-        for piece in pieces(shape, x.dtype):
+        for piece in _pieces(shape, x.dtype):
             if piece.level == name:
-                module: Any = piece.module
-                x = module.apply({"params": params[name][piece.name]}, x)
-                x = nn.swish(x) if piece.name == "GroupNorm_0" else x
+                x = piece.module.apply({"params": params[name][piece.name]}, x)
+                x = jax.nn.swish(x) if piece.name == "GroupNorm_0" else x
         return x
 
     return Level(name, stride, apply)

@@ -21,8 +21,9 @@ def load_backbone(spec: str, *, family: str = "") -> Backbone:
     """The backbone that `spec` names, with its weights.
 
     Args:
-        spec: a name ("efficientnet_lite0"); a name and the file that its weights need
-            ("inception:FILE.npz", "vgg16:FILE.npz"); either after the path of another module
+        spec: a name ("efficientnet_lite0"); a name and the file that its weights need, perhaps with
+            its hash ("resnet18:FILE.pth", "vgg16:FILE.safetensors#SHA256"), or the detector
+            ("vqgan:DETECTOR"); either after the path of another module
             ("my_package.my_backbone:NAME").
         family: a name that needs a file; `spec` may be that file alone.
 

@@ -46,7 +46,7 @@ def load_given(spec: str, network: Network, convert: Convert, *, mend: str) -> B
         found = with_weights(network, convert(file), source=source)
         _check(found, file)
         _keep(found, place)
-    log.info("Backbone %s: %s.", found.name, found.origin)
+        log.info("Backbone %s: %s.", found.name, found.origin)
     return found
 
 
