@@ -1,9 +1,13 @@
-"""A convolution with its bias, of a frozen network whose batch norms are folded."""
+"""Convolutions with a bias, of frozen networks whose batch norms are folded, and their levels."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from ad_core.backbones.backbone import Level, Params
 
 
 class Convolution(nn.Module):
@@ -35,3 +39,12 @@ class Convolution(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
+
+
+def module_level(name: str, stride: int, module: nn.Module) -> Level:
+    """Level of a network that `module` computes, from the weights `params[name]`."""
+
+    def apply(params: Params, x: Array) -> Any:
+        return module.apply({"params": params[name]}, x)
+
+    return Level(name, stride, apply)

@@ -7,7 +7,7 @@ convolution of 3 x 3. Frozen, so that each batch norm is folded into its convolu
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ad_core.backbones.backbone import Backbone, Level, Network, Params
-from ad_core.backbones.convolution import Convolution
+from ad_core.backbones.backbone import Backbone, Network, Params
+from ad_core.backbones.convolution import Convolution, module_level
 from ad_core.backbones.folding import fold
 from ad_core.backbones.given import load_given
 from ad_core.backbones.given_files import GivenFile, Shape, how_to_write
@@ -116,10 +116,10 @@ def _blocks(variant: Variant, number: int) -> tuple[BlockShape, ...]:
 def network(name: str) -> Network:
     """The network called `name`, one of NAMES; levels stem, layer1 to layer4."""
     variant = VARIANTS[name]
-    levels = [_level("stem", 2, Stem())]
+    levels = [module_level("stem", 2, Stem())]
     for number in range(1, 5):
         layer = Layer(_blocks(variant, number), pools=number == 1)
-        levels.append(_level(f"layer{number}", 2 ** (number + 1), layer))
+        levels.append(module_level(f"layer{number}", 2 ** (number + 1), layer))
     return Network(
         name=name,
         module=__name__,
@@ -128,13 +128,6 @@ def network(name: str) -> Network:
         licence="that of the given file",
         origin=f"a file that the user gave, with the arrays of torchvision's {name}",
     )
-
-
-def _level(name: str, stride: int, module: nn.Module) -> Level:
-    def apply(params: Params, x: Array) -> Any:
-        return module.apply({"params": params[name]}, x)
-
-    return Level(name, stride, apply)
 
 
 def load(spec: str) -> Backbone:
