@@ -21,7 +21,7 @@ STRIDE = 16  # pixels for a position of the map, at most
 
 
 EXPLAINED = {  # what --help says of each
-    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "backbone": "frozen pretrained network: a name, NAME:FILE or vqgan:DETECTOR",
     "levels": "of the network that are taken; () all",
     "flips": "average over the image and its mirror image: twice the time",
     "map_level": "level of which the map is made; '' chooses one of `levels`",

@@ -32,7 +32,7 @@ STRIDE = 8  # pixels for a position of the map; of coarser levels their own
 
 
 EXPLAINED = {  # what --help says of each
-    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "backbone": "frozen pretrained network: a name, NAME:FILE or vqgan:DETECTOR",
     "levels": "of the network that are taken; () all",
     "floor": "of variances, as a share of the mean variance of their level",
 }

@@ -35,7 +35,7 @@ DISTANCE = "distance"
 
 
 EXPLAINED = {  # what --help says of each
-    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "backbone": "frozen pretrained network: a name, NAME:FILE or vqgan:DETECTOR",
     "levels": "of the network that are taken; () all",
     "channels": "drawn at random of those of all levels; 0 keeps all",
     "floor": "of variances, as a share of the mean variance of their level",

@@ -38,7 +38,7 @@ WINDOW = 3  # positions whose mean is a patch, across and down
 
 
 EXPLAINED = {  # what --help says of each
-    "backbone": "frozen pretrained network: a name, or NAME:FILE.npz",
+    "backbone": "frozen pretrained network: a name, NAME:FILE or vqgan:DETECTOR",
     "levels": "of the network that are taken; () all",
     "patches": "kept of all images before the coreset",
     "coreset": "share of these that is the memory",

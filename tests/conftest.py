@@ -25,6 +25,7 @@ LONGEST = (TOGETHER, "vqgan_ad", "cyclegan_ad")  # folders that begin, so that w
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not IS_WORKER:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+    os.environ["ZFN_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] + "-weights"
 PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
 jax.config.update("jax_compilation_cache_dir", PROGRAMS)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -66,6 +67,7 @@ def _turn(item):
 def pytest_unconfigure():
     if not IS_WORKER:
         shutil.rmtree(PROGRAMS)
+        shutil.rmtree(os.environ["ZFN_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

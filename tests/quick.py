@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import numpy as np
 
 # XLA's optimiser takes longer than the small networks of the tests take to run: half a minute for
 # a start that draws each kernel by itself, two seconds without.
@@ -18,3 +19,10 @@ def blank(method, shape):
     """As `start`, with zero for every number: for tests that bring weights of their own."""
     shapes = jax.eval_shape(lambda key: method.learn.init(key, shape), jax.random.key(0))
     return jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), shapes)
+
+
+def drawn(method, shape, *, seed=0):
+    """As `start`, with numbers that NumPy draws: compiles nothing."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda key: method.learn.init(key, shape), jax.random.key(0))
+    return jax.tree.map(lambda x: (0.3 * rng.normal(size=x.shape)).astype(x.dtype), shapes)

@@ -59,9 +59,9 @@ def is_unknown_recipe(name):
 
 @cache
 def settings():
-    """Every key of a configuration of either family, and of both together."""
-    keys = set()
-    for method in ("vqgan_ad.vqgan", "cyclegan_ad.cyclegan", "vqgan_ad.vqgan,cyclegan_ad.cyclegan"):
+    """Every key of a configuration of the generators, of both together, and of two memories."""
+    keys, both = set(), ("vqgan_ad.vqgan", "cyclegan_ad.cyclegan")
+    for method in (*both, ",".join(both), "baselines_ad.padim", "baselines_ad.patchcore"):
         keys |= set(flat(complete(ConfigDict({"method": method}))))
     return keys
 

@@ -1,6 +1,7 @@
 """VQGAN's convolutional encoder and decoder, after taming-transformers (Esser et al. 2021)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from ad_core.networks.blocks import (
     ResidualBlock,
     Upsample,
 )
+
+LATENT = "latent"  # the last level of an encoder
 
 
 class Encoder(nn.Module):
@@ -44,6 +47,46 @@ class Encoder(nn.Module):
         x = Middle(bool(self.attention), self.dtype)(x)
         x = nn.Conv(self.latent, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
         return x.astype(jnp.float32)
+
+
+class Piece(NamedTuple):
+    """A module of the encoder by its name there, and the level that it belongs to."""
+
+    level: str
+    name: str
+    module: Any  # `apply` is declared to return more than these modules do
+
+
+def encoder_pieces(
+    width: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    latent: int,
+    *,
+    dtype: DTypeLike,
+) -> Iterator[Piece]:
+    """Yields the modules of `Encoder` in their order, by their names there.
+
+    One after the other they are the encoder, with swish after GroupNorm_0. Their levels are
+    stage1, at full resolution, stage2, at half of it, and so on, then LATENT.
+    """
+    residual = attending = 0
+    yield Piece("stage1", "Conv_0", nn.Conv(width, (3, 3), dtype=dtype))
+    for level, multiplier in enumerate(multipliers):
+        stage = f"stage{level + 1}"
+        if level:
+            yield Piece(stage, f"Downsample_{level - 1}", Downsample(dtype))
+        for _ in range(blocks):
+            block = ResidualBlock(width * multiplier, dtype)
+            yield Piece(stage, f"ResidualBlock_{residual}", block)
+            residual += 1
+            if level in attention:
+                yield Piece(stage, f"AttentionBlock_{attending}", AttentionBlock(dtype))
+                attending += 1
+    yield Piece(LATENT, "Middle_0", Middle(bool(attention), dtype))
+    yield Piece(LATENT, "GroupNorm_0", GroupNorm())
+    yield Piece(LATENT, "Conv_1", nn.Conv(latent, (3, 3), dtype=dtype))
 
 
 class Decoder(nn.Module):

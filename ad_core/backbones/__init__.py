@@ -1,11 +1,15 @@
 """Frozen pretrained networks: one record, one loader, one way to save.
 
 A backbone is one file with NAMES, `network(name) -> Network` and `load(spec) -> Backbone`: in this
-folder, where its names are found, or anywhere else by its module path.
+folder, where its names are found, as NAME_ad/backbone.py of a family, or anywhere else by its
+module path. Where the network depends on what is given, `named(spec) -> name` tells its whole name;
+where the weights come of a training on images, `taught(spec) -> ConfigDict` tells which.
 """
 
 import functools
 from types import ModuleType
+
+from ml_collections import ConfigDict
 
 from ad_core.backbones.backbone import Backbone, Level, Network, digest, with_weights
 from ad_core.backbones.saved import read_saved, save_backbone
@@ -17,8 +21,9 @@ def load_backbone(spec: str, *, family: str = "") -> Backbone:
     """The backbone that `spec` names, with its weights.
 
     Args:
-        spec: a name ("efficientnet_lite0"); a name and the file that its weights need
-            ("inception:FILE.npz", "vgg16:FILE.npz"); either after the path of another module
+        spec: a name ("efficientnet_lite0"); a name and the file that its weights need, perhaps with
+            its hash ("resnet18:FILE.pth", "vgg16:FILE.safetensors#SHA256"), or the detector
+            ("vqgan:DETECTOR"); either after the path of another module
             ("my_package.my_backbone:NAME").
         family: a name that needs a file; `spec` may be that file alone.
 
@@ -30,9 +35,34 @@ def load_backbone(spec: str, *, family: str = "") -> Backbone:
 
 
 def network_of(spec: str, *, family: str = "") -> Network:
-    """The network of `load_backbone(spec)`, for weights at hand; reads no file."""
+    """The network of `load_backbone(spec)`, for weights at hand; reads none.
+
+    Raises:
+        UserError: no such backbone.
+    """
     module, rest = _find(spec, family)
-    return module.network(rest.partition(":")[0])
+    named = getattr(module, "named", _first)
+    return module.network(named(rest))
+
+
+def portable(spec: str) -> str:
+    """A name of the network of `spec` by which `network_of` finds it without any file."""
+    network = network_of(spec)
+    return network.name if network.name in _modules() else f"{network.module}:{network.name}"
+
+
+def taught(spec: str, *, family: str = "") -> ConfigDict | None:
+    """Configuration of the training that the weights of `spec` come of, if one of this project.
+
+    Raises:
+        UserError: no such backbone, or what it names cannot be read.
+    """
+    module, rest = _find(spec, family)
+    return module.taught(rest) if hasattr(module, "taught") else None
+
+
+def _first(spec: str) -> str:
+    return spec.partition(":")[0]
 
 
 def _find(spec: str, family: str) -> tuple[ModuleType, str]:
@@ -63,7 +93,9 @@ __all__ = [
     "digest",
     "load_backbone",
     "network_of",
+    "portable",
     "read_saved",
     "save_backbone",
+    "taught",
     "with_weights",
 ]

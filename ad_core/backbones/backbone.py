@@ -115,18 +115,22 @@ class _Taken(dict):
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["params"], meta_fields=["network", "sha256"]
+    jax.tree_util.register_dataclass,
+    data_fields=["params"],
+    meta_fields=["network", "sha256", "source"],
 )
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A network with its weights: a pytree, of which a program sees `params` alone as data.
 
-    sha256: `digest` of the weights as they were loaded.
+    sha256: `digest` of the weights as they were loaded. source: where these weights come from, if
+    that is more than what their network's `origin` says.
     """
 
     network: Network
     params: Params
     sha256: str
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -141,7 +145,12 @@ class Backbone:
     @property
     def origin(self) -> str:
         """Origin of the weights."""
-        return self.network.origin
+        return self.source or self.network.origin
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Facts of the weights that a result tells: name, origin, licence and sha256."""
+        return {name: getattr(self, name) for name in ("name", "origin", "licence", "sha256")}
 
     @property
     def strides(self) -> dict[str, int]:
@@ -154,9 +163,9 @@ class Backbone:
         return self.network.stages
 
 
-def with_weights(network: Network, arrays: Mapping[str, Any]) -> Backbone:
+def with_weights(network: Network, arrays: Mapping[str, Any], *, source: str = "") -> Backbone:
     """The backbone of a network and its weights, nested dicts of NumPy arrays."""
-    return Backbone(network, jax.tree.map(jnp.asarray, dict(arrays)), digest(arrays))
+    return Backbone(network, jax.tree.map(jnp.asarray, dict(arrays)), digest(arrays), source)
 
 
 def digest(params: Mapping[str, Any]) -> str:

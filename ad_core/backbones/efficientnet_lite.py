@@ -10,16 +10,16 @@ import importlib.util
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ad_core.backbones.backbone import Backbone, Level, Network, Params, with_weights
+from ad_core.backbones.backbone import Backbone, Network, with_weights
+from ad_core.backbones.convolution import Convolution, module_level
 from ad_core.backbones.depthwise import depthwise
 from ad_core.backbones.folding import fold
 from ad_core.backbones.torch_files import read_tensors
@@ -90,31 +90,6 @@ VARIANTS = {
     ),
 }
 NAMES = tuple(VARIANTS)
-
-
-class Convolution(nn.Module):
-    """A convolution of every channel with every other; side 1 is a product of matrices."""
-
-    features: int
-    side: int = 1
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
-        shape = (self.side, self.side, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.side == 1:
-            y = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], preferred_element_type=jnp.float32)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (self.stride, self.stride),
-                "SAME",
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-        return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
 class Depthwise(nn.Module):
@@ -212,11 +187,11 @@ def network(name: str) -> Network:
     if name not in VARIANTS:
         raise UserError(f"Unknown EfficientNet-Lite {name!r}; known: {', '.join(NAMES)}.")
     variant = VARIANTS[name]
-    levels, stride = [_level("stem", 2, End(STEM, 3, 2))], 2
+    levels, stride = [module_level("stem", 2, End(STEM, 3, 2))], 2
     for number, row in enumerate(rows(variant), 1):
         stride *= row.stride
-        levels.append(_level(f"stage{number}", stride, Stage(row)))
-    levels.append(_level("head", stride, End(HEAD, 1, 1)))
+        levels.append(module_level(f"stage{number}", stride, Stage(row)))
+    levels.append(module_level("head", stride, End(HEAD, 1, 1)))
     package = variant.package.replace("_", "-")
     return Network(
         name=name,
@@ -226,13 +201,6 @@ def network(name: str) -> Network:
         licence="Apache-2.0",
         origin=f"https://pypi.org/project/{package}/0.1.0/, {variant.file}",
     )
-
-
-def _level(name: str, stride: int, module: nn.Module) -> Level:
-    def apply(params: Params, x: Array) -> Any:
-        return module.apply({"params": params[name]}, x)
-
-    return Level(name, stride, apply)
 
 
 def load(spec: str) -> Backbone:

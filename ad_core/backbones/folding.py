@@ -12,7 +12,9 @@ def fold(
     offset: Float[np.ndarray, " o"],
     mean: Float[np.ndarray, " o"],
     var: Float[np.ndarray, " o"],
+    *,
+    epsilon: float = EPSILON,
 ) -> tuple[Float[np.ndarray, "o i kh kw"], Float[np.ndarray, " o"]]:
     """Weight and bias of the convolution that equals convolution and batch norm, in float64."""
-    factor = scale / np.sqrt(var.astype(np.float64) + EPSILON)
+    factor = scale / np.sqrt(var.astype(np.float64) + epsilon)
     return weight * factor[:, None, None, None], offset - mean * factor

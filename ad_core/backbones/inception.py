@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ad_core.backbones.backbone import Backbone, Level, Network, Params, with_weights
+from ad_core.backbones.backbone import Backbone, Level, Network, Params
 from ad_core.backbones.folding import fold
-from ad_core.backbones.given_files import GivenFile
+from ad_core.backbones.given import load_given
+from ad_core.backbones.given_files import GivenFile, how_to_write
 
 NAMES = ("inception",)
 SIDE = 299  # pixels of the images that it was trained on
@@ -50,10 +51,7 @@ _HALVE = (_B, _D)  # the last convolution of each chain has stride 2, beside a p
 
 
 _PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
-_MEND = (
-    "write one where torchvision is: numpy.savez(FILE, **{k: v.numpy() for k, v in "
-    "torchvision.models.inception_v3(weights='IMAGENET1K_V1').state_dict().items()})."
-)
+_BESIDE = ("fc.", "AuxLogits.")  # after the features, or beside them
 
 
 @functools.cache
@@ -79,19 +77,22 @@ def load(spec: str) -> Backbone:
     """Inception-v3 with the weights of the file in "inception:FILE".
 
     The file holds the arrays of torchvision's `inception_v3().state_dict()` by their names, or
-    those of its convolutions after folding, NAME.weight and NAME.bias. There is no fallback to
-    random weights.
+    those of its convolutions after folding, NAME.weight and NAME.bias.
 
     Raises:
-        UserError: no such file, or an array is missing; the message says how to write one.
+        UserError: as `load_given`.
     """
-    file = GivenFile(spec, mend=_MEND)
-    folded = "Conv2d_1a_3x3.bias" in file.names()
+    return load_given(spec, network(NAMES[0]), _convert, mend=how_to_write("inception_v3"))
+
+
+def _convert(file: GivenFile) -> Params:
+    folded = "Conv2d_1a_3x3.bias" in file.arrays
     parts = ("weight", "bias") if folded else _PARTS
-    arrays = file.read([f"{name}.{part}" for name in _names() for part in parts])
+    wanted = dict.fromkeys(f"{name}.{part}" for name in _names() for part in parts)
+    arrays = file.read(wanted, beside=_BESIDE)
     read = {name: [arrays[f"{name}.{part}"] for part in parts] for name in _names()}
     pairs = read if folded else {name: fold(*values) for name, values in read.items()}
-    return with_weights(network(NAMES[0]), {name: _pair(*pair) for name, pair in pairs.items()})
+    return {name: _pair(*pair) for name, pair in pairs.items()}
 
 
 def prepare(image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ 3"]:

@@ -10,6 +10,7 @@ import numpy as np
 from ad_core.backbones.backbone import Backbone, digest, with_weights
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
+from ad_core.runtime.sealed import MANIFEST
 
 
 def save_backbone(backbone: Backbone, folder: str | Path) -> None:
@@ -29,13 +30,7 @@ def save_backbone(backbone: Backbone, folder: str | Path) -> None:
     flat = flax.traverse_util.flatten_dict(backbone.params, sep="/")
     arrays = {name: np.asarray(x) for name, x in flat.items()}
     np.savez(folder / f"{backbone.name}.npz", allow_pickle=False, **arrays)
-    facts = {
-        "name": backbone.name,
-        "module": backbone.network.module,
-        "sha256": backbone.sha256,
-        "licence": backbone.licence,
-        "origin": backbone.origin,
-    }
+    facts = {**backbone.facts, "module": backbone.network.module, "source": backbone.source}
     described.write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -45,7 +40,8 @@ def read_saved(folder: str | Path) -> dict[str, Backbone]:
     Raises:
         UserError: weights that are missing, damaged or not those that were described.
     """
-    return {path.stem: _read(path) for path in sorted(Path(folder).glob("*.json"))}
+    described = sorted(path for path in Path(folder).glob("*.json") if path.name != MANIFEST)
+    return {path.stem: _read(path) for path in described}
 
 
 def _read(described: Path) -> Backbone:
@@ -60,4 +56,5 @@ def _read(described: Path) -> Backbone:
             f"Weights {weights} were changed or damaged: they are not those that "
             f"{described.name} describes; calibrate again or restore a copy."
         )
-    return with_weights(resolve(facts["module"], "network").network(facts["name"]), params)
+    network = resolve(facts["module"], "network").network(facts["name"])
+    return with_weights(network, params, source=facts.get("source", ""))

@@ -6,22 +6,18 @@ Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", as torchvision 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from ad_core.backbones.backbone import Backbone, Level, Network, Params, with_weights
-from ad_core.backbones.given_files import GivenFile
+from ad_core.backbones.backbone import Backbone, Level, Network, Params
+from ad_core.backbones.given import load_given
+from ad_core.backbones.given_files import GivenFile, how_to_write
+from ad_core.backbones.normalising import prepare
 
 NAMES = ("vgg16",)
 # torchvision's numbering of the convolutions, by block; a 2x2 max-pooling between blocks.
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, for images in [0, 1]
-STD = (0.229, 0.224, 0.225)
-_MEND = (
-    "write one where torchvision is: numpy.savez(FILE, **{k: v.numpy() for k, v in "
-    "torchvision.models.vgg16(weights='IMAGENET1K_V1').state_dict().items()})."
-)
+BESIDE = ("classifier.", "pre_logits.", "head.")  # torchvision's and timm's, after the features
 
 
 @functools.cache
@@ -41,20 +37,17 @@ def load(spec: str) -> Backbone:
     """VGG-16 with the weights of the file in "vgg16:FILE".
 
     The file holds features.<n>.weight [out, in, 3, 3] and features.<n>.bias [out] as float arrays,
-    n as in torchvision's vgg16 (0 to 28). There is no fallback to random weights.
+    n as in torchvision's vgg16 (0 to 28).
 
     Raises:
-        UserError: no such file, or an array is missing.
+        UserError: as `load_given`.
     """
-    wanted = [f"features.{n}.{part}" for b in BLOCKS for n in b for part in ("weight", "bias")]
-    arrays = GivenFile(spec, mend=_MEND).read(wanted)
-    return with_weights(network(NAMES[0]), {n: x.astype(np.float32) for n, x in arrays.items()})
+    return load_given(spec, network(NAMES[0]), _convert, mend=how_to_write("vgg16"))
 
 
-def prepare(image: Float[Array, "b h w c"]) -> Float[Array, "b h w 3"]:
-    """An image in [-1, 1] by ImageNet's mean and deviation; grey is repeated to three."""
-    mean, std = jnp.asarray(MEAN).reshape(1, 1, 1, 3), jnp.asarray(STD).reshape(1, 1, 1, 3)
-    return (0.5 * (jnp.broadcast_to(image, (*image.shape[:3], 3)) + 1.0) - mean) / std
+def _convert(file: GivenFile) -> Params:
+    places = (f"features.{n}.{part}" for b in BLOCKS for n in b for part in ("weight", "bias"))
+    return file.read(dict.fromkeys(places), beside=BESIDE)
 
 
 def _level(place: int, numbers: tuple[int, ...]) -> Level:

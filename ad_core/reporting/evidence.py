@@ -230,6 +230,9 @@ def run(report: Report) -> dict[str, Any]:
     if results.get("learning"):
         caption = "Images that each method learnt from, and the folds in which what calibrates was "
         tables.append(_nested(results["learning"], "method", caption + "left out in turn."))
+    if results.get("backbones"):
+        caption = "Pretrained networks, by the setting that names them."
+        tables.append(_nested(results["backbones"], "setting", caption))
     if results.get("timing"):
         tables.append(_nested(results["timing"], "stage", "Time of each stage."))
     if results.get("versions"):

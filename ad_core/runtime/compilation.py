@@ -5,17 +5,18 @@ from pathlib import Path
 
 import jax
 
+from ad_core.runtime.cache import cache_folder
+
 
 def compilation_cache() -> Path | None:
     """Keeps compiled programs in a folder of this user, and returns it.
 
-    $JAX_COMPILATION_CACHE_DIR if set, else zfn-ad/jax in $XDG_CACHE_HOME or ~/.cache. Made with
-    mode 0700: JAX runs what it finds there, so nobody else may write it. None where it cannot be
-    made: programs are then compiled anew each time.
+    $JAX_COMPILATION_CACHE_DIR if set, else `cache_folder("jax")`. Made with mode 0700: JAX runs
+    what it finds there, so nobody else may write it. None where it cannot be made: programs are
+    then compiled anew each time.
     """
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(given) if given else Path(base) / "zfn-ad" / "jax"
+    folder = Path(given) if given else cache_folder("jax")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:

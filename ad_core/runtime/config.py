@@ -213,7 +213,7 @@ def _statistics() -> Keys:
         "also": Key((), "detectors of the same data and seed, whose statistics are taken too"),
         "backbone": Key(
             "efficientnet_lite0",
-            "which compares images and normal versions: a name, or the .npz of Inception; '' none",
+            "compares images and normal versions: a name, NAME:FILE, Inception's file; '' none",
         ),
         # How the worst windows are searched: ad_core.statistics.WindowSettings.
         "windows": {

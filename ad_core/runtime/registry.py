@@ -11,16 +11,22 @@ from ad_core.errors import UserError
 SOURCES = ("ad_core.data.layouts", "ad_core.data.sets", "ad_core.data.phantoms")
 BACKBONES = ("ad_core.backbones",)
 FAMILY = "_ad"  # ends the name of a package of methods
+OF_FAMILY = "backbone"  # module of a family that makes a backbone of what its methods learn
 
 
 def known_modules(attribute: str) -> list[str]:
     """Module paths that `resolve` takes for `attribute`: what can be found, for a message.
 
-    Methods lie in the packages NAME_ad beside ad_core and on Python's path.
+    Methods lie in the packages NAME_ad beside ad_core and on Python's path; of each, the module
+    NAME_ad.backbone may define a backbone.
     """
     known = {"make": _families, "load": lambda: BACKBONES}
     packages = known.get(attribute, lambda: SOURCES)()
-    return [name for package in packages for name in _defining(package, attribute)]
+    found = [name for package in packages for name in _defining(package, attribute)]
+    if attribute == "load":
+        modules = (f"{family}.{OF_FAMILY}" for family in _families())
+        found += [name for name in modules if hasattr(_import(name), attribute)]
+    return found
 
 
 def _families() -> list[str]:

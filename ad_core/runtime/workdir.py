@@ -13,7 +13,7 @@ from ad_core.runtime.sealed import find_folder, mark_own, write_json
 # Whatever a run leaves in its workdir: none of it is ever input.
 NAMES = (
     "config.json", "checkpoints", "metrics.jsonl", "tensorboard", "samples", "methods",
-    "statistics", "detector", "results.json", "report", "timing.json", ".lock",
+    "statistics", "detector", "results.json", "report", "timing.json", ".lock", "backbones.json",
 )  # fmt: skip
 
 
@@ -51,6 +51,11 @@ class Workdir(NamedTuple):
     def timing(self) -> Path:
         """Seconds and images of each stage, kept from one command to the next."""
         return self.root / "timing.json"
+
+    @property
+    def backbones(self) -> Path:
+        """Facts of the pretrained networks that the methods look through."""
+        return self.root / "backbones.json"
 
     @property
     def left_out(self) -> Path:

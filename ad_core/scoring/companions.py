@@ -1,5 +1,6 @@
 """Methods trained elsewhere whose statistics stand beside a detector's own: `statistics.also`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from ad_core.types import OnePass
 
 # Of the data section, what changes neither an image nor the split that it belongs to.
 FREE = ("augment", "workers", "max_pixels", "max_bytes")
+OF_IMAGE = ("image_size", "channels", "value_range", "resize")  # what changes images alone
 
 
 def load_companions(config: ConfigDict) -> tuple[Part, ...]:
@@ -29,17 +31,29 @@ def load_companions(config: ConfigDict) -> tuple[Part, ...]:
 
 def _load(path: Path, config: ConfigDict) -> tuple[Part, ...]:
     parts = load_parts(path).methods
-    free = {f"data.{name}" for name in FREE}
     for part in parts:
         _refuse_cross_fitted(path, part, config)
-        for key, (there, here) in differences(part.config, config).items():
-            if key == "seed" or (key.startswith("data.") and key not in free):
-                raise UserError(
-                    f"`statistics.also` (={path}) was trained with {key} = {there} and here it is "
-                    f"{here}. It may have seen images that calibrate or judge here; train it with "
-                    "the same data section and seed."
-                )
+        refuse_other_splits(f"`statistics.also` (={path})", part.config, config, free=FREE)
     return parts
+
+
+def refuse_other_splits(
+    what: str, taught: ConfigDict, config: ConfigDict, *, free: Sequence[str]
+) -> None:
+    """Refuses a training that may have seen what calibrates or judges here; UserError.
+
+    Args:
+        what: was trained, for the message. taught: its configuration.
+        free: keys of the section `data` in which the two may differ.
+    """
+    may_differ = {f"data.{name}" for name in free}
+    for key, (there, here) in differences(taught, config).items():
+        if key == "seed" or (key.startswith("data.") and key not in may_differ):
+            raise UserError(
+                f"{what} was trained with {key} = {there} and here it is {here}. It may have seen "
+                "images that calibrate or judge here; train it with the same data section and "
+                f"seed, or give --config.{key}={there} here."
+            )
 
 
 def _refuse_cross_fitted(path: Path, part: Part, config: ConfigDict) -> None:

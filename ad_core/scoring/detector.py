@@ -46,7 +46,7 @@ class Parts(NamedTuple):
     review: the rule up to whose threshold a person looks, "" for none. selection: how the
     classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
     that calibration normals had; an image with more of them is inspected. facts: of the
-    calibration, as `facts_of`.
+    calibration, as `facts_of`. backbones: key of the configuration that names one -> its facts.
     """
 
     config: ConfigDict
@@ -60,6 +60,7 @@ class Parts(NamedTuple):
     selection: Mapping[str, Any] | None = None
     clipped: float = 1.0
     facts: Mapping[str, Any] | None = None
+    backbones: Mapping[str, Mapping[str, str]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,14 +9,16 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from ad_core.backbones import Backbone, read_saved, save_backbone
+from ad_core.backbones import Backbone, portable, read_saved, save_backbone
 from ad_core.data.shape import image_shape
 from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
 from ad_core.runtime import sealed
 from ad_core.runtime.compilation import keep_programs
 from ad_core.runtime.config import from_json, to_json
+from ad_core.runtime.methods import method_modules
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.part import Part, part_names
@@ -63,7 +65,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "clipped": parts.clipped,
         "selection": parts.selection,
         "facts": parts.facts,
-        "config": json.loads(to_json(parts.config)),
+        "backbones": parts.backbones,
+        "config": json.loads(to_json(_self_contained(parts.config))),
         "versions": dict(versions),
     }
     sealed.write_json(folder / "detector.json", described)
@@ -76,7 +79,7 @@ def _write_part(folder: Path, part: Part) -> None:
         "name": part.name,
         "backbone": None if backbone is None else backbone.name,
         "statistics": list(part.statistics),
-        "config": json.loads(to_json(part.config)),
+        "config": json.loads(to_json(_self_contained(part.config))),
     }
     sealed.write_json(folder / "method.json", described)
     _save_arrays(
@@ -84,6 +87,19 @@ def _write_part(folder: Path, part: Part) -> None:
     )
     learnt = part.context._replace(backbone=None)._asdict()
     _save_arrays(folder / "context.npz", {name: x for name, x in learnt.items() if x is not None})
+
+
+def _self_contained(config: ConfigDict) -> ConfigDict:
+    """A configuration in which no file is needed to make the networks of its methods' backbones."""
+    config = ConfigDict(config.to_dict())
+    names = method_modules(config.method)
+    several = len(names) > 1
+    for own in (
+        [config.reconstructor[name] for name in names] if several else [config.reconstructor]
+    ):
+        if own.get("backbone"):
+            own.backbone = portable(own.backbone)
+    return config
 
 
 def _save_arrays(path: Path, arrays: Mapping[Any, Any]) -> None:
@@ -119,6 +135,7 @@ def load_method(directory: str | Path, name: str = "") -> tuple[Method, TrainSta
 
 def load_parts(directory: Path) -> Parts:
     """The parts of a saved detector; errors as `load_detector`."""
+    _verify(sealed.find_folder(directory), directory)
     described = _described(sealed.find_folder(directory), directory)
     directory = sealed.find_folder(directory)
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
@@ -138,7 +155,20 @@ def load_parts(directory: Path) -> Parts:
         selection=described["selection"],
         clipped=float(described["clipped"]),
         facts=described.get("facts"),
+        backbones=described.get("backbones", {}),
     )
+
+
+def read_configs(directory: str | Path) -> tuple[ConfigDict, ...]:
+    """Configuration of each method of a saved detector, in order; reads nothing that was learnt.
+
+    Raises:
+        UserError: no detector there, or one written by another version.
+    """
+    folder = sealed.find_folder(Path(directory))
+    described = _described(folder, Path(directory))
+    texts = ((folder / name / "method.json").read_text() for name in described["methods"])
+    return tuple(from_json(json.dumps(json.loads(text)["config"])) for text in texts)
 
 
 def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
@@ -157,13 +187,9 @@ def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
     )
 
 
-def _described(folder: Path, directory: Path) -> dict[str, Any]:
-    """detector.json of a folder whose files are what was written, in this version's format."""
-    if not (folder / sealed.MANIFEST).is_file():
-        raise UserError(
-            f"`--detector` (={directory}): no detector there ({sealed.MANIFEST} is missing); "
-            "give the `detector` folder of a workdir."
-        )
+def _verify(folder: Path, directory: Path) -> None:
+    """Refuses a folder whose files are not what was written; UserError."""
+    _require(folder, directory)
     try:
         read = [path for path in folder.rglob("*") if path.suffix in KINDS]
         needed = {path.relative_to(folder).as_posix() for path in read} - {sealed.MANIFEST}
@@ -172,6 +198,19 @@ def _described(folder: Path, directory: Path) -> dict[str, Any]:
         raise UserError(
             f"Detector file {folder / error.file} {error.fault}; calibrate again or restore a copy."
         ) from error
+
+
+def _require(folder: Path, directory: Path) -> None:
+    if not (folder / sealed.MANIFEST).is_file():
+        raise UserError(
+            f"`--detector` (={directory}): no detector there ({sealed.MANIFEST} is missing); "
+            "give the `detector` folder of a workdir."
+        )
+
+
+def _described(folder: Path, directory: Path) -> dict[str, Any]:
+    """detector.json of a folder, in this version's format."""
+    _require(folder, directory)
     described = json.loads((folder / "detector.json").read_text())
     if described["format"] != FORMAT:
         newer = described["format"] > FORMAT

@@ -1,7 +1,7 @@
 """The second stage: what the methods measure of calibration images becomes a decision."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ad_core.scoring.files import load_parts, save_detector
 from ad_core.scoring.localisation import MapScale, fit_scale
 from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
+from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, teachers
@@ -76,7 +77,7 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
         scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
     log = read_left_out(job.workdir.left_out)
     kept = {"methods": methods, "scale": scale, "clipped": max(clipped)}
-    return _decide(job, table, left_out=log, **kept)
+    return _decide(job, table, left_out=log, backbones=recorded(job.workdir, own), **kept)
 
 
 def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") -> Calibration:
@@ -95,7 +96,7 @@ def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") 
     if leave_out:
         log = (*log, make_entry(log, table, leave_out, who=who, why=why))
     kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
-    return _decide(job, table, left_out=log, **kept)
+    return _decide(job, table, left_out=log, backbones=parts.backbones, **kept)
 
 
 def review_lowest(root: Path) -> tuple[list[dict[str, Any]], list[LeftOut]]:
@@ -121,6 +122,7 @@ def _decide(
     methods: tuple[Part, ...],
     scale: MapScale,
     clipped: float,
+    backbones: Mapping[str, Mapping[str, str]],
 ) -> Calibration:
     config, split = job.config, job.calibration_split
     calibration = calibrate(
@@ -145,6 +147,7 @@ def _decide(
         selection=calibration.selection and calibration.selection.to_dict(),
         clipped=clipped,
         facts=calibration.facts,
+        backbones=backbones,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
@@ -244,4 +247,4 @@ def _learn_context(
 
 def _backbone(config: ConfigDict) -> Backbone | None:
     spec = config.statistics.backbone
-    return load_backbone(spec, family="inception") if spec else None
+    return load_backbone(spec, family=FAMILY) if spec else None

@@ -16,6 +16,7 @@ from ad_core.runtime.methods import method_configs
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.companions import load_companions
 from ad_core.scoring.part import Part, find_map, foremost, part_names, view_shapes
+from ad_core.stages.backbones import FAMILY
 from ad_core.statistics import WindowSettings, check_names, usable_scales
 from ad_core.types import Method, Steps, TrainState, View, inference_state
 
@@ -67,7 +68,7 @@ def check_views(config: ConfigDict, own: Mapping[str, View], also: Sequence[Part
     """Refuses statistics and maps that these views, given as shapes, do not hold; UserError."""
     spec = config.statistics.backbone
     # Its weights too: a file that is not there is told before the training.
-    backbone = load_backbone(spec, family="inception").network if spec else None
+    backbone = load_backbone(spec, family=FAMILY).network if spec else None
     check_names(tuple(config.statistics.names), own, backbone=backbone)
     others = [view_shapes(part.make(), part.config, part.state) for part in also]
     together = part_names([*own, *(part.name for part in also)])

@@ -271,6 +271,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "counts": counts,
         "learning": count_learnt(job, methods),
         "grouping": job.likeness.to_dict(),
+        "backbones": detector.parts.backbones,
         "timing": read_timing(job.workdir),
         "versions": versions(),
     }

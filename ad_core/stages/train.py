@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ad_core.data.batches import eval_batches, train_batches
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
+from ad_core.stages.backbones import check_taught, record
 from ad_core.stages.checks import check_methods, check_settings
 from ad_core.stages.folds import check_folds, teachers
 from ad_core.stages.job import Job, make_methods, with_length
@@ -37,13 +38,15 @@ def run_training(job: Job) -> tuple[Learnt, ...]:
     What takes one pass comes first: a mistake in the names is then told before the long trainings.
 
     Raises:
-        UserError: what `check_settings`, `check_folds` and `check_methods` refuse, or the training
-            itself.
+        UserError: what `check_settings`, `check_taught`, `check_folds` and `check_methods` refuse,
+            or the training itself.
     """
     methods = make_methods(job.config)
     check_settings(job.config)
+    check_taught(job.config)
     for name, (method, _) in methods.items():
         check_folds(job, name, method)
+    record(job.workdir, job.config)
     several = len(methods) > 1
     once = [name for name, (method, _) in methods.items() if isinstance(method.learn, OnePass)]
     images = sum(_images(job, method) for method, _ in methods.values())

@@ -137,13 +137,16 @@ def test_what_a_network_has_not_is_refused(toys):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("inception_v9", "Unknown backbone 'inception_v9'; known: .*inception, vgg16"),
+        ("inception_v9", "Unknown backbone 'inception_v9'; known: .*inception, resnet18, .*vgg16"),
         ("weights.npz", "Unknown backbone 'weights.npz'"),
         ("inception", "inception needs its weights: inception:FILE"),
         ("no.such.module:toy", "Unknown module 'no.such.module'; known: .*ad_core.backbones.vgg16"),
     ],
 )
-def test_a_name_that_is_no_backbone_is_refused_with_those_that_are(spec, message):
+def test_a_name_that_is_no_backbone_is_refused_with_those_that_are(
+    spec, message, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ZFN_CACHE", str(tmp_path))  # holds no weights of other tests
     with pytest.raises(UserError, match=message):
         load_backbone(spec)
 

@@ -3,6 +3,7 @@
 Weights that come from a user's file are drawn at random here (FILES).
 """
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +16,17 @@ from ad_core.backbones import (
     Backbone,
     load_backbone,
     network_of,
+    portable,
     read_saved,
+    resnet,
     save_backbone,
     vgg16,
 )
 from ad_core.runtime.registry import known_modules, resolve
+from tests.quick import drawn
+from tests.saved_detector import save_detector_of
+from tests.small_config import small_config
+from vqgan_ad import vqgan
 
 NAMES = [name for path in known_modules("load") for name in resolve(path, "load").NAMES]
 GOLDEN = Path(__file__).parents[2] / "golden" / "inception_torchvision.npz"
@@ -50,19 +57,47 @@ def inception(rng):
     return arrays
 
 
-FILES = {"vgg16": narrow_vgg16, "inception": inception}
+def of_resnet(name, rng):
+    """Kernels, norms and deviations of torchvision's shapes."""
+    arrays = {}
+    for place in resnet.places(name):
+        scale = np.float32(np.sqrt(2 / np.prod(place.shape[1:])))
+        arrays[f"{place.convolution}.weight"] = scale * rng.standard_normal(place.shape, "f")
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            x = 0.1 * rng.standard_normal(place.shape[:1], "f")
+            arrays[f"{place.norm}.{part}"] = x if part in ("bias", "running_mean") else 1 + x
+    return arrays
+
+
+FILES = {
+    "vgg16": narrow_vgg16,
+    "inception": inception,
+    **{name: functools.partial(of_resnet, name) for name in resnet.NAMES},
+}
+
+
+def trained_vqgan(folder):
+    """A detector with an encoder as it begins."""
+    config = small_config(reconstructor={"width": 4, "disc_width": 4, "disc_layers": 1})
+    save_detector_of(folder, config, drawn(vqgan.make(config), (32, 32, 1)))
+
+
+FOLDERS = {"vqgan": trained_vqgan}  # of detectors
+LARGE = ("wide_resnet50_2",)  # weights of 270 MB, which each test here would copy
+PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES]
 
 
 class Case(NamedTuple):
     """A backbone, the first half of its levels, four images and what these levels show of them."""
 
+    spec: str
     backbone: Backbone
     levels: tuple[str, ...]
     images: np.ndarray
     found: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=PARAMS)
 def case(request, tmp_path_factory):
     name, spec = request.param, request.param
     if name in FILES:
@@ -70,10 +105,14 @@ def case(request, tmp_path_factory):
         arrays = FILES[name](np.random.default_rng(0))
         np.savez(path, **{key: x.astype(np.float32) for key, x in arrays.items()})
         spec = f"{name}:{path}"
+    if name in FOLDERS:
+        folder = tmp_path_factory.mktemp(name) / "detector"
+        FOLDERS[name](folder)
+        spec = f"{name}:{folder}"
     backbone = load_backbone(spec)
     levels = tuple(backbone.strides)[: len(backbone.strides) // 2]
     images = np.random.default_rng(1).uniform(-1, 1, (4, 32, 32, 1)).astype(np.float32)
-    return Case(backbone, levels, images, look(backbone, images, levels))
+    return Case(spec, backbone, levels, images, look(backbone, images, levels))
 
 
 def look(backbone, images, levels):
@@ -94,7 +133,7 @@ def assert_close(got, wanted):
 
 
 def test_the_known_backbones_are_looked_at():
-    assert {"efficientnet_lite0", "inception", "vgg16"} <= set(NAMES)
+    assert {"efficientnet_lite0", "inception", "resnet18", "vgg16", "vqgan"} <= set(NAMES)
 
 
 def test_a_level_is_finite_float32_and_has_a_row_an_image(case):
@@ -144,8 +183,8 @@ def test_a_run_that_goes_on_from_a_level_ends_where_a_whole_one_ends(case):
 def test_a_saved_backbone_is_the_one_that_was_loaded(case, tmp_path):
     save_backbone(case.backbone, tmp_path)
     again = read_saved(tmp_path)[case.backbone.name]
-    assert again.network == case.backbone.network == network_of(case.backbone.name)
-    assert again.sha256 == case.backbone.sha256
+    assert again.network == case.backbone.network == network_of(portable(case.spec))
+    assert again.facts == case.backbone.facts
     found = look(again, case.images, case.levels)
     for level, x in case.found.items():
         np.testing.assert_array_equal(found[level], x)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from ad_core.backbones import load_backbone, perceptual, vgg16
+from ad_core.backbones import load_backbone, normalising, perceptual, vgg16
 from ad_core.errors import UserError
 
 VGG = vgg16.network()
@@ -26,7 +26,7 @@ def weights():
 def by_scipy(weights, image):
     """The features of one image [h, w, 1] by SciPy's correlation, channel by channel."""
     x = 0.5 * (np.repeat(image, 3, axis=-1) + 1)
-    x = ((x - vgg16.MEAN) / vgg16.STD).transpose(2, 0, 1)
+    x = ((x - normalising.MEAN) / normalising.STD).transpose(2, 0, 1)
     out = []
     for block, numbers in enumerate(vgg16.BLOCKS):
         if block:

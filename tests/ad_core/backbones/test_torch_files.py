@@ -1,8 +1,15 @@
-"""The reader of PyTorch's weight files, on files put together by hand, opcode by opcode."""
+"""The reader of PyTorch's weight files, on files put together by hand, opcode by opcode.
+
+tests/golden/torch_saved.npz holds files that PyTorch 2.13.0 wrote, byte by byte, by
+`python benchmarks/torch_resnet.py --golden=FILE --saved=FILE`.
+"""
 
 import hashlib
+import io
 import os
 import pickle
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +17,7 @@ import pytest
 from ad_core.backbones.torch_files import read_tensors
 from ad_core.errors import UserError
 
+SAVED = Path(__file__).parents[2] / "golden" / "torch_saved.npz"
 HEAD = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
 
 
@@ -98,7 +106,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, place):
         "os system",
         "torch.storage _load_from_bytes",
         "torch._utils _rebuild_tensor",
-        "torch DoubleStorage",
+        "torch ComplexFloatStorage",
         "collections Counter",
         "collections OrderedDict.fromkeys",
         "collections.abc OrderedDict",
@@ -137,6 +145,11 @@ def test_another_file_than_the_expected_is_refused_before_it_is_interpreted(tmp_
         (tensor("7", (2, 3), (1,)), "without a storage"),
         (tensor("7", (7,), (1,), count=7), "holds 6 values, not 7"),
         (tensor("9", (6,), (1,)), "do not match"),
+        # Told of 900 values, a tensor would show what lies in memory behind the six.
+        (
+            tensor("7", (900,), (1,), count=900) + word("b") + tensor("7", (6,), (1,)),
+            "storage 7 is of two sizes",
+        ),
     ],
 )
 def test_a_tensor_that_its_storage_cannot_hold_is_refused(tmp_path, opcodes, message):
@@ -155,4 +168,65 @@ def test_a_file_that_is_cut_off_or_of_another_format_is_refused(tmp_path):
         read_tensors(path, sha256=sha256)
     path, sha256 = written(tmp_path / "x.pth", pickle.dumps(1, 2), head()[14:], *whole[1:])
     with pytest.raises(UserError, match="hold something but tensors"):
+        read_tensors(path, sha256=sha256)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes one of PyTorch's files and gives its path and hash."""
+    with np.load(SAVED) as files:
+        contents = {name: files[name].tobytes() for name in files}
+    return lambda name: written(tmp_path / f"{name}.pt", contents[name])
+
+
+@pytest.mark.parametrize("name", ["plain", "legacy", "nested"])
+def test_pytorchs_own_files_are_read(saved, name):
+    path, sha256 = saved(name)
+    found = read_tensors(path, sha256=sha256)
+    assert set(found) == {"a", "turned", "half", "brain", "double", "count"}
+    np.testing.assert_array_equal(found["a"], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(found["turned"], [[0, 3], [1, 4], [2, 5]])
+    for kind in ("half", "brain"):
+        np.testing.assert_array_equal(found[kind].astype(np.float32), [0.5, -2])
+    assert found["half"].dtype == np.float16 and found["brain"].dtype.name == "bfloat16"
+    assert found["double"].dtype == np.float64 and found["double"] == 0.1
+    assert found["count"].shape == () and found["count"] == 7
+
+
+def test_parameters_count_as_tensors_and_a_whole_module_is_refused(saved):
+    path, sha256 = saved("parameters")
+    np.testing.assert_array_equal(read_tensors(path, sha256=sha256)["a"], [[0, 1, 2], [3, 4, 5]])
+    path, sha256 = saved("module")
+    message = r"but tensors: torch\.nn\.modules\.linear\.Linear is no part of a tensor; save it so"
+    with pytest.raises(UserError, match=message):
+        read_tensors(path, sha256=sha256, mend="save it so")
+
+
+def archive(path, *, compression=zipfile.ZIP_STORED, **changed):
+    """PyTorch's file `plain` with other contents in the place of some of its own."""
+    file = io.BytesIO()
+    with np.load(SAVED) as files, zipfile.ZipFile(io.BytesIO(files["plain"].tobytes())) as old:
+        with zipfile.ZipFile(file, "w", compression) as new:
+            for name in old.namelist():
+                content = changed.get(name.rpartition("/")[2].replace(".", "_"), old.read(name))
+                if content is not None:
+                    new.writestr(name, content)
+    return written(path, file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data_pkl": pickle.dumps(Makes("/tmp/never"), 2)}, "mkdir is no part of a tensor"),
+        ({"0": b""}, "storage 0 is cut off"),
+        ({"0": bytes(28)}, "storage 0 holds more than 6 values"),
+        ({"0": None}, "archive/data/0"),
+        ({"byteorder": b"big"}, "not little-endian"),
+        ({"data_pkl": None}, "not enough values"),
+        ({"compression": zipfile.ZIP_DEFLATED}, "is compressed"),
+    ],
+)
+def test_an_archive_that_is_not_pytorchs_is_refused(tmp_path, changed, message):
+    path, sha256 = archive(tmp_path / "x.pth", **changed)
+    with pytest.raises(UserError, match=f"hold something but tensors: .*{message}"):
         read_tensors(path, sha256=sha256)

@@ -9,6 +9,7 @@ def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
     former = jax.config.jax_compilation_cache_dir
     try:
         monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        monkeypatch.delenv("ZFN_CACHE", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         folder = compilation_cache()
         assert folder == tmp_path / "zfn-ad" / "jax"
@@ -24,6 +25,7 @@ def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
 def test_a_library_leaves_the_folder_that_its_process_has_chosen(tmp_path, monkeypatch):
     former = jax.config.jax_compilation_cache_dir
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.delenv("ZFN_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
         jax.config.update("jax_compilation_cache_dir", str(tmp_path / "chosen"))

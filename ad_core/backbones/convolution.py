@@ -1,0 +1,50 @@
+"""Convolutions with a bias, of frozen networks whose batch norms are folded, and their levels."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ad_core.backbones.backbone import Level, Params
+
+
+class Convolution(nn.Module):
+    """A convolution of every channel with every other; side 1 is a product of matrices.
+
+    symmetric: as many zeros on each side, as PyTorch pads; else TensorFlow's SAME.
+    """
+
+    features: int
+    side: int = 1
+    stride: int = 1
+    symmetric: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
+        shape = (self.side, self.side, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        beside = self.side // 2
+        if self.side == 1:
+            x = x[:, :: self.stride, :: self.stride]
+            y = jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], preferred_element_type=jnp.float32)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                (self.stride, self.stride),
+                [(beside, beside), (beside, beside)] if self.symmetric else "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
+
+
+def module_level(name: str, stride: int, module: nn.Module) -> Level:
+    """Level of a network that `module` computes, from the weights `params[name]`."""
+
+    def apply(params: Params, x: Array) -> Any:
+        return module.apply({"params": params[name]}, x)
+
+    return Level(name, stride, apply)
