@@ -141,7 +141,7 @@ def shown(figure: str, found: Spread | None) -> str:
 
 
 def published(figure: str) -> dict[str, Any]:
-    """What a figure of the poster states: source, note, rows, perhaps mean; empty for ""."""
+    """Statements of a figure of the poster: source, note, rows, perhaps mean; empty for ""."""
     return json.loads(PUBLISHED.read_text("utf-8"))[figure] if figure else {}
 
 

@@ -6,9 +6,10 @@ compared, because a point on an easy set is not a point on a hard one.
 Source: J. Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006.
 """
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -102,8 +103,13 @@ def critical_difference(methods: int, blocks: int, *, alpha: float = ALPHA) -> f
     q sqrt(k (k + 1) / (6 n)) with q the quantile of the studentised range over the square root of
     2, k methods and n blocks. Source: Demšar 2006, section 3.2.2 and table 5.
     """
-    quantile = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / np.sqrt(2)
-    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
+    return float(_quantile(methods, alpha) * np.sqrt(methods * (methods + 1) / (12 * blocks)))
+
+
+@functools.cache
+def _quantile(methods: int, alpha: float) -> float:
+    """Of the studentised range of infinitely many degrees of freedom; SciPy integrates for it."""
+    return float(stats.studentized_range.ppf(1 - alpha, methods, np.inf))
 
 
 def compare_pairs(names: Sequence[str], values: Float[np.ndarray, "n k"]) -> tuple[Pair, ...]:
@@ -131,7 +137,8 @@ def signed_rank(differences: Float[np.ndarray, " n"]) -> float:
     sizes = np.abs(differences)
     exact = np.all(sizes > 0) and len(np.unique(sizes)) == len(sizes)
     method = "exact" if exact else "asymptotic"
-    return float(stats.wilcoxon(differences, zero_method="zsplit", method=method).pvalue)
+    found: Any = stats.wilcoxon(differences, zero_method="zsplit", method=method)
+    return float(found.pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,22 +28,28 @@ def timed(workdir: Workdir, stage: str, *, count: Callable[[], int]) -> Iterator
         finished = True
     finally:
         timings = read_timing(workdir)
-        before = timings.get(stage, {})
         # A stage done again starts its account anew; one that was cut short goes on.
-        spent = 0.0 if before.get("finished", True) else before["seconds"]
-        seconds = spent + time.monotonic() - start
+        before = {} if timings.get(stage, {}).get("finished", True) else timings[stage]
+        seconds = before.get("seconds", 0.0) + time.monotonic() - start
         images = count()
         timings[stage] = {
             "seconds": round(seconds, 3),
             "images": images,
             "images_per_s": round(images / seconds, 3) if finished else None,
             "finished": finished,
+            "peak_bytes": max(before.get("peak_bytes", 0), peak_bytes()),
         }
         write_json(workdir.timing, timings)
 
 
+def peak_bytes() -> int:
+    """Memory that this process has held at its most so far, devices' own not included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
 def read_timing(workdir: Workdir) -> dict[str, Any]:
-    """Stage -> {"seconds", "images", "images_per_s", "finished"}; empty before the first."""
+    """Stage -> {"seconds", "images", "images_per_s", "finished", "peak_bytes"}, if there is any."""
     return json.loads(workdir.timing.read_text()) if workdir.timing.exists() else {}
 
 
