@@ -18,7 +18,7 @@ from ad_core.reporting.comparison import (
     shown,
 )
 from ad_core.reporting.critical_difference import difference_svg
-from ad_core.reporting.differences import Difference, differences, words_of
+from ad_core.reporting.differences import Difference, differences, verdict_of, words_of
 from ad_core.reporting.page import Figure, Table, make_page
 
 _HEADINGS = [FIGURES[name].heading for name in SHARES]
@@ -61,7 +61,8 @@ def _set(comparison: Comparison, rows: Sequence[Row], name: str) -> Table:
             mark = "published, of batch sums" if row.flawed else "published"
             heading = f"{row.method}: {row.score} ({mark})"
             cells.append([heading, *published_cells(row, POSTER_FIGURES), *empty])
-    return Table(["method: score", *_HEADINGS, "seeds"], cells, name)
+    caption = f"{name}: in per cent, mean and standard deviation over the seeds."
+    return Table(["method: score", *_HEADINGS, "seeds"], cells, caption)
 
 
 def _name(method: str, score: str) -> str:
@@ -99,7 +100,7 @@ def _pairs(one: Difference) -> Table | None:
         return None
     cells = [
         [f"{pair.names[0]} – {pair.names[1]}", f"{pair.wins[0]} : {pair.wins[1]}"]
-        + [f"{pair.p:.3g}", f"{pair.adjusted:.3g}", "real" if pair.real else "not shown"]
+        + [f"{pair.p:.3g}", f"{pair.adjusted:.3g}", verdict_of(one, pair)]
         for pair in one.ranking.pairs
     ]
     head = ["pair", "better on", "p", "adjusted p", "difference"]

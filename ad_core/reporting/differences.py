@@ -7,6 +7,7 @@ from ad_core.reporting.comparison import DETECTOR, FIGURES, Comparison, by_block
 from ad_core.reporting.paired_tests import ALPHA, Pair, Ranking, least_p, rank_methods
 
 RANKED = ("auc", "zfn")  # figures by which methods are ranked; high is good
+SETS = "sets"  # blocks that are independent
 FEW = 10  # blocks below which hardly any difference can be shown
 
 
@@ -24,7 +25,7 @@ class Difference(NamedTuple):
 def differences(comparison: Comparison) -> list[Difference]:
     """Rankings of the detectors over sets, and where there are several seeds over both."""
     seeds = {one.seed for one in comparison.measurements}
-    kinds = [("sets", False)] + [("sets and seeds", True)] * (len(seeds) > 1)
+    kinds = [(SETS, False)] + [("sets and seeds", True)] * (len(seeds) > 1)
     return [
         Difference(
             figure,
@@ -53,20 +54,27 @@ def words_of(one: Difference) -> list[str]:
             f"Friedman: statistic {ranking.statistic:.2f}, p {ranking.p:.3g}: the methods {verdict}"
             f". Two differ by Nemenyi if their ranks are {ranking.critical:.2f} apart."
         )
-    return [*lines, _pairs(ranking), *_cautions(one, ranking)]
+    return [*lines, _pairs(one, ranking), *_cautions(one, ranking)]
 
 
-def _pairs(ranking: Ranking) -> str:
+def verdict_of(one: Difference, pair: Pair) -> str:
+    """Word on a pair: "real" over sets; over their seeds no more than "on these sets"."""
+    if not pair.real:
+        return "not shown"
+    return "real" if one.blocks == SETS else "on these sets"
+
+
+def _pairs(one: Difference, ranking: Ranking) -> str:
     real = [pair for pair in ranking.pairs if pair.real]
     words = "Signed-rank tests with Holm's adjustment"
     if not real:
         lowest = min(pair.adjusted for pair in ranking.pairs)
-        return f"{words}: no difference of two methods is real (smallest adjusted p {lowest:.3g})."
+        return f"{words}: no difference of two methods is shown (smallest adjusted p {lowest:.3g})."
     told = [
         f"{_better(pair)} (adjusted p {pair.adjusted:.3g}, {max(pair.wins)} to {min(pair.wins)})"
         for pair in real
     ]
-    return f"{words}: {'; '.join(told)}. No other difference is real."
+    return f"{words}: {verdict_of(one, real[0])}, {'; '.join(told)}. No other difference is shown."
 
 
 def _better(pair: Pair) -> str:
@@ -76,7 +84,7 @@ def _better(pair: Pair) -> str:
 
 def _cautions(one: Difference, ranking: Ranking) -> list[str]:
     lines = []
-    if one.blocks != "sets":
+    if one.blocks != SETS:
         lines.append(
             "Seeds of one set share its images: this speaks of these sets alone, and its p are "
             "too small."

@@ -147,7 +147,7 @@ def test_words_say_that_few_sets_show_little(comparison):
     over_sets = differences(comparison)[0]
     text = " ".join(words_of(over_sets))
     assert over_sets.blocks == "sets" and "a 1.00, b 2.00" in text
-    assert "no difference of two methods is real" in text
+    assert "no difference of two methods is shown" in text
     assert "cannot come below an adjusted p of 0.5" in text
     seeds = " ".join(words_of(differences(comparison)[1]))
     assert "Seeds of one set share its images" in seeds
@@ -163,8 +163,20 @@ def test_a_real_difference_is_told():
     one = differences(Comparison("n", "t", sets, runs, (), "", {}))[0]
     text = " ".join(words_of(one))
     assert "the methods differ" in text
-    assert "good above bad (adjusted p" in text and "12 to 0" in text
+    assert "adjustment: real, good above bad (adjusted p" in text and "12 to 0" in text
     assert "few" not in text
+
+
+def test_over_seeds_nothing_is_called_real():
+    runs = tuple(
+        measured(method, "screw", seed, 0.5 + lead + 0.001 * seed * (1 + lead))
+        for method, lead in (("good", 0.1), ("bad", 0.0))
+        for seed in range(12)
+    )
+    over_sets, over_seeds = differences(Comparison("n", "t", ("screw",), runs, (), "", {}))[:2]
+    assert "nothing can be tested" in " ".join(words_of(over_sets))
+    text = " ".join(words_of(over_seeds))
+    assert "on these sets, good above bad" in text and "real" not in text
 
 
 def test_one_method_alone_is_not_ranked():
