@@ -1,6 +1,7 @@
 """Sums over batches turn a perfect detector into the poster's columns."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ def bug():
     spec = importlib.util.spec_from_file_location("batch_sum_bug", path)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.path", [""])
+        patch.setattr("sys.path", ["", *sys.path])
         spec.loader.exec_module(module)
     return module
 
@@ -42,8 +43,12 @@ def test_a_perfect_detector_summed_over_batches_is_the_posters_patchcore(bug, co
         assert rounded == [zfn, acc, auc]
 
 
-def test_full_batches_alone_separate_perfectly(bug):
-    assert bug.expected(32) == {"zfn": 1.0, "acc": 1.0, "auc": 1.0}
+@pytest.mark.parametrize("count", [32, 14])
+def test_full_batches_alone_and_a_single_one_separate_perfectly(bug, count):
+    label = np.repeat([0, 1], count)
+    found = oracle(label, bug.batch_sums(label, label + 1.0))
+    assert bug.expected(count) == {name: found[name] for name in ("zfn", "acc", "auc")}
+    assert bug.expected(count)["auc"] == 1.0
 
 
 def test_sums_are_of_batches_of_one_class_in_their_order(bug):
