@@ -207,7 +207,11 @@ def run(report: Report) -> dict[str, Any]:
         caption = "Images that each method learnt from, and the folds in which what calibrates was "
         tables.append(_nested(results["learning"], "method", caption + "left out in turn."))
     if results.get("timing"):
-        tables.append(_nested(results["timing"], "stage", "Time of each stage."))
+        tables.append(
+            _nested(
+                results["timing"], "stage", "Time of each stage, and the most memory until its end."
+            )
+        )
     if results.get("versions"):
         tables.append(Table(("package", "version"), [*results["versions"].items()], "Versions."))
     if not tables and not report.config_json:

@@ -22,7 +22,6 @@ from ad_core.runtime.sealed import write_json
 from ad_core.runtime.workdir import Workdir
 from ad_core.stages.benchmark_cells import MISS_RATE, Cell
 
-GIGA = 1e9
 Figures = dict[str, float | None]
 
 
@@ -51,10 +50,10 @@ def of_detector(results: Mapping[str, Any]) -> Figures:
     for rule, prefix in (("zfn", "zfn"), ("miss_bound", "bound")):
         figures |= _held_out(results["held_out"].get(rule, {}), prefix)
     figures |= {"pixel_auroc": pixel.get("auroc"), "aupro": pixel.get("aupro")}
-    peaks = [stage["peak_bytes"] for stage in timing.values() if "peak_bytes" in stage]
+    peaks = [stage["peak_gb"] for stage in timing.values() if "peak_gb" in stage]
     return figures | {
         "minutes": sum(stage["seconds"] for stage in timing.values()) / 60,
-        "peak_gb": max(peaks) / GIGA if peaks else None,
+        "peak_gb": max(peaks, default=None),
         "images_per_s": timing["evaluate"]["images_per_s"],
     }
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,19 +38,23 @@ def timed(workdir: Workdir, stage: str, *, count: Callable[[], int]) -> Iterator
             "images": images,
             "images_per_s": round(images / seconds, 3) if finished else None,
             "finished": finished,
-            "peak_bytes": max(before.get("peak_bytes", 0), peak_bytes()),
+            "peak_gb": max(before.get("peak_gb", 0.0), peak_gb()),
         }
         write_json(workdir.timing, timings)
 
 
-def peak_bytes() -> int:
-    """Memory that this process has held at its most so far, devices' own not included."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+def peak_gb() -> float:
+    """Memory in 10^9 bytes that this process has held at its most, devices' own not included."""
+    if sys.platform == "linux":
+        # What getrusage says on Linux begins with the memory of whoever started the process.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (kib,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return round(1024 * int(kib) / 1e9, 3)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, 3)
 
 
 def read_timing(workdir: Workdir) -> dict[str, Any]:
-    """Stage -> {"seconds", "images", "images_per_s", "finished", "peak_bytes"}, if there is any."""
+    """Stage -> {"seconds", "images", "images_per_s", "finished", "peak_gb"}, if there is any."""
     return json.loads(workdir.timing.read_text()) if workdir.timing.exists() else {}
 
 

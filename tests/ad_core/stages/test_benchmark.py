@@ -258,8 +258,8 @@ def test_a_detectors_figures_leave_open_what_was_not_measured():
             "refused": "too few"
         }},
         "timing": {
-            "train": {"seconds": 30.0, "peak_bytes": 2_000_000_000},
-            "evaluate": {"seconds": 90.0, "images_per_s": 4.0, "peak_bytes": 1_000_000_000},
+            "train": {"seconds": 30.0, "peak_gb": 2.0},
+            "evaluate": {"seconds": 90.0, "images_per_s": 4.0, "peak_gb": 1.0},
         },
     }  # fmt: skip
     figures = of_detector(results)
