@@ -12,7 +12,9 @@ from ad_core.runtime.config import SIZES, complete, flat
 from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).parent.parent / "configs"
-FILES = sorted(path.stem for path in ROOT.glob("*.py"))
+STEMS = sorted(path.stem for path in ROOT.glob("*.py"))
+FILES = [name for name in STEMS if not name.startswith("benchmark_")]
+BENCHMARKS = [name for name in STEMS if name.startswith("benchmark_")]
 
 
 def load(name):

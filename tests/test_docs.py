@@ -11,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
+from ad_core.runtime.benchmarks import KEYS
 from ad_core.runtime.config import complete, flat
 from ad_core.runtime.recipes import load_recipe
 from ad_core.types import Batch, OnePass
@@ -50,6 +51,8 @@ def is_unknown_name(name):
 
 def is_unknown_recipe(name):
     """A recipe that cannot do without a variant may be named without one."""
+    if name.startswith("benchmark_"):
+        return not (ROOT / "configs" / name).is_file()
     try:
         load_recipe(f"{ROOT}/configs/{name}", size="cpu")
     except UserError as error:
@@ -59,8 +62,8 @@ def is_unknown_recipe(name):
 
 @cache
 def settings():
-    """Every key of a configuration of the generators, of both together, and of two memories."""
-    keys, both = set(), ("vqgan_ad.vqgan", "cyclegan_ad.cyclegan")
+    """Every key of a configuration of the generators, of two memories and of a benchmark."""
+    keys, both = set(KEYS), ("vqgan_ad.vqgan", "cyclegan_ad.cyclegan")
     for method in (*both, ",".join(both), "baselines_ad.padim", "baselines_ad.patchcore"):
         keys |= set(flat(complete(ConfigDict({"method": method}))))
     return keys

@@ -234,7 +234,11 @@ def run(report: Report) -> dict[str, Any]:
         caption = "Pretrained networks, by the setting that names them."
         tables.append(_nested(results["backbones"], "setting", caption))
     if results.get("timing"):
-        tables.append(_nested(results["timing"], "stage", "Time of each stage."))
+        tables.append(
+            _nested(
+                results["timing"], "stage", "Time of each stage, and the most memory until its end."
+            )
+        )
     if results.get("versions"):
         tables.append(Table(("package", "version"), [*results["versions"].items()], "Versions."))
     if not tables and not report.config_json:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -29,12 +29,24 @@ _MISSING = (
 )
 
 
+class Kind(NamedTuple):
+    """Sort of configuration that a script takes.
+
+    read: (name of --config or None, other arguments) -> the configuration under no override, or
+    None where none is named. explain: lines of --help on its keys.
+    """
+
+    read: Callable[[str | None, Sequence[str]], ConfigDict | None]
+    explain: Callable[[ConfigDict], list[str]]
+
+
 def run(
     main: Callable[[Any], int | None],
     *,
     needs_config: bool = True,
     first: Rewrite | None = None,
     argv: Sequence[str] | None = None,
+    kind: Kind | None = None,
 ) -> NoReturn:
     """Ends the program with the status of `main(config)`, None being 0.
 
@@ -46,11 +58,13 @@ def run(
         needs_config: whether to refuse a command line that names none.
         first: makes of the arguments those that are parsed; None where nothing is left to do.
         argv: with the program's name first; default sys.argv.
+        kind: of the configuration; default, a recipe.
     """
+    kind = kind or RECIPE
     argv = list(sys.argv if argv is None else argv)
     try:
         with stop_on_signals(lambda: again(argv), at_once=True):
-            sys.exit(_start(main, argv, needs_config=needs_config, first=first))
+            sys.exit(_start(main, argv, kind, needs_config=needs_config, first=first))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -65,17 +79,18 @@ def run(
 def _start(
     main: Callable[[Any], int | None],
     argv: list[str],
+    kind: Kind,
     *,
     needs_config: bool,
     first: Rewrite | None,
 ) -> int:
     if {"--help", "-help", "-h"} & set(argv):
-        print(_help(argv))
+        print(_help(argv, kind))
         return 0
     arguments = first(argv) if first else argv
     if arguments is None:
         return 0
-    return main(parse_flags(arguments, needs_config=needs_config)) or 0
+    return main(parse_flags(arguments, needs_config=needs_config, kind=kind)) or 0
 
 
 def again(argv: Sequence[str]) -> str:
@@ -88,6 +103,7 @@ def parse_flags(
     *,
     needs_config: bool = True,
     flag_values: flags.FlagValues = flags.FLAGS,
+    kind: Kind | None = None,
 ) -> ConfigDict | None:
     """Parses all flags; the resolved config, or None where none was named nor needed.
 
@@ -99,7 +115,7 @@ def parse_flags(
     """
     name, rest = take(argv, "config")
     _named[:] = filter(None, [_kept(rest) if name is None else name])
-    config = _base(name, rest)
+    config = (kind or RECIPE).read(name, rest)
     keys = [match[1] for match in map(_OVERRIDE.match, _before_dashes(rest)) if match]
     if config is None and (needs_config or keys):
         raise UserError(_MISSING)
@@ -152,10 +168,11 @@ def overrides_of(name: str, config: ConfigDict) -> dict[str, str]:
         changed.add("method")
     if load_recipe(name).size != config.size:  # where nothing names a size the device does
         changed.add("size")
-    return {key: _written(value) for key, value in flat(config).items() if key in changed}
+    return {key: written(value) for key, value in flat(config).items() if key in changed}
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value as the command line has it."""
     if isinstance(value, tuple) and len(value) == 1 and not isinstance(value[0], str):
         return f"({value[0]},)"
     if isinstance(value, tuple) and value:
@@ -233,13 +250,16 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
     return config
 
 
-def _help(argv: Sequence[str]) -> str:
+def _help(argv: Sequence[str], kind: Kind) -> str:
     """Help of a script: its purpose, its flags, and each key that the config named can use."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
     name, rest = take(argv, "config")
-    config = _base(name, rest)
+    config = kind.read(name, rest)
     if config is None:
         lines.append("  --config=configs/NAME.py[:variant] with --help lists what it sets.")
     else:
-        lines += describe(config)
+        lines += kind.explain(config)
     return "\n".join(lines)
+
+
+RECIPE = Kind(_base, describe)

@@ -51,11 +51,12 @@ def describe(config: ConfigDict) -> list[str]:
         if top != section:
             lines += ["", f"{top}:"]
             section = top
-        lines.append(_line(key, values[key], of))
+        lines.append(line_of_key(key, values[key], of))
     return lines
 
 
-def _line(key: str, value: object, of: Key) -> str:
+def line_of_key(key: str, value: object, of: Key) -> str:
+    """Line of --help: the flag with its value there, and the explanation."""
     shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     choices = f" ({' | '.join(of.choices)})" if of.choices else ""
     return f"  --config.{key}={shown}".ljust(COLUMN) + f"  {of.text}{choices}".rstrip()

@@ -17,6 +17,8 @@ from ml_collections import ConfigDict
 from ad_core.errors import UserError
 from ad_core.runtime.config import SIZES, from_json
 
+BENCHMARKS = "benchmark_"  # begins the name of a file that holds no recipe
+
 
 def load_recipe(name: str, *, size: str = "") -> ConfigDict:
     """The recipe of "configs/NAME.py[:variant[,variant]]", or the config of a WORKDIR/config.json.
@@ -34,7 +36,9 @@ def load_recipe(name: str, *, size: str = "") -> ConfigDict:
         raise UserError(f"`--config` (={path}): no such file; here: {_recipes_near(path)}.")
     if Path(path).suffix == ".json":
         return from_json(Path(path).read_text())
-    module = _execute(path)
+    module = execute(path)
+    if not hasattr(module, "RECIPE"):
+        raise UserError(f"`--config` (={path}) defines no RECIPE; see configs/folder.py.")
     try:
         return _resolve(module, [word for word in variant.split(",") if word], size)
     except (ValueError, TypeError, AttributeError) as error:
@@ -49,13 +53,17 @@ def device_size() -> str:
 
 
 def _recipes_near(path: str) -> str:
-    """The recipes in the folder of `path`, or else in configs/."""
+    """The recipes in the folder of `path`, or else in configs/; benchmarks are none."""
     folders = (Path(path).parent, Path("configs"))
-    found = [sorted(folder.glob("[!_]*.py")) for folder in folders]
+    found = [
+        [file for file in sorted(folder.glob("[!_]*.py")) if not file.name.startswith(BENCHMARKS)]
+        for folder in folders
+    ]
     return ", ".join(file.as_posix() for file in found[0] or found[1]) or "none"
 
 
-def _execute(path: str) -> ModuleType:
+def execute(path: str) -> ModuleType:
+    """The module of a file of the user's. Raises UserError for whatever is wrong in it."""
     spec = importlib.util.spec_from_file_location(f"recipe_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"`--config` (={path}) must end in .py or .json.")
@@ -64,8 +72,6 @@ def _execute(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever is wrong in a file of the user's
         raise UserError(f"`--config` (={path}): {type(error).__name__}: {error}") from error
-    if not hasattr(module, "RECIPE"):
-        raise UserError(f"`--config` (={path}) defines no RECIPE; see configs/folder.py.")
     return module
 
 
