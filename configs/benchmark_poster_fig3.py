@@ -17,7 +17,7 @@ BENCHMARK = {
     "name": "poster_fig3",
     "title": "Figure 3 of the poster: CycleGAN-AD, PaDiM, PatchCore",
     "protocol": "cyclegan_ad",
-    "methods": ("cyclegan", "padim", "patchcore", "untrained", "blur"),
+    "methods": ("cyclegan", "ganomaly", "padim", "patchcore", "untrained", "blur"),
 }
 PUBLISHED = "fig3"
 SETS = {
@@ -36,9 +36,21 @@ CYCLEGAN = {
 }
 MONITOR = {"monitor": True}  # in metrics.jsonl; it changes no weight
 ITS_SCORE = {"its own": "loss_score"}
+GANOMALY = {
+    "title": "GANomaly",
+    "method": "baselines_ad.ganomaly",
+    "scores": {"SSE": "sse", "FID": "fid", "its own": "loss_latent"},
+    "inception": {"statistics": {"names": ("fast", "fid")}},
+    "cpu": {"train": {"steps": 1200}, "statistics": {"names": ("fast",)}},
+    "accelerator": {
+        "data": {"image_size": 64, "augment": "nine_versions"},
+        "train": {"batch_size": 16, "epochs": 200},
+    },
+}
 METHODS = {
     "cyclegan": CYCLEGAN | {"title": "CycleGAN-AD"},
     "cyclegan_64": CYCLEGAN | {"title": "CycleGAN-AD, 64 px", "size": "64"},
+    "ganomaly": GANOMALY,
     "padim": {"title": "PaDiM", "method": "baselines_ad.padim", "scores": ITS_SCORE},
     "patchcore": {"title": "PatchCore", "method": "baselines_ad.patchcore", "scores": ITS_SCORE},
     "untrained": CYCLEGAN

@@ -57,6 +57,12 @@ METHODS = {
         "settings": PAIRS,
         "scores": SSE,
     },
+    "ganomaly": {
+        "title": "GANomaly",
+        "method": "baselines_ad.ganomaly",
+        "settings": {"train": {"steps": 1200}, "statistics": {"names": ("fast",)}},
+        "scores": SSE | {"its own": "loss_latent"},
+    },
     "untrained_vqgan": {
         "title": "statistics of an untrained VQGAN",
         "method": "vqgan_ad.vqgan",
