@@ -43,7 +43,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         _write_part(folder / name, part)
         if part.context.backbone is not None:
             save_backbone(part.context.backbone, folder / BACKBONES)
-    np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
+    normals = {"reference": parts.reference, "groups": parts.groups}
+    _save_arrays(folder / "normals.npz", {name: x for name, x in normals.items() if x is not None})
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
     decided = {
@@ -123,6 +124,7 @@ def load_parts(directory: Path) -> Parts:
     directory = sealed.find_folder(directory)
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         reference = arrays["reference"]
+        groups = arrays["groups"] if "groups" in arrays else None
     decided = json.loads((directory / "threshold.json").read_text())
     carried = directory / BACKBONES
     backbones = read_saved(carried) if carried.is_dir() else {}
@@ -138,6 +140,7 @@ def load_parts(directory: Path) -> Parts:
         selection=described["selection"],
         clipped=float(described["clipped"]),
         facts=described.get("facts"),
+        groups=groups,
     )
 
 
