@@ -243,8 +243,7 @@ def _summary(
 ) -> dict[str, Any]:
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
-    with watch("drift"):
-        drift = _drift(detector, source, lot)
+    drift = _drift(detector, source, lot)
     seconds = time.monotonic() - watch.began
     heat = HeatScale.of(detector.parts.scale).to_dict(longest_px=MAP_SIDE) if maps else None
     return {
