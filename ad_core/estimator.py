@@ -25,7 +25,7 @@ from ad_core.runtime.progress import quiet
 from ad_core.runtime.stop import Stop
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.files import load_detector, save_detector
-from ad_core.scoring.verdict import INSPECT, Verdict, Verdicts
+from ad_core.scoring.verdict import INSPECT, Explain, Verdict, Verdicts
 from ad_core.stages.calibrate import run_calibration
 from ad_core.stages.job import Job, prepare
 from ad_core.stages.parameters import config_of, parameters_of, told_by_parameters
@@ -136,7 +136,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         _warn_of(job)
         return self
 
-    def judge(self, X: Any, *, explain: bool = True) -> list[Verdict]:
+    def judge(self, X: Any, *, explain: Explain = True) -> list[Verdict]:
         """The verdict on each image, as `Detector.judge` gives it.
 
         Raises:

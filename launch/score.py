@@ -19,6 +19,12 @@ INPUT = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for scores.csv and the rest.")
 MAPS = flags.DEFINE_bool("maps", False, "Also write an anomaly map for each image.")
+EXPLAIN = flags.DEFINE_enum(
+    "explain",
+    "inspected",
+    ["inspected", "all", "none"],
+    "Which rows get reasons; explaining takes longer than deciding.",
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per device call.", lower_bound=1)
 WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
 
@@ -29,6 +35,7 @@ def main(_: None) -> int:
     from ad_core.runtime.compilation import compilation_cache
     from ad_core.runtime.stop import stop_on_signals
     from ad_core.scoring.engines.local import score_files
+    from ad_core.scoring.verdict import ALL
     from ad_core.stages.messages import announce_scores
 
     compilation_cache()
@@ -38,6 +45,7 @@ def main(_: None) -> int:
             given,
             output,
             maps=MAPS.value,
+            explain={"inspected": True, "all": ALL, "none": False}[EXPLAIN.value],
             batch_size=BATCH_SIZE.value,
             workers=WORKERS.value,
             stop=stop,

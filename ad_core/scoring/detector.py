@@ -1,7 +1,7 @@
 """The detector: from images to `normal` or `inspect`, as a user runs it."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,12 +12,14 @@ from sklearn.pipeline import Pipeline
 
 from ad_core.data.shape import image_shape
 from ad_core.decision import AbstainBand, Explainer, Reason, Threshold, anomaly_score
+from ad_core.decision.drift import Drift, Normals
 from ad_core.errors import UserError
+from ad_core.scoring.drift import drift_of, normals_of, statistics_of
 from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Measured, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
-from ad_core.scoring.verdict import INSPECT, NORMAL, Shown, Verdict, Verdicts, judge
+from ad_core.scoring.verdict import INSPECT, NORMAL, Explain, Shown, Verdict, Verdicts, judge
 
 
 class Scores(NamedTuple):
@@ -47,6 +49,8 @@ class Parts(NamedTuple):
     classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
     that calibration normals had; an image with more of them is inspected. facts: of the
     calibration, as `facts_of`. backbones: key of the configuration that names one -> its facts.
+    groups: of the normals in `reference`, a number for each; None in a detector of an earlier
+    version.
     """
 
     config: ConfigDict
@@ -61,6 +65,7 @@ class Parts(NamedTuple):
     clipped: float = 1.0
     facts: Mapping[str, Any] | None = None
     backbones: Mapping[str, Mapping[str, str]] = {}
+    groups: Int[np.ndarray, " m"] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,7 +163,7 @@ class Detector:
         images: Images,
         *,
         value_range: Range = None,
-        explain: bool = True,
+        explain: Explain = True,
     ) -> list[Verdict]:
         """Verdicts on images of any size, read as the detector reads files.
 
@@ -174,7 +179,7 @@ class Detector:
                 floats from 0 to 1; with a detector that has a `data.value_range`, they are in
                 its unit, as the values of files are.
             value_range: of arrays, the values that are black and white instead.
-            explain: whether to give reasons.
+            explain: True gives reasons for inspected images, "all" for normal ones too, False none.
 
         Raises:
             UserError: `value_range` is none, or the detector has one of its own.
@@ -185,7 +190,7 @@ class Detector:
             verdicts += self._judge(some, explain)
         return verdicts
 
-    def _judge(self, given: list[Given], explain: bool) -> list[Verdict]:
+    def _judge(self, given: list[Given], explain: Explain) -> list[Verdict]:
         samples = [one.sample for one in given]
         blank = np.zeros(self.image_shape, np.float32)
         images = np.stack([blank if sample is None else sample.image for sample in samples])
@@ -236,6 +241,33 @@ class Detector:
     ) -> list[list[Reason]]:
         """The statistics that pushed each image's score most, as `Explainer.reasons` says."""
         return self._explainer.reasons(statistics, top=top, inspected=inspected)
+
+    def drift(
+        self,
+        found: Scores | Sequence[Verdict] | Float[np.ndarray, "n k"],
+        groups: Sequence[Any] | np.ndarray | None = None,
+    ) -> Drift:
+        """Comparison of a lot with the calibration normals, as `compare_lot` makes it.
+
+        A lot is looked at once, when it is whole; `Watch` of `decision.drift` looks as it comes in.
+
+        Args:
+            found: what `score` or `judge` gave for the lot, or its statistics. groups: of its
+                images, those of one part being equal; None: each image by itself.
+
+        Raises:
+            UserError: nothing was measured, or other numbers of statistics or groups.
+        """
+        return drift_of(self.normals, statistics_of(found), groups)
+
+    @cached_property
+    def normals(self) -> Normals | None:
+        """Normals that a lot is compared with; None in a detector of an earlier version."""
+        parts = self.parts
+        if parts.groups is None:
+            return None
+        protocol = parts.config.data.protocol
+        return normals_of(parts.methods, parts.reference, parts.groups, protocol=protocol)
 
     @cached_property
     def _explainer(self) -> Explainer:

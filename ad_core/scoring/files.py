@@ -25,7 +25,7 @@ from ad_core.scoring.part import Part, part_names
 from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
-FORMAT = 4  # of the files; from 4 on with the clipped share that normals had
+FORMAT = 5  # of the files; from 5 on with one-sided cleaning in the classifier
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
 
@@ -45,7 +45,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         _write_part(folder / name, part)
         if part.context.backbone is not None:
             save_backbone(part.context.backbone, folder / BACKBONES)
-    np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
+    normals = {"reference": parts.reference, "groups": parts.groups}
+    _save_arrays(folder / "normals.npz", {name: x for name, x in normals.items() if x is not None})
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
     decided = {
@@ -140,6 +141,7 @@ def load_parts(directory: Path) -> Parts:
     directory = sealed.find_folder(directory)
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         reference = arrays["reference"]
+        groups = arrays["groups"] if "groups" in arrays else None
     decided = json.loads((directory / "threshold.json").read_text())
     carried = directory / BACKBONES
     backbones = read_saved(carried) if carried.is_dir() else {}
@@ -156,6 +158,7 @@ def load_parts(directory: Path) -> Parts:
         clipped=float(described["clipped"]),
         facts=described.get("facts"),
         backbones=described.get("backbones", {}),
+        groups=groups,
     )
 
 

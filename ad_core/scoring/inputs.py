@@ -1,5 +1,6 @@
 """Inputs to score: a folder of images, one image, a table of them, or a TFDS data set."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from ml_collections import ConfigDict
 from ad_core.data.formats.kinds import is_image
 from ad_core.data.formats.pages import spread
 from ad_core.data.layouts.files import FileSource
+from ad_core.data.layouts.grouping import group_by_pattern
 from ad_core.data.layouts.listing import find_images, refuse_own
-from ad_core.data.layouts.manifest import TABLES, read_manifest
+from ad_core.data.layouts.manifest import TABLES, manifest_groups, read_manifest
 from ad_core.errors import UserError
 from ad_core.runtime.registry import resolve
 
@@ -39,7 +41,9 @@ def open_input(given: Path, data: ConfigDict) -> FileSource:
     if given.is_file():
         refuse_own(given)
         if given.suffix.lower() in TABLES:
-            return _source(given.parent, read_manifest(given), data)
+            source = _source(given.parent, read_manifest(given), data)
+            source.groups = {**source.groups, **manifest_groups(given)}
+            return source
         if is_image(given):
             real = given.resolve()
             return _source(real.parent, [real.name], data)
@@ -50,4 +54,8 @@ def open_input(given: Path, data: ConfigDict) -> FileSource:
 
 
 def _source(root: Path, paths: Sequence[str], data: ConfigDict) -> FileSource:
-    return FileSource(root, spread(root, paths, data), data)
+    source = FileSource(root, spread(root, paths, data), data)
+    pattern = str(data.group_pattern)
+    named = [path for path in source.paths if pattern and re.search(pattern, path)]
+    source.groups = group_by_pattern(named, pattern)
+    return source

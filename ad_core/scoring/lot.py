@@ -1,7 +1,8 @@
 """The output folder of a lot: what is decided stays, and nothing unfinished looks finished.
 
     lot.json      while the lot is not finished: detector, images and options that it belongs to
-    parts/        rows so far, sealed a part at a time; an engine may write them in any order
+    parts/        rows so far, sealed a part at a time; an engine may write them in any order. Some
+                  rows, drawn by chance, keep their statistics for the look at the whole lot
     maps/         a map an image
     scores.*      all rows, merged from the parts at the end, or at a stop those so far
     summary.json  last; `finished` says whether every image has its row
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.source import printable
@@ -28,9 +29,18 @@ from ad_core.errors import UserError
 from ad_core.runtime import sealed
 from ad_core.runtime.lock import NAME as LOCK
 from ad_core.runtime.lock import exclusive
-from ad_core.scoring.rows import SCHEMA, count_rows, list_parts, merge_parts, read_index, write_part
+from ad_core.scoring.drift import drawn_places
+from ad_core.scoring.rows import (
+    SCHEMA,
+    count_rows,
+    list_parts,
+    merge_parts,
+    read_index,
+    read_statistics,
+    write_part,
+)
 
-FORMAT = 1  # of lot.json and the parts
+FORMAT = 2  # of lot.json and the parts
 JOURNAL, SUMMARY, PARTS, MAPS = "lot.json", "summary.json", "parts", "maps"
 TABLES = ("scores.parquet", "scores.csv")
 # In the order in which a lot is removed: at no moment does a rest look like a whole one.
@@ -42,11 +52,12 @@ class Lot:
 
     Attributes:
         output: its folder. count: how many images it has. before: how many of them had a row when
-            this process took it up.
+            this process took it up. drawn: places whose rows keep their statistics.
     """
 
     def __init__(self, output: Path, count: int):
         self.output, self.count = output, count
+        self.drawn = frozenset(drawn_places(count).tolist())
         self._done = np.zeros(count, bool)
         self._parts = [part for part in list_parts(output / PARTS) if self._take(part)]
         self.before = self.done
@@ -83,6 +94,11 @@ class Lot:
         """Counts of the rows so far, as `rows.count_rows`. Raises UserError if they are gone."""
         with self._told():
             return count_rows(self._parts, clipped=clipped)
+
+    def statistics(self) -> tuple[list[int], Float[np.ndarray, "n k"]]:
+        """Places and statistics of the drawn rows so far. Raises UserError if they are gone."""
+        with self._told():
+            return read_statistics(self._parts)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the tables of all rows so far, then summary.json; a lot that is whole ends here.

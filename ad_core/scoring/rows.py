@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from ad_core.runtime.sealed import write_file
 from ad_core.scoring.localisation import places_in_words
@@ -32,7 +34,10 @@ SCHEMA = pa.schema(
 )
 COUNTS = (OK, ERROR, NORMAL, INSPECT, PERSON, "without_map")
 INDEX = "index"  # of a part: the place of each row in the lot's listing
-PART_SCHEMA = SCHEMA.insert(0, pa.field(INDEX, pa.int64()))
+STATISTICS = "values"  # of a part: the statistics of a row that was drawn, null in others
+PART_SCHEMA = SCHEMA.insert(0, pa.field(INDEX, pa.int64())).append(
+    pa.field(STATISTICS, pa.list_(pa.float32()))
+)
 # A spreadsheet would take a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -60,7 +65,8 @@ def write_part(folder: Path, index: Sequence[int], rows: Sequence[dict[str, Any]
     """Seals rows as a part, named by the place of its first row; errors as `write_file`.
 
     Args:
-        index: the place of each row in the lot's listing, ascending.
+        index: the place of each row in the lot's listing, ascending. rows: as `row_of`; with
+            STATISTICS where they are kept until the lot ends.
     """
     numbered = [{INDEX: place, **row} for place, row in zip(index, rows, strict=True)]
     table = pa.Table.from_pylist(numbered, PART_SCHEMA)
@@ -80,6 +86,13 @@ def read_index(part: Path) -> list[int] | None:
         return None
 
 
+def read_statistics(parts: Sequence[Path]) -> tuple[list[int], Float[np.ndarray, "n k"]]:
+    """Places and statistics of the rows that kept them."""
+    kept = [row for row in _rows(parts, [INDEX, STATISTICS]) if row[STATISTICS] is not None]
+    values = np.array([row[STATISTICS] for row in kept], np.float32)
+    return [row[INDEX] for row in kept], values
+
+
 def merge_parts(parts: Sequence[Path], output: Path) -> None:
     """Writes scores.parquet and scores.csv of all parts, each in one move; errors as `write_file`.
 
@@ -92,7 +105,7 @@ def merge_parts(parts: Sequence[Path], output: Path) -> None:
 def _write_parquet(parts: Iterable[Path], path: Path) -> None:
     with pq.ParquetWriter(path, SCHEMA) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part).drop_columns([INDEX]))
+            writer.write_table(pq.read_table(part).drop_columns([INDEX, STATISTICS]))
 
 
 def _write_csv(parts: Iterable[Path], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -18,6 +18,8 @@ from ad_core.types import Placement
 OK, ERROR = "ok", "error"
 NORMAL, INSPECT = "normal", "inspect"
 PERSON, NOBODY = "person", "none"
+ALL = "all"  # explain normal images too
+Explain = bool | Literal["all"]
 CLIPPED = "clipped"  # the reason of an image that is clipped beyond what normals are
 COLOURS = {NORMAL: "#1a7f4b", INSPECT: "#b3261e"}
 
@@ -52,7 +54,8 @@ class Verdict(NamedTuple):
     clipped: share in [0, 1] of the values beyond the detector's range; None where not read.
     regions: boxes in pixels of the file, the strongest first; None where it could not be read.
     reasons: what pushed the score towards the decision most, foremost first; empty where nothing
-    did, or nobody asked. map: at the network's size. shown: None where nobody looks.
+    did, or nobody asked. map: at the network's size. shown: None where nobody looks. statistics: in
+    the order of `Detector.names`; None where it could not be read.
     """
 
     path: str
@@ -66,6 +69,7 @@ class Verdict(NamedTuple):
     reasons: tuple[Reason, ...]
     map: Float[np.ndarray, "h w"] | None
     shown: Shown | None = None
+    statistics: Float[np.ndarray, " k"] | None = None
 
     def __str__(self) -> str:
         """The verdict in one line, then a line for each reason."""
@@ -145,7 +149,7 @@ class Decider(Protocol):
 
 
 def judge(
-    detector: Decider, seen: Sequence[Seen], measured: Measured, *, explain: bool = True
+    detector: Decider, seen: Sequence[Seen], measured: Measured, *, explain: Explain = True
 ) -> list[Verdict]:
     """The verdict on each image.
 
@@ -155,7 +159,7 @@ def judge(
     Args:
         seen: the images. measured: of the same images, in their order; rows of those that could
             not be read are not looked at.
-        explain: whether to give reasons.
+        explain: True gives reasons for inspected images, ALL for normal ones too, False none.
     """
     read = [row for row, image in enumerate(seen) if image.placement is not None]
     judged = iter(_judge(detector, [seen[row] for row in read], measured.rows(read), explain))
@@ -168,7 +172,7 @@ def _unread(image: Seen) -> Verdict:
 
 
 def _judge(
-    detector: Decider, seen: Sequence[Seen], measured: Measured, explain: bool
+    detector: Decider, seen: Sequence[Seen], measured: Measured, explain: Explain
 ) -> list[Verdict]:
     if not seen:
         return []
@@ -176,10 +180,9 @@ def _judge(
     people = detector.band.decisions(scores) if detector.band else [None] * len(seen)
     beyond = np.array([image.clipped > detector.clipped for image in seen], bool)
     inspected = beyond | (np.asarray(detector.decide(scores)) == INSPECT)
-    reasons = [[]] * len(seen)
-    if explain:
-        reasons = detector.explain(measured.statistics, inspected=inspected)
-    columns = (scores.tolist(), inspected, people, reasons, measured.anomaly_map)
+    reasons = _explained(detector, measured.statistics, inspected, explain)
+    columns = (scores.tolist(), inspected, people, reasons)
+    maps = (measured.anomaly_map, measured.statistics)
     return [
         Verdict(
             path=printable(image.path),
@@ -190,11 +193,30 @@ def _judge(
             review=None if person is None else PERSON if person == PERSON else NOBODY,
             clipped=image.clipped,
             regions=_regions(detector, anomaly, image.placement),
-            reasons=_reasons(detector, image, anomaly, why) if explain else (),
+            reasons=() if why is None else _reasons(detector, image, anomaly, why),
             map=anomaly,
+            statistics=row,
         )
-        for image, score, inspect, person, why, anomaly in zip(seen, *columns, strict=True)
+        for image, score, inspect, person, why, anomaly, row in zip(
+            seen, *columns, *maps, strict=True
+        )
     ]
+
+
+def _explained(
+    detector: Decider,
+    statistics: Float[np.ndarray, "n k"],
+    inspected: Bool[np.ndarray, "n"],
+    explain: Explain,
+) -> list[list[Reason] | None]:
+    """Reasons of each row; None for one of which nobody asked."""
+    asked = np.full(len(statistics), True) if explain == ALL else inspected & bool(explain)
+    found: list[list[Reason] | None] = [None] * len(statistics)
+    if asked.any():
+        told = detector.explain(statistics[asked], inspected=inspected[asked])
+        for row, reasons in zip(np.flatnonzero(asked), told, strict=True):
+            found[row] = reasons
+    return found
 
 
 def _regions(

@@ -135,6 +135,7 @@ def _decide(
     )
     if left_out:
         write_left_out(job.workdir.left_out, left_out)
+    normal = table.readable & (table.label == 0)
     parts = Parts(
         config=config,
         methods=methods,
@@ -142,12 +143,13 @@ def _decide(
         thresholds=calibration.thresholds,
         rule=calibration.rule,
         scale=scale,
-        reference=table.values[table.readable & (table.label == 0)],
+        reference=table.values[normal],
         review=config.decision.review,
         selection=calibration.selection and calibration.selection.to_dict(),
         clipped=clipped,
         facts=calibration.facts,
         backbones=backbones,
+        groups=np.unique(np.array(table.group)[normal], return_inverse=True)[1],
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())

@@ -182,4 +182,5 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         print(f"{summary['clipped']['beyond']} of those to inspect are clipped more than normals")
     if counts["person"]:
         print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
+    print(summary["drift"]["statement"])
     print(f"scores: {output / 'scores.csv'}")

@@ -114,3 +114,29 @@ def test_a_resplit_judges_groups_that_it_has_not_seen(run):
     # Beta-binomial: P(more than 5 of 100 below the lowest of 100) = 100/200 ... 95/195.
     exact = np.prod([(100 - i) / (200 - i) for i in range(6)])
     assert resplits.expected_share(1, 100, 100, 0.05) == pytest.approx(exact, abs=0.003)
+
+
+def test_the_choice_that_adds_each_image_keeps_its_mean_bound_and_ignoring_the_choice_does_not():
+    world, draws = promises.CHOICES["six alike"](), 300
+    missed, alarms, bound = promises.chosen(world, 20, "integrative", draws)
+    flattered, _, same = promises.chosen(world, 20, "ignored", draws)
+    assert bound == same == pytest.approx(2 / 21)
+    error = 0.065 / np.sqrt(draws)  # Beta(2, 19) has the standard deviation 0.063
+    assert missed <= bound + 3 * error < flattered
+    _, dear, _ = promises.chosen(world, 60, "union bound", draws)
+    assert promises.chosen(world, 60, "integrative", draws)[1] < dear - 0.1 and alarms < 0.5
+
+
+def test_the_choice_is_the_one_that_adding_each_image_by_hand_gives():
+    world, n, rank = promises.Chosen(), 20, 2
+    rng = np.random.default_rng(n)
+    odd, _ = world.abnormal(rng, 3, n)
+    normal = world.normal(rng, 3)
+    later, _ = world.abnormal(rng, 3, 20)
+    passed = 0
+    for draw, of in enumerate(later):
+        for x in of.T:
+            lines = np.sort(np.column_stack([odd[draw], x]), axis=1)[:, rank - 1]
+            best = (normal[draw] >= lines[:, None]).sum(axis=1).argmin()
+            passed += x[best] <= lines[best]
+    assert promises.chosen(world, n, "integrative", 3)[0] == pytest.approx(passed / 60)

@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_a_verdict_to_inspect(detector, files):
 
 
 def test_reasons_push_towards_the_verdict_that_they_stand_beside(detector, files):
-    for verdict in detector.judge(list(files[1].values())):
+    for verdict in detector.judge(list(files[1].values()), explain="all"):
         sign = 1 if verdict.decision == "inspect" else -1
         pushes = [sign * reason.push for reason in verdict.reasons]
         assert pushes == sorted(pushes, reverse=True) and all(push > 0 for push in pushes)
@@ -154,7 +154,7 @@ def test_a_value_that_is_no_number_has_no_score(detector):
 
 def test_a_notebook_shows_picture_map_and_words(detector, files):
     root, values = files
-    verdicts = detector.judge([values["grey.png"], root / "<b>.png"])
+    verdicts = detector.judge([values["grey.png"], root / "<b>.png"], explain="all")
     assert isinstance(verdicts, Verdicts)
     shown, failed = (verdict._repr_html_() for verdict in verdicts)
     assert shown.count("data:image/png;base64,") == 1 and verdicts[0].decision in shown

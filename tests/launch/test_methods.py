@@ -88,7 +88,8 @@ def test_every_kind_of_method_trains_calibrates_scores_and_reports(runs, photos,
     summary = score_files(workdir / "detector", photos, tmp_path, maps=True, batch_size=8)
     assert summary["counts"]["images"] == summary["counts"]["ok"] == 10
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
-    assert all(np.isfinite(row["score"]) and row["reasons"] for row in rows)
+    assert all(np.isfinite(row["score"]) for row in rows)
+    assert all(bool(row["reasons"]) == (row["decision"] == "inspect") for row in rows)
     assert len(list((tmp_path / "maps").glob("*.heat.png"))) == 10
     assert len(list((tmp_path / "maps").glob("*.png"))) == 20
 

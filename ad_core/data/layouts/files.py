@@ -24,7 +24,7 @@ from ad_core.data.formats.masks import image_turn, read_mask, turn_as
 from ad_core.data.formats.pages import find_page, spread
 from ad_core.data.formats.resizing import nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
-from ad_core.data.layouts.grouping import group_by_pattern, join_files
+from ad_core.data.layouts.grouping import group_by_pattern, join_files, plain_name
 from ad_core.data.layouts.listing import Listing, is_inside
 from ad_core.data.shape import image_shape
 from ad_core.data.source import NORMAL, Record
@@ -36,11 +36,13 @@ class FileSource:
     """Files to score, in the order given: a `Source` and a `FileSet`, without labels or masks.
 
     paths: relative to root; one may name a page, as `formats.pages` writes. left_out, own: relative
-    paths of what was found beside them, and is no image or was written by this program.
+    paths of what was found beside them, and is no image or was written by this program. groups:
+    file -> group of the files that belong together.
     """
 
     left_out: Sequence[str] = ()
     own: Sequence[str] = ()
+    groups: Mapping[str, str] = {}
     unfixed: tuple[str, ...] = TYPE  # reads so where `data.value_range` says nothing
 
     def __init__(self, root: str | os.PathLike[str], paths: Sequence[str], data: ConfigDict):
@@ -86,6 +88,11 @@ class FileSource:
         if not is_inside(path, self.root):
             raise UserError(f"{path}: is a link that leads out of {self.root}; copy the image.")
         return path, page
+
+    def group_of(self, index: int) -> str:
+        """Group of an image: of its file, or the file itself; pages of a file are one group."""
+        name = plain_name(self.root, self.paths[index])
+        return self.groups.get(name, name)
 
     def _wanted(self, page: dict[str, Any]) -> tuple[Wanted, Limits]:
         rule = self._options | page

@@ -85,6 +85,13 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
     return [row["path"] for _, row in rows]
 
 
+def manifest_groups(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The column `group` of a table, by the file that the row names; empty where it has none."""
+    rows = _rows(Path(path), ("path",), optional=("group",))
+    root = Path(path).parent
+    return {plain_name(root, row["path"]): row["group"] for _, row in rows if row.get("group")}
+
+
 def read_groups(root: Path, images: Mapping[str, Any]) -> dict[str, str]:
     """The groups that `groups.csv` below a root names, by path; empty without that file.
 

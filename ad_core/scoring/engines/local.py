@@ -13,19 +13,21 @@ from ad_core.data.batches import Reading, eval_batches
 from ad_core.data.formats.resizing import reduced, to_file
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.source import printable
+from ad_core.decision.drift import Drift
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
 from ad_core.runtime.sealed import write_file
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.detector import Detector
+from ad_core.scoring.drift import drift_of, group_names, unfinished
 from ad_core.scoring.files import load_detector
 from ad_core.scoring.heat import HeatScale
 from ad_core.scoring.inputs import open_input
 from ad_core.scoring.lot import MAPS, Lot, identify, open_lot
 from ad_core.scoring.measuring import Measured, join_rows, measure_batches
 from ad_core.scoring.pictures import overlay, write_png
-from ad_core.scoring.rows import row_of
-from ad_core.scoring.verdict import Seen, Verdict, judge
+from ad_core.scoring.rows import STATISTICS, row_of
+from ad_core.scoring.verdict import Explain, Seen, Verdict, judge
 
 MAP_SIDE = 2048  # pixels
 # Images that are judged and sealed together: a forest takes as long for 32 as for some hundred.
@@ -72,6 +74,7 @@ def score_files(
     output: Path,
     *,
     maps: bool = False,
+    explain: Explain = True,
     batch_size: int = 32,
     workers: int = 2,
     stop: Stop | None = None,
@@ -83,6 +86,9 @@ def score_files(
     that is clipped beyond what normals are, has the decision `inspect`. A lot that was cut short
     goes on where it stopped (`scoring.lot`).
 
+    Args:
+        explain: as `judge` takes it.
+
     Raises:
         UserError: no detector, no images, or an output that cannot be written; rows so far stay.
         Stopped: `stop` was set; the rows so far are written.
@@ -90,13 +96,13 @@ def score_files(
     detector = load_detector(detector_dir, batch_size=batch_size)
     source = open_input(given, detector.parts.config.data)
     stop, watch = Stop() if stop is None else stop, Stopwatch()  # an unset Stop is false
-    identity = identify(detector_dir, source, input=str(given), maps=maps)
+    identity = identify(detector_dir, source, input=str(given), maps=maps, explain=explain)
     with open_lot(output, identity, count=len(source)) as lot:
         measured = _measured(detector, source, lot, workers, watch, stop)
         try:
             for block in _blocks(measured):
                 with watch("write"):
-                    _seal(lot, detector, source, block, maps=maps)
+                    _seal(lot, detector, source, block, maps=maps, explain=explain)
         except Stopped:
             lot.finish(_summary(detector, source, lot, watch, maps=maps))
             raise
@@ -105,14 +111,23 @@ def score_files(
     return summary
 
 
-def _seal(lot: Lot, detector: Detector, source: FileSource, block: Block, *, maps: bool) -> None:
+def _seal(
+    lot: Lot,
+    detector: Detector,
+    source: FileSource,
+    block: Block,
+    *,
+    maps: bool,
+    explain: Explain,
+) -> None:
     """Judges a block, writes its maps, then its rows: a row stands for a map that is there."""
-    verdicts = judge(detector, block.seen, block.measured)
+    verdicts = judge(detector, block.seen, block.measured, explain=explain)
     threshold = detector.threshold.value
     rows = []
     for index, seen, verdict in zip(block.index, block.seen, verdicts, strict=True):
         failed = _write_map(lot, detector, source, index, seen, verdict) if maps else ""
-        rows.append(row_of(verdict, threshold, without_map=failed))
+        row = row_of(verdict, threshold, without_map=failed)
+        rows.append(row | {STATISTICS: verdict.statistics if index in lot.drawn else None})
     lot.seal(block.index, rows)
 
 
@@ -213,11 +228,22 @@ def _write_map(
     return ""
 
 
+def _drift(detector: Detector, source: FileSource, lot: Lot) -> Drift:
+    """Comparison of the lot with the calibration normals, made once, of the whole lot."""
+    if lot.done < lot.count:
+        return unfinished()
+    places, values = lot.statistics()
+    if not places:
+        values = np.zeros((0, len(detector.names)), np.float32)
+    return drift_of(detector.normals, values, group_names(source, places))
+
+
 def _summary(
     detector: Detector, source: FileSource, lot: Lot, watch: Stopwatch, *, maps: bool
 ) -> dict[str, Any]:
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
+    drift = _drift(detector, source, lot)
     seconds = time.monotonic() - watch.began
     heat = HeatScale.of(detector.parts.scale).to_dict(longest_px=MAP_SIDE) if maps else None
     return {
@@ -225,6 +251,7 @@ def _summary(
         "counts": {"images": total, **counts},
         "inspect_rate": counts["inspect"] / total if total else None,
         "clipped": clipped,
+        "drift": drift.to_dict(),
         **({"heat": heat} if heat else {}),
         "left_out": [printable(name) for name in source.left_out],
         "resumed": lot.before,
