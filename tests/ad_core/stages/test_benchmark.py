@@ -135,7 +135,7 @@ def test_inceptions_weights_go_to_those_whose_scores_need_them(tmp_path):
     named = {c.entrant.name for c in cells if "--config.statistics.backbone=inception.npz" in (
         c.arguments
     )}  # fmt: skip
-    assert named == {"cyclegan", "untrained", "blur"}
+    assert named == {"cyclegan", "ganomaly", "untrained", "blur"}
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class Calibrated(Detector):
             selection=None,
             scale=MapScale(0.0, 1.0, 0.5),
             config=config,
+            backbones={},
         )
 
 
