@@ -17,6 +17,7 @@ from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Measured, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
+from ad_core.scoring.profile import Profile, standardised
 from ad_core.scoring.verdict import INSPECT, NORMAL, Shown, Verdict, Verdicts, judge
 
 
@@ -46,7 +47,7 @@ class Parts(NamedTuple):
     review: the rule up to whose threshold a person looks, "" for none. selection: how the
     classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
     that calibration normals had; an image with more of them is inspected. facts: of the
-    calibration, as `facts_of`.
+    calibration, as `facts_of`. profile: of normal maps, by which a map is told; None: as it is.
     """
 
     config: ConfigDict
@@ -60,6 +61,7 @@ class Parts(NamedTuple):
     selection: Mapping[str, Any] | None = None
     clipped: float = 1.0
     facts: Mapping[str, Any] | None = None
+    profile: Profile | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +77,8 @@ class Detector:
         methods = tuple(part.on_device() for part in parts.methods)
         self.parts = parts._replace(methods=methods)
         self.image_shape = image_shape(parts.config.data)
-        self.measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
+        measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
+        self.measurer = standardised(measurer, parts.profile)
 
     @property
     def threshold(self) -> Threshold:

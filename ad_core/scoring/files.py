@@ -20,10 +20,13 @@ from ad_core.runtime.config import from_json, to_json
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.part import Part, part_names
+from ad_core.scoring.profile import Profile
 from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
-FORMAT = 4  # of the files; from 4 on with the clipped share that normals had
+FORMAT = 5  # of the files; from 4 on with the clipped share of normals, from 5 with their maps'
+READABLE = (4, FORMAT)
+PROFILE = "profile.npz"  # of normal maps, where they are told by it
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
 
@@ -44,6 +47,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         if part.context.backbone is not None:
             save_backbone(part.context.backbone, folder / BACKBONES)
     np.savez(folder / "normals.npz", allow_pickle=False, reference=parts.reference)
+    if parts.profile is not None:
+        _save_arrays(folder / PROFILE, parts.profile._asdict())
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
     decided = {
@@ -138,7 +143,16 @@ def load_parts(directory: Path) -> Parts:
         selection=described["selection"],
         clipped=float(described["clipped"]),
         facts=described.get("facts"),
+        profile=_read_profile(directory / PROFILE),
     )
+
+
+def _read_profile(path: Path) -> Profile | None:
+    """The profile of a detector; None of one without, such as any before format 5."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return Profile(**arrays)
 
 
 def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:
@@ -173,11 +187,11 @@ def _described(folder: Path, directory: Path) -> dict[str, Any]:
             f"Detector file {folder / error.file} {error.fault}; calibrate again or restore a copy."
         ) from error
     described = json.loads((folder / "detector.json").read_text())
-    if described["format"] != FORMAT:
+    if described["format"] not in READABLE:
         newer = described["format"] > FORMAT
         mend = "update zfn-ad" if newer else "train and calibrate again, in a new workdir"
         raise UserError(
             f"Detector {directory} has format {described['format']} and this version reads "
-            f"{FORMAT}; {mend}."
+            f"{' and '.join(map(str, READABLE))}; {mend}."
         )
     return described

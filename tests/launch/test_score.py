@@ -421,7 +421,7 @@ def test_a_detector_of_an_earlier_version_is_refused_in_one_message(workdir, tmp
     described = json.loads((folder / "detector.json").read_text()) | {"format": 2}
     (folder / "detector.json").write_text(json.dumps(described))
     vouch(folder, "detector.json")
-    message = r"has format 2 and this version reads 4; train and calibrate again"
+    message = r"has format 2 and this version reads 4 and 5; train and calibrate again"
     with pytest.raises(UserError, match=message):
         load_detector(folder)
 
