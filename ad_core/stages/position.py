@@ -91,8 +91,8 @@ def choose(wanted: str, normal: NormalMaps, marked: Sequence[Marked], **scale: A
 
     A kind serves an abnormal image whose mask holds the hottest place of the map, or, where no
     image has a mask, whose map lies above the level that as many normal images stay below under
-    each kind. One is surely better if it serves more images by over one standard error of the
-    difference image by image, and by two of them or more: where both are alike, maps stay simple.
+    each kind. One is surely better if it serves more images, two at least, by over two standard
+    errors of the difference image by image: where both are alike, maps stay simple.
 
     Args:
         normal: maps of the normals that calibrate. marked: abnormal images that calibrate, of maps
@@ -129,4 +129,4 @@ def _surely_more(difference: Float[np.ndarray, " n"]) -> bool:
     if len(difference) < 2:
         return False
     error = difference.std(ddof=1) * math.sqrt(len(difference))
-    return bool(difference.sum() >= 2 and difference.sum() > error)
+    return bool(difference.sum() >= 2 and difference.sum() > 2 * error)
