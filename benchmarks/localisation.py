@@ -2,13 +2,16 @@
 
     python benchmarks/localisation.py --config=configs/breast_ultrasound.py:cpu \
         --config.data.root=DIR --config.data.protocol=folders --config.data.image_size=256 \
+        --config.data.calibration.normal=0.4 \
         --config.method=baselines_ad.padim,baselines_ad.patchcore [--split=calibration]
-        [--sigmas=0,0.0156] [--pictures=DIR --only=padim.distance]
+        [--sigmas=0,0.0156] [--positions=none --positions=mean]
+        [--pictures=DIR --only=padim.distance]
 
 Every method learns from the normal images of the training split. Its maps are compared with the
 masks of another split, in the files' pixels: of the calibration split, which may choose settings,
-or of the test split, which judges them once. --pictures draws ten defects of --only at the last
-sigma: image, mask, map, map over the image.
+or of the test split, which judges them once. --positions tells maps by those of the normal images
+that teach, each seen by one of five memories that has not learnt it. --pictures draws ten defects
+of --only at the last sigma: image, mask, map, map over the image.
 """
 
 import sys
@@ -29,12 +32,17 @@ from ad_core.data.splits import make_splits  # noqa: E402
 from ad_core.runtime.command import run  # noqa: E402
 from ad_core.scoring.localisation import Localiser, fit_scale  # noqa: E402
 from ad_core.scoring.pictures import colour, grid, overlay, to_rgb, write_png  # noqa: E402
+from ad_core.scoring.profile import KINDS, NONE, NormalMaps  # noqa: E402
 from ad_core.stages.job import make_methods  # noqa: E402
 from ad_core.stages.pixels import Pixels  # noqa: E402
+from ad_core.training.cross_fit import fit_parts, make_folds  # noqa: E402
 from ad_core.types import OnePass, View  # noqa: E402
 
 flags.DEFINE_enum("split", "calibration", ("calibration", "test"), "Whose masks are compared.")
 flags.DEFINE_list("sigmas", ["0.0156"], "Blurs, as shares of the shorter side.")
+flags.DEFINE_multi_enum(
+    "positions", [NONE], KINDS, "What normal maps at each position take out of a map; repeatable."
+)
 flags.DEFINE_string("pictures", "", "Folder of PNG files of defects; none without.")
 flags.DEFINE_string("only", "", "METHOD.MAP that is drawn.")
 flags.DEFINE_integer("seed", 0, "Of the defects that are drawn.")
@@ -67,6 +75,40 @@ def learn(method, source, normal, config):
     assert isinstance(method.learn, OnePass)
     batches = (reading.batch for reading in read(source, normal, config))
     return jax.device_put(method.learn.fit(batches, jax.random.key(config.seed)))
+
+
+def folds_of(method, source, normal, config):
+    """Yields (rows, state) of five folds of the normal images, whose state has not learnt them."""
+    groups = np.array([source.records[i].group for i in normal])
+    fold = make_folds(np.zeros(len(normal), int), groups, folds=5, seed=config.seed)
+    parts = fold[None] != np.unique(fold)[:, None]
+    batches = lambda: (reading.batch for reading in read(source, normal, config))  # noqa: E731
+    for part, state in zip(
+        parts, fit_parts(method.learn, batches, parts, seed=config.seed), strict=True
+    ):
+        yield ~part, jax.device_put(state)
+
+
+def look_at_normals(config, source, normal):
+    """METHOD.MAP -> out-of-fold maps of the normal images that teach."""
+    found = {}
+    for name, (method, own) in make_methods(config).items():
+        view = jax.jit(lambda s, x, m=method: m.view(s, x, None).maps)
+        for rows, state in folds_of(method, source, normal, own):
+            for reading in read(source, normal[rows], config):
+                valid = np.asarray(reading.batch.valid)
+                for key, x in view(state, jnp.asarray(reading.batch.image)).items():
+                    found.setdefault(f"{name}.{key}", []).append(np.asarray(x)[valid])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def told_by(kind, maps, normal_maps):
+    """Maps at the images' size, told by the profile of normal ones of that size."""
+    gathered = NormalMaps()
+    for number, one in enumerate(normal_maps):
+        gathered.add(one, (0, 0, one.shape[1], one.shape[0]), group=str(number))
+    profile, _ = gathered.fit(kind=kind, level_quantile=0.9)
+    return maps if profile is None else profile(maps)
 
 
 def look(config, source, normal, judged):
@@ -145,13 +187,19 @@ def main(config):
     records = [source.records[i] for i in judged]
     labels = np.array([record.label for record in records])
     samples, maps = look(config, source, normal, judged)
+    kinds = flags.FLAGS.positions
+    others = look_at_normals(config, source, normal) if kinds != [NONE] else {}
     print("| map | sigma | pixel AUROC | AUPRO | hottest place in the defect |")
     print("|" + " --- |" * 5)
     sigmas = [float(sigma) for sigma in flags.FLAGS.sigmas]
     for name, raw in maps.items():
         for sigma in sigmas:
             full = localised(raw, sigma, config)
-            print(row(name, sigma, figures(samples, labels, full)), flush=True)
+            beside = localised(others[name], sigma, config) if others else []
+            for kind in kinds:
+                told = told_by(kind, full, beside)
+                told_name = name if kind == NONE else f"{name}, {kind}"
+                print(row(told_name, sigma, figures(samples, labels, told)), flush=True)
         if flags.FLAGS.pictures and name == flags.FLAGS.only:
             draw(Path(flags.FLAGS.pictures), samples, records, full, labels, config)
 

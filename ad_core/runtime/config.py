@@ -77,9 +77,16 @@ def shared_keys(size: str) -> Keys:
 def _localisation() -> Keys:
     return {
         "sigma": Key(0.0156, "blur of the map, as a share of the image's side (4 of 256 px)"),
-        # Of abnormal images that calibrate, 0.9 marks twice as many as 0.995 (docs/baselines.md).
+        # Of abnormal images that calibrate, 0.9 marks twice as many as 0.995. Figures of test
+        # images had been looked at too when it was chosen (docs/baselines.md).
         "level": Key(0.9, "share of normal images whose map stays below the level of a region"),
         "map": Key("", "a method, a map or METHOD.MAP that localises; '' the best by measurement"),
+        "position": Key(
+            "auto",
+            "what of normal maps at each position is taken out of a map; auto: what calibrating "
+            "abnormal images find best",
+            ("auto", "none", "mean", "deviation"),
+        ),
         "min_area": Key(0.0005, "smallest region, as a share of the image's area"),
     }
 
@@ -355,7 +362,8 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The configuration that `to_json` wrote; lists become tuples again. Locked.
 
-    One without `data.grouping` was written when nothing was grouped by likeness: none.
+    One without `data.grouping` was written when nothing was grouped by likeness: none; one without
+    `localisation.position` when maps stayed as they were.
 
     Raises:
         UserError: not such a text, or written by a version with other keys.
@@ -363,6 +371,7 @@ def from_json(text: str) -> ConfigDict:
     try:
         content = json.loads(text)
         content.get("data", {}).setdefault("grouping", "none")
+        content.get("localisation", {}).setdefault("position", "none")
         return complete(ConfigDict(content))
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise UserError(f"Not a configuration in JSON: {error}.") from error

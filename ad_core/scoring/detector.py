@@ -19,6 +19,7 @@ from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Measured, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
+from ad_core.scoring.profile import Profile, standardised
 from ad_core.scoring.verdict import INSPECT, NORMAL, Explain, Shown, Verdict, Verdicts, judge
 
 
@@ -49,8 +50,8 @@ class Parts(NamedTuple):
     classifier was chosen, as `Selection.to_dict`. clipped: largest share of values beyond the range
     that calibration normals had; an image with more of them is inspected. facts: of the
     calibration, as `facts_of`. backbones: key of the configuration that names one -> its facts.
-    groups: of the normals in `reference`, a number for each; None in a detector of an earlier
-    version.
+    groups: of the normals in `reference`, a number for each; None: nobody knows them. profile: of
+    normal maps, by which a map is told; None: as it is.
     """
 
     config: ConfigDict
@@ -66,6 +67,7 @@ class Parts(NamedTuple):
     facts: Mapping[str, Any] | None = None
     backbones: Mapping[str, Mapping[str, str]] = {}
     groups: Int[np.ndarray, " m"] | None = None
+    profile: Profile | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,7 +83,8 @@ class Detector:
         methods = tuple(part.on_device() for part in parts.methods)
         self.parts = parts._replace(methods=methods)
         self.image_shape = image_shape(parts.config.data)
-        self.measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
+        measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
+        self.measurer = standardised(measurer, parts.profile)
 
     @property
     def threshold(self) -> Threshold:

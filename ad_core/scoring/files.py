@@ -22,10 +22,12 @@ from ad_core.runtime.methods import method_modules
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.part import Part, part_names
+from ad_core.scoring.profile import Profile
 from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
-FORMAT = 5  # of the files; from 5 on with one-sided cleaning in the classifier
+FORMAT = 5  # of the files; from 5 on with one-sided cleaning, groups and a profile of normals
+PROFILE = "profile.npz"  # of normal maps, where they are told by it
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
 
@@ -47,6 +49,8 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
             save_backbone(part.context.backbone, folder / BACKBONES)
     normals = {"reference": parts.reference, "groups": parts.groups}
     _save_arrays(folder / "normals.npz", {name: x for name, x in normals.items() if x is not None})
+    if parts.profile is not None:
+        _save_arrays(folder / PROFILE, parts.profile._asdict())
     save_classifier(parts.classifier, folder / "classifier.skops")
     thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
     decided = {
@@ -159,6 +163,7 @@ def load_parts(directory: Path) -> Parts:
         facts=described.get("facts"),
         backbones=described.get("backbones", {}),
         groups=groups,
+        profile=_read_profile(directory / PROFILE),
     )
 
 
@@ -172,6 +177,14 @@ def read_configs(directory: str | Path) -> tuple[ConfigDict, ...]:
     described = _described(folder, Path(directory))
     texts = ((folder / name / "method.json").read_text() for name in described["methods"])
     return tuple(from_json(json.dumps(json.loads(text)["config"])) for text in texts)
+
+
+def _read_profile(path: Path) -> Profile | None:
+    """The profile of a detector; None of one without."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return Profile(**arrays)
 
 
 def _read_part(folder: Path, backbones: Mapping[str, Backbone]) -> Part:

@@ -21,15 +21,17 @@ from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.companions import load_companions
 from ad_core.scoring.detector import Parts
 from ad_core.scoring.files import load_parts, save_detector
-from ad_core.scoring.localisation import MapScale, fit_scale
+from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
+from ad_core.scoring.profile import NormalMaps, Profile
 from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, teachers
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
+from ad_core.stages.position import Marked, choose, judges
 from ad_core.stages.synthetic import SYNTHETIC, make_up, read_made_up
 from ad_core.stages.timing import timed, versions
 from ad_core.stages.train import Learnt, read_once
@@ -55,28 +57,35 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     companions = (None,) * (len(methods) - len(own))
     turns = _turns(job, own, lambda known: measurer.relearnt([*known, *companions]))
     made_up = make_up(job, column_names(methods))
-    normal_maps: list[np.ndarray] = []
+    normal_maps, marked = NormalMaps(), []
+    judging = judges(job.labels(split), job.splits[split], seed=config.seed)
     clipped: list[float] = []
 
-    def keep_normal_maps(reading: Reading, measured: Measured) -> None:
-        normal = np.asarray(reading.batch.valid) & (np.asarray(reading.batch.label) == 0)
-        if normal.any():
-            for index in np.flatnonzero(normal).tolist():
-                if (sample := reading.samples[index]) is not None:
-                    shown = measured.anomaly_map[index : index + 1]
-                    left, top, right, bottom = sample.placement.content
-                    normal_maps.append(shown[:, top:bottom, left:right].copy())
-                    clipped.append(sample.clipped)
+    def keep_maps(reading: Reading, measured: Measured) -> None:
+        indices = np.asarray(reading.batch.index).tolist()
+        rows = zip(reading.samples, indices, measured.anomaly_map, strict=True)
+        for sample, index, shown in rows:
+            if sample is None:
+                continue
+            record = job.source.records[index]
+            if record.label == 0:
+                normal_maps.add(shown, sample.placement.content, group=record.group)
+                clipped.append(sample.clipped)
+            elif index in judging and np.isfinite(shown).all():
+                marked.append(Marked.of(sample, shown))
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
         followed = turns if made_up is None else made_up.following(turns)
-        table = measure_split(job, split, followed, column_names(methods), each=keep_normal_maps)
+        table = measure_split(job, split, followed, column_names(methods), each=keep_maps)
         if made_up is not None:
             write_table(job.workdir.statistics(SYNTHETIC), made_up.table())
         write_table(job.workdir.statistics(split), table)
-        scale = fit_scale(normal_maps, level_quantile=config.localisation.level)
+        quantile = config.localisation.level
+        choice = choose(config.localisation.position, normal_maps, marked, level_quantile=quantile)
+        profile, scale = normal_maps.fit(kind=choice.kind, level_quantile=quantile)
+    print(choice)
     log = read_left_out(job.workdir.left_out)
-    kept = {"methods": methods, "scale": scale, "clipped": max(clipped)}
+    kept = {"methods": methods, "scale": scale, "profile": profile, "clipped": max(clipped)}
     return _decide(job, table, left_out=log, backbones=recorded(job.workdir, own), **kept)
 
 
@@ -95,8 +104,9 @@ def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") 
     log = read_left_out(job.workdir.left_out)
     if leave_out:
         log = (*log, make_entry(log, table, leave_out, who=who, why=why))
-    kept = {"methods": parts.methods, "scale": parts.scale, "clipped": parts.clipped}
-    return _decide(job, table, left_out=log, backbones=parts.backbones, **kept)
+    names = ("methods", "scale", "profile", "clipped", "backbones")
+    kept = {name: getattr(parts, name) for name in names}
+    return _decide(job, table, left_out=log, **kept)
 
 
 def review_lowest(root: Path) -> tuple[list[dict[str, Any]], list[LeftOut]]:
@@ -121,6 +131,7 @@ def _decide(
     left_out: tuple[LeftOut, ...],
     methods: tuple[Part, ...],
     scale: MapScale,
+    profile: Profile | None,
     clipped: float,
     backbones: Mapping[str, Mapping[str, str]],
 ) -> Calibration:
@@ -150,6 +161,7 @@ def _decide(
         facts=calibration.facts,
         backbones=backbones,
         groups=np.unique(np.array(table.group)[normal], return_inverse=True)[1],
+        profile=profile,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
