@@ -1,25 +1,11 @@
 """The simulation of promises in small, and the tables of figures that it shares with real sets."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from ad_core.data.source import Record
 from ad_core.decision.table import make_table, write_table
-
-
-def script(name):
-    """A script of benchmarks/, as a module."""
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.path", [""])  # whose first place the script takes
-        spec.loader.exec_module(module)
-    return module
-
+from tests.benchmark_script import script
 
 promises = script("promises")
 DRAWS = 2000
