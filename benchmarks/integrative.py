@@ -13,7 +13,7 @@ alarms, in per cent, mean over the splits; "refused" where no rank keeps the bou
 - `split`: half of the abnormal groups teach each of CANDIDATES, the other half ranks; the choice is
   made anew for each image, with it among those that rank, by normals that the classifier scored
   had not learnt. `split, best`: the candidate that was best on the third that judges, no choice at
-  all: no way to choose does better.
+  all, which a choice can hardly beat.
 - `CV+, best`: five folds, each row compared with an abnormal image by the classifier of the fold
   that left it out; the candidate that was best on the third that judges. The bound is twice the
   rank's share (and a little more, left out here in its favour).
