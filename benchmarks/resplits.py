@@ -1,6 +1,7 @@
 """Bounds on real images: cached statistics divided anew by group, again and again; a table.
 
     python benchmarks/resplits.py --workdirs runs/a runs/b [--splits=200] [--classifier=NAME]
+        [--data=DIR] [--every=N] [--plain]
 
 For each workdir the readable calibration and test rows are pooled and divided by group into two
 halves, stratified by class; one half calibrates (out-of-fold scores, thresholds), its classifier
@@ -9,6 +10,11 @@ both mean over the splits in per cent; the share of splits whose miss rate lies 
 and that share as it would be if the halves were exchangeable and the classifier's scores those of
 the folds (ranks drawn at random): where the former is the larger, the classifier's last fit ranks
 otherwise than the folds did.
+
+With --data the images of a workdir NAME or NAME-... lie in DIR/NAME, and those that look alike are
+one group (ad_core.data.likeness), whatever group they calibrated by. With --every only each
+N-th pooled feature is kept; with --plain these are columns like others, without the head that
+makes one of them all: both save time, and cost false alarms.
 """
 
 import argparse
@@ -21,17 +27,21 @@ sys.path[0] = str(ROOT)
 
 import numpy as np  # noqa: E402
 
+from ad_core.data.likeness import group_alike  # noqa: E402
+from ad_core.data.source import open_source  # noqa: E402
 from ad_core.decision import (  # noqa: E402
-    anomaly_score,
     fit_classifier,
     fit_threshold,
     make_classifier,
     out_of_fold_scores,
 )
+from ad_core.decision.classifiers.fitting import imputed_score  # noqa: E402
 from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table, select  # noqa: E402
 from ad_core.decision.thresholds.guarantees import umbrella_rank  # noqa: E402
 from ad_core.errors import UserError  # noqa: E402
+from ad_core.runtime.command import configure  # noqa: E402
+from ad_core.statistics import is_feature  # noqa: E402
 
 FOLDS, CONFIDENCE = 5, 0.95
 RULES = {
@@ -41,15 +51,33 @@ RULES = {
 }
 
 
-def pooled(workdir):
-    """(values, labels, groups, names) of the calibration and test rows that could be read."""
+def pooled(workdir, *, data="", every=1, plain=False):
+    """(values, labels, groups, names) of the calibration and test rows that could be read.
+
+    names: of the columns; none of a plain table.
+    """
     folder = Path(workdir) / "statistics"
     tables = [read_table(folder / f"{split}.parquet") for split in ("calibration", "test")]
     tables = [select(table, table.readable) for table in tables]
-    values = np.concatenate([table.values for table in tables])
     labels = np.concatenate([table.label for table in tables])
-    groups = np.concatenate([np.array(table.group) for table in tables])
-    return values, labels, groups, tables[0].names
+    if data:
+        group = alike(Path(data) / Path(workdir).name.split("-")[0])
+        groups = np.array([group[path] for table in tables for path in table.path])
+    else:
+        groups = np.concatenate([np.array(table.group) for table in tables])
+    feature = np.array([is_feature(name) for name in tables[0].names])
+    places = np.sort(np.append(np.flatnonzero(~feature), np.flatnonzero(feature)[::every]))
+    values = np.concatenate([table.values for table in tables])[:, places]
+    names = () if plain else tuple(tables[0].names[place] for place in places)
+    return values, labels, groups, names
+
+
+def alike(root):
+    """Path -> group of the images below `root`, those that look alike in one."""
+    data = configure([f"--config={ROOT}/configs/folder.py", f"--config.data.root={root}"]).data
+    source = open_source(data)
+    group_alike(source, data)
+    return {record.path: record.group for record in source.records}
 
 
 def resplit(pool, classifier, seed):
@@ -62,7 +90,7 @@ def resplit(pool, classifier, seed):
 
     own = out_of_fold_scores(make, values[fit], labels[fit], groups[fit], folds=FOLDS, seed=seed)
     fitted = fit_classifier(make(), values[fit], labels[fit], groups=groups[fit], seed=seed)
-    scores = anomaly_score(fitted, values[judge])
+    scores = imputed_score(fitted, values[judge])
     odd, found = labels[judge] == 1, {}
     n = np.unique(groups[fit][labels[fit] == 1]).size
     m = np.unique(groups[judge][odd]).size
@@ -110,17 +138,21 @@ def main():
     parser.add_argument("--workdirs", nargs="+", required=True)
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--classifier", default="logistic_regression")
+    parser.add_argument("--data", default="")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     print(
         "| set | rule | groups | bound | missed | false alarms | splits above | expected above |\n"
         "|" + " --- |" * 8
     )
     for workdir in given.workdirs:
-        pool = pooled(workdir)
+        pool = pooled(workdir, data=given.data, every=given.every, plain=given.plain)
         found = [resplit(pool, given.classifier, seed) for seed in range(given.splits)]
         for title in RULES:
             splits = [one[title] for one in found if title in one]
-            print(row(workdir, title, splits) if splits else f"| {workdir} | {title} | refused |")
+            refused = f"| {Path(workdir).name} | {title} |" + " refused |" * 6
+            print(row(workdir, title, splits) if splits else refused, flush=True)
 
 
 if __name__ == "__main__":

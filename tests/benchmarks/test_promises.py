@@ -1,25 +1,11 @@
 """The simulation of promises in small, and the tables of figures that it shares with real sets."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from ad_core.data.source import Record
 from ad_core.decision.table import make_table, write_table
-
-
-def script(name):
-    """A script of benchmarks/, as a module."""
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.path", [""])  # whose first place the script takes
-        spec.loader.exec_module(module)
-    return module
-
+from tests.benchmark_script import script
 
 promises = script("promises")
 DRAWS = 2000
@@ -101,6 +87,33 @@ def test_classifiers_are_compared_on_calibration_images_alone(run):
     assert "run (n = 100): zfn | 5 % (k = 2)" in table and table.count("\n") == 3
     few = choice.table_of({"run": (n, 0, found)}, names, miss_rate=0.01)
     assert "1 % (cannot be kept)" in few
+
+
+def test_resplits_keep_images_that_look_alike_in_one_group(run, tmp_path, monkeypatch):
+    resplits = script("resplits")
+    asked = []
+
+    def alike(root):
+        asked.append(root)
+        return {f"{i}.png": f"pair {i // 2}" for i in range(1140)}
+
+    monkeypatch.setattr(resplits, "alike", alike)
+    _, _, groups, names = resplits.pooled(run, data=tmp_path, plain=True)
+    assert asked == [tmp_path / "run"] and names == ()
+    assert np.unique(groups).size == 140 and groups[0] == groups[1] == "pair 0"
+
+
+def test_resplits_thin_pooled_features_and_no_other_column(run):
+    resplits = script("resplits")
+    names = [f"deep_low_{i:04d}" for i in range(5)]
+    for split in ("calibration", "test"):
+        path = run / "statistics" / f"{split}.parquet"
+        table = resplits.read_table(path)
+        values = np.column_stack([table.values, np.tile(np.arange(5.0), (140, 1))])
+        write_table(path, table._replace(names=(*table.names, *names), values=values))
+    values, _, _, kept = resplits.pooled(run, every=2)
+    assert kept == ("shift", "noise", names[0], names[2], names[4])
+    np.testing.assert_array_equal(values[0, 2:], [0, 2, 4])
 
 
 def test_a_resplit_judges_groups_that_it_has_not_seen(run):
