@@ -1,15 +1,12 @@
 """What the profile of normal maps changes of a detector, and what it leaves alone."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ad_core.decision.table import read_table
-from ad_core.runtime import sealed
 from ad_core.runtime.stop import Stop
-from ad_core.scoring.files import PROFILE, load_detector, load_parts
+from ad_core.scoring.files import load_detector, load_parts
 from ad_core.stages.calibrate import recalibrate, run_calibration
 from ad_core.stages.job import prepare
 from ad_core.stages.train import run_training
@@ -89,25 +86,4 @@ def test_calibrating_again_keeps_the_profile(root, tmp_path):
     after = load_parts(job.workdir.detector)
     assert before.scale == after.scale
     for one, other in zip(before.profile, after.profile, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_detector_of_the_format_before_works_as_it_did(jobs, images, tmp_path):
-    folder = sealed.find_folder(jobs["none"].workdir.detector)
-    assert not (folder / PROFILE).exists()
-    described = json.loads((folder / "detector.json").read_text()) | {"format": 4}
-    del described["config"]["localisation"]["position"]
-
-    def write(copy):
-        for path in folder.rglob("*"):
-            if path.is_file() and path.name not in (sealed.MANIFEST, "detector.json"):
-                (copy / path.relative_to(folder)).parent.mkdir(exist_ok=True)
-                (copy / path.relative_to(folder)).write_bytes(path.read_bytes())
-        (copy / "detector.json").write_text(json.dumps(described))
-
-    sealed.write_folder(tmp_path / "old", write)
-    old = load_detector(tmp_path / "old", batch_size=8)
-    new = load_detector(jobs["none"].workdir.detector, batch_size=8)
-    assert old.parts.profile is None and old.parts.config.localisation.position == "none"
-    for one, other in zip(old.score(images), new.score(images), strict=True):
         np.testing.assert_array_equal(one, other)
