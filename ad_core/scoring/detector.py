@@ -83,6 +83,11 @@ class Detector:
         self.image_shape = image_shape(parts.config.data)
         self.measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
 
+    def __repr__(self) -> str:
+        """Its name, methods and line, as a person in a notebook needs them."""
+        of, line = self.parts.config, self.threshold
+        return f"Detector({of.name!r}, {of.method}, inspects from {line.value:.4g} by {line.rule})"
+
     @property
     def threshold(self) -> Threshold:
         """Threshold that decides."""
