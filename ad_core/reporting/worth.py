@@ -33,7 +33,7 @@ class Worth(NamedTuple):
 
 
 def worth(results: Mapping[str, Any]) -> str:
-    """Two sentences: how the detector did on images that decided nothing, and what it promises.
+    """Sentences on how the detector did on images that decided nothing, and what it promises.
 
     Args:
         results: the content of results.json.
