@@ -1,7 +1,7 @@
 """Levels of a frozen backbone and a memory learnt in one pass, which all methods here share."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ Values = Callable[[Any, Float[Array, "b h w c"]], Any]  # (weights, image) -> tr
 log = logging.getLogger(__name__)
 KEPT_BYTES = 2 * 2**30  # values of all images that are kept while parts of them are learnt
 TOP = 0.01  # share of the positions whose mean is the loss `top`
+MIDDLE = (8, 16)  # strides of levels that are neither pixels nor the whole image
 
 
 class Frozen(NamedTuple):
@@ -70,10 +71,21 @@ def make_frozen(config: ConfigDict) -> Frozen:
         if name not in known:
             raise UserError(
                 f"`reconstructor.levels` (={','.join(asked)}) names {name!r}, which {spec} has "
-                f"not; known: {', '.join(known)}."
+                f"not; known: {', '.join(known)}. {_take(config.method, network_of(spec).strides)}"
             )
     levels = tuple(name for name in known if name in asked) if asked else known
     return Frozen(spec, levels, config.train.dtype)
+
+
+def _take(method: str, strides: Mapping[str, int]) -> str:
+    """Advice on levels that a memory can do with: one of each middle stride, else the last."""
+    found = {stride: name for name, stride in strides.items() if stride in MIDDLE}
+    levels = ",".join(found.values() or [*strides][-1:])
+    name = method.rpartition(".")[2]
+    return (
+        f"Add e.g. --config.reconstructor.levels={levels} (where several methods learn, "
+        f"--config.reconstructor.{name}.levels={levels})."
+    )
 
 
 def in_range(config: ConfigDict, name: str, low: int | float, high: int | float) -> Any:

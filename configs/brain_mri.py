@@ -4,8 +4,7 @@ Source: N. Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle 2019 
 Licence: none stated by the author; for research, not for redistribution.
 Data: the unpacked archive (no/, yes/) as data/brain_mri or at --config.data.root=; or the images as
     train/good, train/tumor, test/good, test/tumor with --config.data.protocol=folders.
-    About 46 images are near-copies of another one: --config.data.near_duplicates=4 keeps them
-    together.
+    About 46 images are near-copies of another one: data.grouping=auto keeps them together.
 Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
 Variants: cpu, accelerator; without one the device decides.
 Measured: size cpu, protocol folders, one seed: oracle AUC 91.3 %; more in docs/results.md.

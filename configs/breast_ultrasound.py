@@ -7,7 +7,7 @@ Data: Dataset_BUSI_with_GT (benign/, malignant/, normal/, masks beside the image
     data/breast_ultrasound or at --config.data.root=; or the images as train/good, train/benign,
     ..., masks in ground_truth/ and ground_truth_train/, with --config.data.protocol=folders.
     Some carry text and calipers, and some are near-copies of another one, even with another
-    label: --config.data.near_duplicates=4 keeps them together.
+    label: data.grouping=auto keeps them together.
 Command: python launch/train.py --config=configs/breast_ultrasound.py --workdir=runs/breast
 Variants: cpu, accelerator; without one the device decides.
 Measured: size cpu, protocol folders, one seed: oracle AUC 86.8 %; more in docs/results.md.

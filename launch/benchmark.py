@@ -7,6 +7,7 @@ where it was stopped or killed, and ends with the same tables. Status 1 where a 
 a set is missing.
 """
 
+import shlex
 from pathlib import Path
 
 from absl import flags
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 from ad_core.errors import UserError
 from ad_core.runtime.benchmarks import BENCHMARK, load_benchmark
 from ad_core.runtime.command import recipe_name, require_workdir, run
+from ad_core.runtime.invocation import PROJECT, shown
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and the tables.")
 
@@ -22,7 +24,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and the tabl
 def main(config: ConfigDict | None) -> int:
     """Runs what is not done and writes the tables."""
     if config is None:
-        raise UserError("`--config` is missing; e.g. --config=configs/benchmark_quick.py.")
+        quick = shown(PROJECT / "configs" / "benchmark_quick.py")
+        raise UserError(f"`--config` is missing; e.g. --config={shlex.quote(quick)}.")
     workdir: Path = require_workdir(WORKDIR.value)
     from ad_core.stages.benchmark import run_benchmark
 

@@ -25,7 +25,13 @@ EXPLAIN = flags.DEFINE_enum(
     ["inspected", "all", "none"],
     "Which rows get reasons; explaining takes longer than deciding.",
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per device call.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    32,
+    "Images that are read, measured and written together. An accelerator measures them in one "
+    "call, a CPU one by one on several threads.",
+    lower_bound=1,
+)
 WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
 
 

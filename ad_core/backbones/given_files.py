@@ -43,7 +43,10 @@ class GivenFile:
         if stated and not _HASH.fullmatch(stated.lower()):
             raise self.error(f"{stated!r} is no SHA-256: 64 digits, or the first 8 or more of them")
         if not self.sha256.startswith(stated.lower()):
-            raise self.error(f"the file has SHA-256 {self.sha256}, not {stated}")
+            raise UserError(
+                f"Weights of {self.name} (={self.path}): the file has SHA-256 {self.sha256}, not "
+                f"{stated}; give the file that was meant, or this hash if it is the right one."
+            )
 
     @functools.cached_property
     def sha256(self) -> str:

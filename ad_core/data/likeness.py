@@ -23,7 +23,7 @@ from ad_core.data.alike import (
 from ad_core.data.formats.stored import FileSet
 from ad_core.data.formats.thumbnails import thumbnails
 from ad_core.data.near_duplicates import merge_groups
-from ad_core.data.source import DataSource, Record, printable
+from ad_core.data.source import NORMAL, DataSource, Record, printable
 from ad_core.errors import require_choice
 
 AUTO, NONE = "auto", "none"
@@ -87,7 +87,8 @@ class Likeness(NamedTuple):
     def _grouped(self) -> Iterator[str]:
         for kin in self.runs:
             first, last = map(printable, kin.example)
-            where = "/".join(filter(None, (kin.folder, kin.defect)))
+            kind = kin.defect if kin.folder or kin.defect != NORMAL else "normal"
+            where = "/".join(filter(None, (kin.folder, kind)))
             yield (
                 f"{where}: {kin.images} images look like {kin.groups} parts, the largest of "
                 f"{kin.largest} images from {first} to {last}"

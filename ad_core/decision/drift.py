@@ -62,7 +62,7 @@ class Shift(NamedTuple):
     def __str__(self) -> str:
         """The shift in words, and the numbers behind it."""
         how = "higher" if self.higher else "lower"
-        return f"{words(self.name).subject} is {how} ({self.name}, {100 * self.share:.0f} %)"
+        return f"{words(self.name).subject} is {how} in {100 * self.share:.0f} % ({self.name})"
 
 
 class Drift(NamedTuple):
@@ -90,7 +90,7 @@ class Drift(NamedTuple):
         told = "; ".join(map(str, self.shifts[:SHOWN]))
         return (
             "this lot does not look like the calibration images; the promise does not cover it "
-            f"({numbers}). In so many pairs of an image of the lot and a normal one, {told}"
+            f"({numbers}). Of the pairs of an image of the lot and a normal one, {told}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class SyntheticChoice(NamedTuple):
         return (
             f"No abnormal image calibrated: {sum(self.kinds.values())} made-up defects in normal "
             f"images chose the score, {self.chosen},{weighed} among {len(self.figures)} (it tells "
-            f"{100 * self.figures[str(self.chosen)]:.0f} % of them at false alarms up to "
+            f"{100 * self.figures[str(self.chosen)]:.0f} % of them, mean over false alarms up to "
             f"{100 * FALSE_ALARMS:.0f} %; chance tells {50 * FALSE_ALARMS:.0f} %). They are no "
             "abnormal images: they set no threshold, and what share of real defects is found is "
             "not known"

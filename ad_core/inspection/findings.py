@@ -119,7 +119,7 @@ def _alike(s: Subject) -> Iterator[Finding]:
             break
     pairs = np.concatenate(kept) if kept else np.zeros((0, 2), np.int64)
     other = [s.facts.digest[i] != s.facts.digest[j] for i, j in pairs.tolist()]
-    words = f"hashes within {plural(s.distance, 'bit')} of 64"
+    words = f"nearly the same look (hashes within {plural(s.distance, 'bit')} of 64)"
     yield from _told(s, pairs[np.array(other, bool)], "near", words)
 
 

@@ -132,12 +132,17 @@ def spread(values: tuple[float, ...]) -> Spread:
 
 
 def shown(figure: str, found: Spread | None) -> str:
-    """A cell: mean ± standard deviation, shares in per cent; a dash where there is nothing."""
+    """A cell: mean ± standard deviation, shares in per cent; a dash where there is nothing.
+
+    One value has no deviation: it stands alone.
+    """
     if found is None:
         return "–"
-    if FIGURES[figure].share:
-        return f"{100 * found.mean:.1f} ± {100 * found.std:.1f}"
-    return f"{found.mean:.3g} ± {found.std:.2g}"
+    share = FIGURES[figure].share
+    mean = f"{100 * found.mean:.1f}" if share else f"{found.mean:.3g}"
+    if len(found.values) == 1:
+        return mean
+    return f"{mean} ± {100 * found.std:.1f}" if share else f"{mean} ± {found.std:.2g}"
 
 
 def published(figure: str) -> dict[str, Any]:

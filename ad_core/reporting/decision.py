@@ -73,7 +73,7 @@ def decision(report: Report) -> dict[str, Any]:
         "figures": of,
         "learning": _learning(report.results.get("learning") or {}),
         "split": report.split,
-        "bound": miss_rate_bound(of["fn"], abnormal) if abnormal else None,
+        "bound": miss_rate_bound(of["fn"], abnormal) if abnormal and _apart(report) else None,
         "unscored": int((~np.isfinite(report.scores)).sum()),
         "scores": len(report.scores),
     }
@@ -98,6 +98,14 @@ def _in_words(rule: str, of: Mapping[str, Any]) -> Rule:
 def _kept_together(words: str) -> str:
     """Words in which no line ends between a number and its per cent sign."""
     return words.replace(" %", "\u00a0%")
+
+
+def _apart(report: Report) -> bool:
+    """Tells whether each image counts for itself: images of one group are no independent ones."""
+    grouping = report.results.get("grouping") or {}
+    promise = report.chosen.get("guarantee") or {}
+    grouped = promise.get("n_groups") != promise.get("n_abnormal")
+    return not (grouped or grouping.get("runs") or grouping.get("copies"))
 
 
 def operating_points(report: Report) -> dict[str, Any]:

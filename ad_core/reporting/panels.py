@@ -73,7 +73,8 @@ def draw(
     if drawn is not None:
         panels.append(Panel("normal version", to_rgb(drawn)))
     panels.append(Panel("anomaly map", colour(scale.position(anomaly))))
-    panels.append(Panel("map over the image", overlay(image, anomaly, scale)))
+    over = overlay(image, anomaly, scale, min_area=min_area)
+    panels.append(Panel("map over the image", over))
     if sample.mask is not None and sample.mask.any():
         panels.append(Panel("mask", _shrunk(sample.mask, *image.shape[:2])))
     return Drawn(tuple(panels), places_in_words(found, inspected=inspected))

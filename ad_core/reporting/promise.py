@@ -33,8 +33,15 @@ def price(report: Report) -> dict[str, Any]:
         "split": report.split,
         "judged": any(offer.get("test") for offer in kept),
         "command": report.command,
-        "bounds": _bounds(offers, kept),
+        "bounds": _bounds(offers, kept) if kept else None,
+        "why": "" if kept else _why_none(offers),
     }
+
+
+def _why_none(offers: Sequence[Mapping[str, Any]]) -> str:
+    """Sentence in place of a table where no threshold keeps any of the bounds."""
+    largest = max(offers, key=lambda offer: offer["bound"])
+    return f"No bound up to {percent(largest['bound'])} can be kept: {largest['refused']}."
 
 
 def _start(report: Report, kept: Sequence[Mapping[str, Any]]) -> int:

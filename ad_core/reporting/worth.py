@@ -33,7 +33,7 @@ class Worth(NamedTuple):
 
 
 def worth(results: Mapping[str, Any]) -> str:
-    """Two sentences: how the detector did on images that decided nothing, and what it promises.
+    """Sentences on how the detector did on images that decided nothing, and what it promises.
 
     Args:
         results: the content of results.json.
@@ -50,8 +50,10 @@ def appraise(results: Mapping[str, Any]) -> Worth:
     """
     of = results["held_out"][results["rule"]]
     advice = f"{_advice(of, results.get('price') or [])} {_firmer(of)}".strip()
-    doubt = (results.get("grouping") or {}).get("doubt", "")
-    return Worth(_level(of), _judged(of), advice, f"{_promised(of)}{_doubted(of, doubt)}")
+    grouping = results.get("grouping") or {}
+    alike = bool(grouping.get("runs") or grouping.get("copies"))
+    promise = f"{_promised(of, alike)}{_doubted(of, grouping.get('doubt', ''))}"
+    return Worth(_level(of), _judged(of), advice, f"{promise}{_made_up(of, results)}")
 
 
 def _level(of: Mapping[str, Any]) -> str:
@@ -185,8 +187,9 @@ def _firmer(of: Mapping[str, Any]) -> str:
     more = wanted - promise["n_groups"]
     if more <= 0:
         return ""
+    wants = f"{more} more" if _each_alone(promise) else f"those of {more} more parts or patients"
     return (
-        f"The promise is weak for want of abnormal images: {more} more would allow one of "
+        f"The promise is weak for want of abnormal images: {wants} would allow one of "
         f"{1000 * WANTED:.0f} in 1,000."
     )
 
@@ -217,7 +220,31 @@ def _doubted(of: Mapping[str, Any], doubt: str) -> str:
     return f" The promise assumes independent images, but {doubt}: it may be broken."
 
 
-def _promised(of: Mapping[str, Any]) -> str:
+def _made_up(of: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Sentence on made-up defects that chose the score of a detector without a promise; else ""."""
+    kinds = (results.get("synthetic") or {}).get("kinds")
+    if not kinds or _bound(of) is not None:
+        return ""
+    return f" {sum(kinds.values())} made-up defects chose its score; they promise nothing."
+
+
+def _each_alone(promise: Mapping[str, Any]) -> bool:
+    return promise.get("n_groups", promise["n_abnormal"]) == promise["n_abnormal"]
+
+
+def _went_by(promise: Mapping[str, Any], alike: bool) -> str:
+    """Abnormal images that a promise rests on, and what they count as where groups count once."""
+    count = promise["n_abnormal"]
+    images = f"{count} abnormal image{'s' * (count != 1)}"
+    if _each_alone(promise):
+        return images
+    groups = promise["n_groups"]
+    if alike:
+        return f"{images}, which look like {groups} part{'s' * (groups != 1)},"
+    return f"{images} of {groups} group{'s' * (groups != 1)}"
+
+
+def _promised(of: Mapping[str, Any], alike: bool) -> str:
     promise = of.get("guarantee") or {}
     bound, count = promise.get("miss_rate_bound"), promise.get("n_abnormal") or 0
     if bound is None:
@@ -229,7 +256,7 @@ def _promised(of: Mapping[str, Any]) -> str:
     passing = math.ceil(1000 * bound - 1e-9)
     if passing >= 1000:
         return f"From {count} abnormal images nothing can be promised about defects: give more."
-    images = f"{count} abnormal image{'s' * (count != 1)}"
+    images = _went_by(promise, alike)
     if promise["confidence"] is None:
         return (
             f"Of 1,000 defective parts up to {passing} may pass on average, going by {images} and "

@@ -16,7 +16,8 @@ from ad_core.errors import UserError
 from ad_core.runtime.command import Kind
 from ad_core.runtime.config import SIZES, Key, require_key, values_of
 from ad_core.runtime.help import line_of_key
-from ad_core.runtime.recipes import execute
+from ad_core.runtime.invocation import PROJECT, shown
+from ad_core.runtime.recipes import BENCHMARKS, execute
 
 KEYS: Mapping[str, Key] = {
     "name": Key("benchmark", "of the tables"),
@@ -76,6 +77,14 @@ class Benchmark(NamedTuple):
     others: str
 
 
+def _benchmarks() -> list[str]:
+    """Benchmarks in configs/, or else the project's own."""
+    for folder in (Path("configs"), PROJECT / "configs"):
+        if found := sorted(folder.glob(f"{BENCHMARKS}*.py")):
+            return [shown(file) for file in found]
+    return []
+
+
 def load_benchmark(name: str) -> Benchmark:
     """The benchmark of a file "configs/benchmark_NAME.py". It is Python: load only what you trust.
 
@@ -83,8 +92,7 @@ def load_benchmark(name: str) -> Benchmark:
         UserError: no such file, no benchmark, or a field that a method or a set does not have.
     """
     if not Path(name).is_file():
-        known = ", ".join(sorted(map(str, Path("configs").glob("benchmark_*.py")))) or "none"
-        raise UserError(f"`--config` (={name}): no such file; here: {known}.")
+        raise UserError(f"`--config` (={name}): no such file; known: {', '.join(_benchmarks())}.")
     module = execute(name)
     parts = [vars(module).get(part) for part in ("BENCHMARK", "METHODS", "SETS")]
     values, methods, sets = ({} if part is None else part for part in parts)

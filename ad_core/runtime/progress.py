@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 WINDOW_S = 30.0  # the rate is that of the last half minute
+SHORTEST_S = 0.1  # time within which all is done at once, and a rate says nothing
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -85,11 +86,11 @@ class Progress:
             self._stream.flush()
 
     def rate(self) -> float:
-        """Units a second of late; 0 before there are two updates."""
+        """Units a second of late; 0 before there are two updates some time apart."""
         if not self._past:
             return 0.0
         (start, before), (end, now) = self._past[0], self._past[-1]
-        return (now - before) / (end - start) if end > start else 0.0
+        return (now - before) / (end - start) if end - start >= SHORTEST_S else 0.0
 
     def update(self, count: int, text: str = "") -> None:
         """Adds `count` to what is done, and shows it if that is due.

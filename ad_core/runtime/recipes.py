@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import SIZES, from_json
+from ad_core.runtime.invocation import PROJECT, shown
 
 BENCHMARKS = "benchmark_"  # begins the name of a file that holds no recipe
 
@@ -53,13 +54,12 @@ def device_size() -> str:
 
 
 def _recipes_near(path: str) -> str:
-    """The recipes in the folder of `path`, or else in configs/; benchmarks are none."""
-    folders = (Path(path).parent, Path("configs"))
-    found = [
-        [file for file in sorted(folder.glob("[!_]*.py")) if not file.name.startswith(BENCHMARKS)]
-        for folder in folders
-    ]
-    return ", ".join(file.as_posix() for file in found[0] or found[1]) or "none"
+    """The recipes in the folder of `path`, else in configs/, else the project's own."""
+    for folder in (Path(path).parent, Path("configs"), PROJECT / "configs"):
+        files = sorted(folder.glob("[!_]*.py"))
+        if found := [shown(file) for file in files if not file.name.startswith(BENCHMARKS)]:
+            return ", ".join(found)
+    return "none"
 
 
 def execute(path: str) -> ModuleType:

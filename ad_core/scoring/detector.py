@@ -86,6 +86,11 @@ class Detector:
         measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
         self.measurer = standardised(measurer, parts.profile)
 
+    def __repr__(self) -> str:
+        """Its name, methods and line, as a person in a notebook needs them."""
+        of, line = self.parts.config, self.threshold
+        return f"Detector({of.name!r}, {of.method}, inspects from {line.value:.4g} by {line.rule})"
+
     @property
     def threshold(self) -> Threshold:
         """Threshold that decides."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt, UInt8
 from PIL import Image
+from scipy import ndimage
 
 from ad_core.scoring.localisation import MapScale
 
@@ -42,18 +43,35 @@ def to_rgb(image: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def overlay(
-    image: Float[np.ndarray, "h w c"], anomaly: Float[np.ndarray, "h w"], scale: MapScale
+    image: Float[np.ndarray, "h w c"],
+    anomaly: Float[np.ndarray, "h w"],
+    scale: MapScale,
+    *,
+    min_area: float = 0.0,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The map over its image: clear where normal parts stay, glowing beyond the level.
 
     The cover grows from nothing at a quarter of the scale to 0.8 at three quarters; a thin light
     line runs around what lies above the level.
+
+    Args:
+        min_area: smallest area with a line around it, as a share in [0, 1] of the map's: a region
+            that is too small to be told gets none.
     """
     position = scale.position(anomaly)
     cover = 0.8 * np.clip(2 * position - 0.5, 0, 1)[..., None]
     mixed = np.round((1 - cover) * to_rgb(image) + cover * colour(position)).astype(np.uint8)
-    mixed[outline(~(np.asarray(anomaly) <= scale.level))] = 255
+    mixed[outline(_large(~(np.asarray(anomaly) <= scale.level), min_area))] = 255
     return mixed
+
+
+def _large(inside: np.ndarray, min_area: float) -> np.ndarray:
+    """Those of the connected areas (8 neighbours) that are not below a share of the whole."""
+    areas = np.zeros(inside.shape, np.int32)
+    ndimage.label(inside, structure=np.ones((3, 3), int), output=areas)
+    kept = np.bincount(areas.ravel()) >= min_area * inside.size
+    kept[0] = False
+    return kept[areas]
 
 
 def outline(inside: np.ndarray) -> np.ndarray:

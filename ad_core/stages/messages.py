@@ -58,8 +58,8 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
     print(f"classifier: {calibration.name}{_chosen(calibration)}")
     for rule, threshold in calibration.thresholds.items():
         print(f"  {rule:16} flags from {threshold.value:.4f}")
-    for rule, reason in calibration.refused.items():
-        print(f"  {rule:16} not available: {reason}")
+    for line in refused_in_words(calibration.refused):
+        print(line)
     deciding = calibration.thresholds[calibration.rule]
     if made_up := calibration.facts["synthetic"]:
         print(f"{made_up['statement']}.")
@@ -77,6 +77,19 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
                 f"that of {deciding.rule}"
             )
     print(f"detector: {job.workdir.detector}")
+
+
+def refused_in_words(refused: Mapping[str, str]) -> list[str]:
+    """Lines on the rules that are not available; rules that lack the same share one."""
+    shared: dict[str, list[str]] = {}
+    for rule, reason in refused.items():
+        shared.setdefault(reason.replace(f"Rule {rule!r}", "Each"), []).append(rule)
+    return [
+        f"  {rules[0]:16} not available: {refused[rules[0]]}"
+        if len(rules) == 1
+        else f"  {', '.join(rules)} are not available. {reason}"
+        for reason, rules in shared.items()
+    ]
 
 
 def announce_lowest(lowest: Sequence[Mapping[str, Any]], left_out: Sequence[LeftOut]) -> None:
@@ -182,5 +195,5 @@ def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
         print(f"{summary['clipped']['beyond']} of those to inspect are clipped more than normals")
     if counts["person"]:
         print(f"{counts['person']} of those to inspect are doubtful and wait for a person")
-    print(summary["drift"]["statement"])
+    print(f"{'warning: ' * bool(summary['drift']['drifted'])}{summary['drift']['statement']}")
     print(f"scores: {output / 'scores.csv'}")

@@ -118,6 +118,13 @@ def test_a_score_on_the_threshold_is_inspected(fitted):
     assert -fitted.threshold_ < fitted.offset_ <= -below
 
 
+def test_a_detector_shows_its_name_methods_and_line(fitted):
+    line = f"inspects from {fitted.threshold_:.4g} by {fitted.detector_.threshold.rule})"
+    shown = repr(fitted.detector_)
+    assert shown.startswith("Detector('") and shown.endswith(line)
+    assert fitted.detector_.parts.config.method in shown
+
+
 def test_an_image_clipped_beyond_normal_ones_is_inspected_whatever_its_score():
     dark = [(pixels // 2) for pixels in images(np.zeros(NORMALS))]
     detector = small(value_range=(0, 120), classifier="auto").fit(dark)

@@ -183,6 +183,9 @@ def test_what_cannot_be_learnt_is_refused_in_one_message(name):
     module = resolve(f"baselines_ad.{name}")
     with pytest.raises(UserError, match="names 'stage9', which tests.*toy has not; known: stem"):
         module.make(config_of(name, levels=("stage9",)))
+    # ResNet's layer2 and layer3 have the strides 8 and 16.
+    with pytest.raises(UserError, match=r"Add e\.g\. --config\S+\.levels=layer2,layer3 \("):
+        module.make(config_of(name, backbone="resnet18:FILE", levels=("stage3",)))
     with pytest.raises(UserError, match="Unknown backbone 'nowhere'"):
         module.make(config_of(name, backbone="nowhere"))
     with pytest.raises(UserError, match=r"`reconstructor.floor` \(=0.0\) must lie in"):

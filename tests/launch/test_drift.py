@@ -66,7 +66,7 @@ def test_a_lot_of_noise_is_told_in_summary_and_console(
     assert told["drifted"] is True and told["p"] <= 0.01
     assert (told["images"], told["normals"]) == (23, 20)
     assert told["statement"].startswith("this lot does not look like the calibration images")
-    assert told["statement"] in capsys.readouterr().out
+    assert f"warning: {told['statement']}\n" in capsys.readouterr().out
     # The same from Python: of what `judge` says, and of the statistics.
     verdicts = detector.judge([noise / f"{number:02}.png" for number in range(24)])
     assert verdicts[0].statistics is None

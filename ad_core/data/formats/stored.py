@@ -151,6 +151,8 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int, *, keep: bool = Fal
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
+            if stat.S_ISDIR(status.st_mode):
+                refuse(path, "is a folder", "give the paths of the images in it")
             refuse(path, "is not a file", "give the path of an image")
         _check_bytes(path, status.st_size, max_bytes)
         known = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)

@@ -215,7 +215,8 @@ def _write_map(
     placement = reduced(seen.placement, MAP_SIDE)
     anomaly = to_file(verdict.map, placement, unseen=scale.low)
     try:
-        picture = overlay(source.view(index, MAP_SIDE), anomaly, scale)
+        image = source.view(index, MAP_SIDE)
+        picture = overlay(image, anomaly, scale, min_area=detector.least_region)
         left, top, right, bottom = placement.shown
         dark = picture // 3
         dark[top:bottom, left:right] = picture[top:bottom, left:right]

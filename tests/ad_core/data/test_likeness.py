@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from ad_core.data.formats.thumbnails import thumbnails
 from ad_core.data.layouts.memory import MemorySource
-from ad_core.data.likeness import Likeness, group_alike
+from ad_core.data.likeness import Kin, Likeness, group_alike
 from ad_core.data.source import open_source
 from ad_core.errors import UserError
 from ad_core.runtime.config import defaults
@@ -70,6 +70,13 @@ def test_slices_of_made_up_volumes_become_groups(scans):
             assert len(set(own[part * slices : (part + 1) * slices])) == 1
         assert len(set(own)) > parts / 2
     assert "look like" in likeness.words[0] and "grouping=none" in likeness.words[-1]
+
+
+def test_normal_images_of_a_folder_of_any_name_are_called_normal():
+    ends = ("ok/000.jpg", "ok/007.jpg")
+    for folder, words in (("", "normal: 8 images look like 2 parts"), ("train", "train/good: 8 ")):
+        likeness = Likeness(True, runs=(Kin(folder, "good", 8, 2, 5, ends),))
+        assert likeness.words[0].startswith(words)
 
 
 def test_separate_parts_in_one_pose_are_no_groups(tmp_path):

@@ -144,7 +144,7 @@ def test_a_warning_says_what_is_unlike_in_words_and_numbers():
         "this lot does not look like the calibration images; the promise does not cover it (p = "
     )
     assert "30 images against 20 normal" in str(found)
-    words = "the mean squared difference from the normal version is higher (mse, 100 %)"
+    words = "the mean squared difference from the normal version is higher in 100 % (mse)"
     assert words in str(found)
     told = found.to_dict()
     assert told["drifted"] is True and told["statement"] == str(found)

@@ -17,6 +17,7 @@ from ad_core.reporting.comparison import (
     published_rows,
     rows_of,
     shown,
+    spread,
 )
 from ad_core.reporting.comparison_files import as_csv, as_json, markdown, write_comparison
 from ad_core.reporting.comparison_page import render
@@ -55,6 +56,8 @@ def test_means_and_deviations_are_those_by_hand(comparison):
     assert auc.mean == pytest.approx(0.7) and auc.std == pytest.approx(math.sqrt(0.14 / 3))
     assert auc.values == (0.5, 0.6, 1.0)
     assert shown("auc", auc) == "70.0 ± 21.6"
+    # One value tells nothing of a spread.
+    assert shown("auc", spread((0.9,))) == "90.0" and shown("minutes", spread((2.0,))) == "2"
     assert "bound_missed" not in row.spreads and shown("bound_missed", None) == "–"
 
 

@@ -75,10 +75,11 @@ def test_where_nothing_judges_no_test_figures_are_shown():
     assert "needs new images to judge" not in page.text
 
 
-def test_where_no_bound_can_be_kept_there_is_a_table_and_no_slider():
+def test_where_no_bound_can_be_kept_there_is_a_sentence_and_no_slider():
     page = Page(render(report(5)))
     assert len(page.scripts) == 1 and not page.all("input")
-    assert "up to 20 % with 5 the best bound" in page.text
+    assert "No bound up to 20 % can be kept: with 5 the best bound" in page.text
+    assert "All bounds as a table" not in page.text
 
 
 def test_what_the_page_may_set_is_labelled():

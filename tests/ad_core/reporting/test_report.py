@@ -280,3 +280,15 @@ def test_a_method_that_draws_nothing_is_not_said_to_draw(page):
 def test_no_two_parts_of_the_page_have_one_name(page):
     names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(names) == len(set(names)) > 18
+
+
+def test_a_test_split_bounds_nothing_alone_where_its_images_hang_together():
+    words = "alone</b> shows that at most"
+    apart = _report()
+    assert words in render(apart)
+    alike = apart.results | {"grouping": {"runs": [], "copies": 8}}
+    assert words not in render(_report(results=alike))
+    promise = apart.results["held_out"]["zfn"]["guarantee"] | {"n_groups": 10}
+    held = apart.results["held_out"]
+    grouped = held | {"zfn": held["zfn"] | {"guarantee": promise}}
+    assert words not in render(_report(results=apart.results | {"held_out": grouped}))

@@ -54,6 +54,36 @@ def test_a_promise_on_images_that_hang_together_is_doubted():
     assert doubt not in worth(results | {"held_out": {"zfn": rule | {"guarantee": none}}})
 
 
+@pytest.mark.parametrize(
+    ("grouping", "words"),
+    [
+        ({"runs": [{"folder": ""}]}, "going by 12 abnormal images, which look like 4 parts, and"),
+        ({"copies": 8}, "going by 12 abnormal images, which look like 4 parts, and"),
+        ({}, "going by 12 abnormal images of 4 groups and"),
+    ],
+)
+def test_images_that_count_once_are_told_beside_what_they_promise(grouping, words):
+    promise = {"miss_rate_bound": lowest_score_bound(4, 0.95), "confidence": 0.95}
+    promise |= {"n_abnormal": 12, "n_groups": 4}
+    rule = {"tp": 12, "fn": 0, "fp": 3, "tn": 10, "fpr": 3 / 13, "guarantee": promise}
+    found = appraise({"rule": "zfn", "held_out": {"zfn": rule}, "grouping": grouping})
+    assert words in found.promise
+    # ln(0.05) / ln(0.95) = 58.4: 59 promise 5 %, 4 of which are there.
+    assert "those of 55 more parts or patients would allow one of 50 in 1,000" in found.advice
+
+
+def test_made_up_defects_are_told_where_they_chose_the_score_and_nothing_is_promised():
+    promise = {"miss_rate_bound": None, "confidence": 0.95, "n_abnormal": 0, "n_groups": 0}
+    rule = {"tp": 0, "fn": 0, "fp": 0, "tn": 0, "fpr": None}
+    results = {"rule": "normal_quantile", "synthetic": {"kinds": {"scar": 20, "missing": 20}}}
+    words = "40 made-up defects chose its score; they promise nothing."
+    none = worth(results | {"held_out": {"normal_quantile": rule | {"guarantee": promise}}})
+    assert none.endswith(words)
+    promise |= {"miss_rate_bound": 0.05, "n_abnormal": 59, "n_groups": 59}
+    some = worth(results | {"held_out": {"normal_quantile": rule | {"guarantee": promise}}})
+    assert words not in some
+
+
 def offer(bound, rank, *, calibration, test=None):
     """Offer of a price by its shares of false alarms, of 100 normal images each."""
     counts = [

@@ -40,6 +40,16 @@ def test_what_was_done_before_is_no_part_of_the_rate():
     assert play(io.StringIO(), done=10).rate() == 5.0
 
 
+def test_what_is_done_at_once_has_no_rate():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(4, label="compare", stream=stream, clock=clock)
+    for _ in range(4):
+        clock.now += 1e-6
+        progress.update(1)
+    progress.close()
+    assert progress.rate() == 0.0 and stream.getvalue() == "compare: 4/4 images\n"
+
+
 def test_the_rate_is_that_of_late():
     clock = Clock()
     progress = Progress(10_000, label="x", stream=io.StringIO(), clock=clock)

@@ -2,6 +2,7 @@ import jax
 import pytest
 
 from ad_core.errors import UserError
+from ad_core.runtime.benchmarks import load_benchmark
 from ad_core.runtime.config import to_json
 from ad_core.runtime.recipes import device_size, load_recipe
 from tests.small_config import small_config
@@ -103,6 +104,13 @@ def test_a_missing_recipe_lists_those_that_exist(tmp_path, monkeypatch):
     (tmp_path / "own" / "mine.py").touch()
     with pytest.raises(UserError, match=r"no such file; here: own/mine\.py\."):
         load_recipe("own/gone.py")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="no such file; here: .*/configs/brain_mri.py, .*folder.py"):
+        load_recipe("configs/gone.py")
+    with pytest.raises(UserError, match="no such file; known: .*/configs/benchmark_poster_fig2.py"):
+        load_benchmark("configs/gone.py")
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match="must end in .py or .json"):
         load_recipe("notes.txt")

@@ -145,3 +145,9 @@ def test_colour_of_16_bits_that_pillow_would_halve_is_refused(tmp_path):
 def test_a_range_that_is_none_is_refused_before_anything_is_read():
     with pytest.raises(UserError, match="low < high"):
         read_all(noise(20, 20), settings(), (1, 0))
+
+
+def test_a_folder_is_no_image_and_says_what_to_give(tmp_path):
+    (given,) = read_all(tmp_path, settings())
+    assert given.sample is None
+    assert "is a folder; give the paths of the images in it" in given.seen.error

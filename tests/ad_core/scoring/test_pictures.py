@@ -47,6 +47,17 @@ def test_an_overlay_glows_and_is_outlined_above_the_level():
     assert sorted(zip(*np.nonzero(white), strict=True)) == [(2, 3), (3, 2), (3, 4), (4, 3)]
 
 
+def test_no_line_runs_around_what_is_too_small_to_be_told():
+    anomaly = np.zeros((10, 10), np.float32)
+    anomaly[1, 1] = 1.0
+    anomaly[5, 5] = anomaly[6, 6] = 1.0  # neighbours by a corner: one area of 2 of 100 pixels
+    image = np.full((10, 10, 1), -1.0)
+    shown = pictures.overlay(image, anomaly, SCALE, min_area=0.02)
+    white = (shown == 255).all(axis=-1)
+    assert not white[:4].any() and white[4, 5] and white[6, 7]
+    np.testing.assert_array_equal(shown[1, 1], np.round(0.8 * pictures.colour(np.array(1.0))))
+
+
 def test_a_map_that_is_not_a_number_is_shown_hot():
     shown = pictures.colour(SCALE.position(np.full((2, 2), np.nan)))
     np.testing.assert_array_equal(shown[0, 0], pictures.colour(np.array(1.0)))
