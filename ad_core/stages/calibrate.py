@@ -83,10 +83,10 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
         quantile = config.localisation.level
         choice = choose(config.localisation.position, normal_maps, marked, level_quantile=quantile)
         profile, scale = normal_maps.fit(kind=choice.kind, level_quantile=quantile)
-    print(choice)
     log = read_left_out(job.workdir.left_out)
     kept = {"methods": methods, "scale": scale, "profile": profile, "clipped": max(clipped)}
-    return _decide(job, table, left_out=log, backbones=recorded(job.workdir, own), **kept)
+    kept |= {"backbones": recorded(job.workdir, own), "maps": str(choice)}
+    return _decide(job, table, left_out=log, **kept)
 
 
 def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") -> Calibration:
@@ -106,7 +106,7 @@ def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") 
         log = (*log, make_entry(log, table, leave_out, who=who, why=why))
     names = ("methods", "scale", "profile", "clipped", "backbones")
     kept = {name: getattr(parts, name) for name in names}
-    return _decide(job, table, left_out=log, **kept)
+    return _decide(job, table, left_out=log, maps=(parts.facts or {}).get("maps", ""), **kept)
 
 
 def review_lowest(root: Path) -> tuple[list[dict[str, Any]], list[LeftOut]]:
@@ -132,6 +132,7 @@ def _decide(
     methods: tuple[Part, ...],
     scale: MapScale,
     profile: Profile | None,
+    maps: str,
     clipped: float,
     backbones: Mapping[str, Mapping[str, str]],
 ) -> Calibration:
@@ -144,6 +145,7 @@ def _decide(
         left_out=left_out,
         synthetic=read_made_up(job),
     )
+    calibration = calibration._replace(facts=calibration.facts | {"maps": maps})
     if left_out:
         write_left_out(job.workdir.left_out, left_out)
     normal = table.readable & (table.label == 0)

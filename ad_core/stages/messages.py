@@ -76,6 +76,8 @@ def announce_calibration(job: Job, calibration: Calibration) -> None:
                 f"no image is left to a person: the threshold of {review} lies no higher than "
                 f"that of {deciding.rule}"
             )
+    if maps := calibration.facts.get("maps"):
+        print(maps)
     print(f"detector: {job.workdir.detector}")
 
 

@@ -160,6 +160,10 @@ _OWN = {
         "the rarity of the image's parts among normal images",
         "parts of the image are rare among normal images", HIGH,
     ),
+    "latent": (
+        "how far the network's summary of the image lies from that of its normal version",
+        "the network sums the image up otherwise than its normal version", HIGH,
+    ),
     "perceptual": (
         "the difference from the normal version in the eyes of a pretrained network",
         "a pretrained network sees something else than in the normal version", HIGH,

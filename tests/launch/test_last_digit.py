@@ -50,7 +50,7 @@ def parts(request, workdir):
         config.data.resize = "letterbox"
     parts = parts._replace(config=config)
     measured = Detector(parts).measurer.measure(textures(16), None)
-    parts = parts._replace(reference=measured.statistics)
+    parts = parts._replace(reference=measured.statistics, groups=None)
     return parts._replace(classifier=fitted(parts, "logistic_regression"))
 
 
