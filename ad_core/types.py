@@ -165,6 +165,9 @@ class Method(NamedTuple):
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
     curves: training metrics that are worth showing.
+    folds: in how many parts it is cross-fitted unless the configuration says otherwise. A state of
+        few parts has learnt plainly less than the final one, which a classifier can take for a
+        difference between the classes; each part costs another fit.
     localises: how well its map finds defects, by measurement: of several methods the one with the
         highest number shows its map, the first of equals. 0 where nothing was measured.
     """
@@ -176,6 +179,7 @@ class Method(NamedTuple):
     losses: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
+    folds: int = 5
     localises: int = 0
 
 

@@ -30,7 +30,9 @@ def make(config: ConfigDict) -> Method:
     """The method of a complete configuration; UserError if sigma is out of (0, 1]."""
     sigma_px = in_range(config, "sigma", 1e-3, 1.0) * min(image_shape(config.data)[:2])
     return Method(
-        learn=OnePass(learn_nothing), view=lambda state, image, keys: _view(image, sigma_px)
+        learn=OnePass(learn_nothing),
+        view=lambda state, image, keys: _view(image, sigma_px),
+        folds=20,
     )
 
 

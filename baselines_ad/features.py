@@ -14,7 +14,17 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.types import Method, OnePass, TrainState, View
-from baselines_ad.frozen import Frozen, Maps, Seen, in_range, make_frozen, no_images, one_pass, rows
+from baselines_ad.frozen import (
+    FOLDS,
+    Frozen,
+    Maps,
+    Seen,
+    in_range,
+    make_frozen,
+    no_images,
+    one_pass,
+    rows,
+)
 
 DEVIATION = "deviation"
 STRIDE = 16  # pixels for a position of the map, at most
@@ -63,6 +73,7 @@ def make(config: ConfigDict) -> Method:
         learn=_learning(frozen, settings),
         view=lambda state, image, keys: _view(frozen, settings, state, image),
         maps=(DEVIATION,),
+        folds=FOLDS,
         localises=2,
     )
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from ad_core.types import Method, TrainState, View
 from baselines_ad.frozen import (
+    FOLDS,
     Frozen,
     Seen,
     average,
@@ -77,6 +78,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, state, image),
         losses=("score", *(f"distance_{name}" for name in frozen.levels)),
         maps=(SHARE,),
+        folds=FOLDS,
         localises=1,
     )
 

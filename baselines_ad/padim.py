@@ -18,6 +18,7 @@ from ad_core.data.shape import image_shape
 from ad_core.scoring.localisation import Localiser
 from ad_core.types import Method, TrainState, View
 from baselines_ad.frozen import (
+    FOLDS,
     Frozen,
     Maps,
     Seen,
@@ -85,6 +86,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, localise, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
+        folds=FOLDS,
         localises=3,
     )
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference, placeholder
 
 from ad_core.errors import UserError
-from ad_core.runtime.methods import default_settings, learns_in_one_pass
+from ad_core.runtime.methods import default_folds, default_settings, learns_in_one_pass
 from ad_core.runtime.registry import known_modules
 
 SIZES = ("cpu", "accelerator")
@@ -130,7 +130,11 @@ def _data(small: bool) -> Keys:
                 0.5, "share of the abnormal test images that calibrates, where none lie in training"
             ),
             # What learns in one pass learns from the normals that calibrate too.
-            "folds": Key(5, "parts of those that calibrate, each left out once of what is learnt"),
+            "folds": Key(
+                5,
+                "parts of those that calibrate, each left out once of what is learnt; 20 where "
+                "every method fits in no time",
+            ),
         },
         # Without an abnormal image that calibrates, they choose the score; they never count as one.
         "synthetic": {
@@ -310,13 +314,14 @@ def complete(recipe: ConfigDict) -> ConfigDict:
 
 
 def _suited(config: ConfigDict) -> dict[str, Any]:
-    """Defaults that what learns in one pass has instead of those of trained networks.
+    """Defaults by what the methods are like, among them whether all learn in one pass.
 
     Pretrained networks see little at 64 px, and hundreds of statistics are made for drawn images.
     """
-    if not learns_in_one_pass(config):
-        return {}
-    return {"data.image_size": 256, "statistics.names": ("default",)}
+    found: dict[str, Any] = {"data.calibration.folds": default_folds(config)}
+    if learns_in_one_pass(config):
+        found |= {"data.image_size": 256, "statistics.names": ("default",)}
+    return found
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:

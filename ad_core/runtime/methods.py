@@ -66,6 +66,11 @@ def learns_in_one_pass(config: ConfigDict) -> bool:
     return all(isinstance(method.learn, OnePass) for method in _made(config))
 
 
+def default_folds(config: ConfigDict) -> int:
+    """Parts of the cross-fitting that every method of a configuration can afford."""
+    return min(method.folds for method in _made(config))
+
+
 def with_share(config: ConfigDict) -> ConfigDict:
     """A copy with a number for `data.calibration.normal`: the one given, or what suits the methods.
 
