@@ -17,9 +17,12 @@ UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-config --custom-compile-command "make lock" $(UPGRADE)
 
+# What is installed on request, each with a lock of its own.
+EXTRAS := boosting browser cluster cuda export
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-3.11 test-slow boosting cuda lock lock-boosting \
-	lock-cuda clean
+.PHONY: help setup demo test lint test-3.11 test-slow lock clean
+.PHONY: $(EXTRAS) $(EXTRAS:%=lock-%)
 
 help:
 	@echo "make demo       set up, train and evaluate on made-up retina scans, say where the report is"
@@ -29,6 +32,9 @@ help:
 	@echo "make setup      the virtual environment $(VENV) from $(LOCK), once"
 	@echo "make boosting   add XGBoost and LightGBM to it"
 	@echo "make cuda       add JAX for NVIDIA GPUs to it"
+	@echo "make cluster    add Ray to it"
+	@echo "make export     add OpenVINO and ONNX Runtime to it"
+	@echo "make browser    add Playwright to it"
 	@echo "make lock       write the locks again (UPGRADE=--upgrade for newer versions; needs uv)"
 	@echo "make clean      remove the environments and caches made here; runs/ stays"
 
@@ -78,20 +84,19 @@ test-3.11: setup
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
 
-boosting: $(VENV)/.boosting
-cuda: $(VENV)/.cuda
+$(EXTRAS): %: $(VENV)/.%
 
-$(VENV)/.boosting $(VENV)/.cuda: $(VENV)/.%: requirements-%.lock $(VENV)/.installed
+$(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: requirements-%.lock $(VENV)/.installed
 	@echo "Adding $* to $(VENV)"
 	@$(BIN)/python -m pip install -qq --require-hashes -r $(LOCK) -r requirements-$*.lock
 	@touch $@
 
 lock:
 	$(COMPILE) pyproject.toml --extra test --output-file $(LOCK)
-	@$(MAKE) --no-print-directory lock-boosting lock-cuda
+	@$(MAKE) --no-print-directory $(EXTRAS:%=lock-%)
 
 # What an extra needs beyond the main lock, at the versions that the main lock leaves it.
-lock-boosting lock-cuda: lock-%:
+$(EXTRAS:%=lock-%): lock-%:
 	$(COMPILE) pyproject.toml --extra $* --constraints $(LOCK) --output-file requirements-$*.lock \
 		$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' $(LOCK) | sort -u)
 
