@@ -21,7 +21,7 @@ from ad_core.decision.classifiers.proved_ridge import CleanByNormals
 from ad_core.errors import UserError
 from ad_core.exporting.trees import leaf_values, make_grove, sum_in_order
 
-Row = Float[Array, "k"]
+Row = Float[Array, "_"]
 Score = Float64[Array, ""]
 Step = Callable[[Row], Row]
 _NORMAL_IQR = 1.349  # as FullSensitivityClassifier standardises
@@ -120,7 +120,7 @@ def _forest(model: Any) -> Callable[[Row], Score]:
     """Mean over the trees of the share of abnormal rows in a leaf."""
     trees = [one.tree_ for one in model.estimators_]
     grove = make_grove(trees, lambda tree: tree.value[:, 0, 1])
-    return lambda row: sum_in_order(leaf_values(grove, row)) / _apart(len(trees))
+    return lambda row: sum_in_order(leaf_values(grove, row)) / _apart(float(len(trees)))
 
 
 def _gradient_boosting(model: Any) -> Callable[[Row], Score]:
@@ -140,7 +140,7 @@ def _ada_boost(model: Any) -> Callable[[Row], Score]:
 
     def score(row: Row) -> Score:
         abnormal = leaf_values(grove, row) == 1.0
-        votes = sum_in_order(jnp.where(abnormal, weights, -weights)) / _apart(weights.sum())
+        votes = sum_in_order(jnp.where(abnormal, weights, -weights)) / _apart(float(weights.sum()))
         return votes + votes
 
     return score
@@ -153,7 +153,7 @@ def _apart(divisor: float) -> Score:
 
 def _linear(model: Any) -> Callable[[Row], Score]:
     slope, offset = np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
-    return lambda row: jnp.dot(row.astype(jnp.float64), slope) + offset
+    return lambda row: jnp.sum(row.astype(jnp.float64) * slope) + offset
 
 
 def _full_sensitivity(model: Any) -> Callable[[Row], Score]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+_UNROLLED = 20_000  # equations that a loop may become
 _LARGEST = 1_000_000  # numbers in a constant that is larger than what it was computed from
 # Primitives that call a function, and the parameter that holds it.
 _CALLS = {
@@ -100,11 +101,70 @@ class _Flattening:
             return self.run(branch.jaxpr, branch.consts, inputs[1:])
         if name in ("optimization_barrier", "copy", "stop_gradient"):
             return list(inputs)
+        if name == "scan" and params["length"] * len(params["jaxpr"].jaxpr.eqns) <= _UNROLLED:
+            return self._unrolled(eqn, inputs)
         if _foldable(eqn, inputs):
             return _computed(eqn, inputs)
         outputs = tuple(self.term(var.aval) for var in eqn.outvars)
         self.equations.append(Equation(name, tuple(inputs), outputs, dict(params)))
         return list(outputs)
+
+    def _unrolled(self, eqn: Any, inputs: list[Operand]) -> list[Operand]:
+        """The outputs of a loop whose steps follow one another; what is sliced comes last."""
+        body, length = eqn.params["jaxpr"], eqn.params["length"]
+        inner, outer = body.jaxpr.invars, eqn.invars
+        sliced = sum(len(a.aval.shape) < len(b.aval.shape) for a, b in _pairs(inner, outer))
+        stacked = sum(
+            len(a.aval.shape) < len(b.aval.shape)
+            for a, b in _pairs(body.jaxpr.outvars, eqn.outvars)
+        )
+        carried = len(eqn.outvars) - stacked
+        fixed = len(inner) - carried - sliced
+        consts, carry, rest = (
+            inputs[:fixed],
+            inputs[fixed : fixed + carried],
+            inputs[len(inner) - sliced :],
+        )
+        found: list[list[Operand]] = []
+        for step in range(length):
+            place = length - 1 - step if eqn.params["reverse"] else step
+            rows = [self._row(x, place) for x in rest]
+            outputs = self.run(body.jaxpr, body.consts, [*consts, *carry, *rows])
+            carry = outputs[:carried]
+            found.append(outputs[carried:])
+        if eqn.params["reverse"]:
+            found.reverse()
+        columns = zip(*found, strict=True)
+        made = zip(columns, eqn.outvars[carried:], strict=True)
+        return [*carry, *(self._stacked(list(column), var.aval) for column, var in made)]
+
+    def _row(self, operand: Operand, place: int) -> Operand:
+        """One of the entries along the first axis."""
+        if isinstance(operand, np.ndarray):
+            return operand[place]
+        rank, rest = len(operand.shape), operand.shape[1:]
+        bounds = {
+            "start_indices": (place,) + (0,) * (rank - 1),
+            "limit_indices": (place + 1, *rest),
+            "strides": None,
+        }
+        self._count += 2
+        part = Term(self._count - 1, (1, *rest), operand.dtype)
+        row = Term(self._count, tuple(rest), operand.dtype)
+        self.equations.append(Equation("slice", (operand,), (part,), bounds))
+        self.equations.append(Equation("squeeze", (part,), (row,), {"dimensions": (0,)}))
+        return row
+
+    def _stacked(self, entries: list[Operand], aval: Any) -> Operand:
+        if all(isinstance(entry, np.ndarray) for entry in entries):
+            return np.stack(entries)
+        whole = self.term(aval)
+        self.equations.append(Equation("stack", tuple(entries), (whole,), {"axis": 0}))
+        return whole
+
+
+def _pairs(inner: Sequence[Any], outer: Sequence[Any]) -> zip:
+    return zip(inner, outer, strict=True)
 
 
 def _foldable(eqn: Any, inputs: Sequence[Operand]) -> bool:

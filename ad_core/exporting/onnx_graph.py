@@ -46,8 +46,8 @@ class Graph:
             self._small[key] = name
         return name
 
-    def whole(self, *numbers: int) -> str:
-        """A constant vector of int64."""
+    def whole(self, *numbers: Any) -> str:
+        """A constant vector of whole numbers, in int64."""
         return self.constant(np.array(numbers, np.int64))
 
     def shape(self, sides: Sequence[Any]) -> str:

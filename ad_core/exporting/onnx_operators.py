@@ -14,6 +14,7 @@ from ad_core.errors import UserError
 from ad_core.exporting.equations import Equation, Equations, Operand
 from ad_core.exporting.onnx_graph import Graph
 
+_END = np.iinfo(np.int64).max  # of a slice: as far as it goes
 Emit = Callable[[Graph, Equation, list[str]], Any]
 
 
@@ -176,7 +177,14 @@ def _transpose(graph: Graph, equation: Equation, names: list[str]) -> str:
 def _slice(graph: Graph, equation: Equation, names: list[str]) -> str:
     starts, stops = equation.params["start_indices"], equation.params["limit_indices"]
     steps = equation.params["strides"] or (1,) * len(starts)
-    return _sliced(graph, names[0], starts, stops, steps)
+    if any(
+        start or step != 1
+        for start, stop, step in zip(starts, stops, steps, strict=True)
+        if not isinstance(stop, int)
+    ):
+        raise _refuse(equation, "a part of an axis of unknown size")
+    whole = [stop if isinstance(stop, int) else _END for stop in stops]
+    return _sliced(graph, names[0], starts, whole, steps)
 
 
 def _sliced(
@@ -209,6 +217,15 @@ def _stack(graph: Graph, equation: Equation, names: list[str]) -> str:
     axis = equation.params["axis"]
     wide = [graph.node("Unsqueeze", name, graph.whole(axis)) for name in names]
     return graph.node("Concat", *wide, axis=axis)
+
+
+def _unstack(graph: Graph, equation: Equation, names: list[str]) -> list[str]:
+    axis = equation.params["axis"]
+    places = range(len(equation.outputs))
+    return [
+        graph.node("Gather", names[0], graph.constant(np.asarray(n, np.int64)), axis=axis)
+        for n in places
+    ]
 
 
 def _iota(graph: Graph, equation: Equation, names: list[str]) -> str:
@@ -245,6 +262,46 @@ def _reduce_logical(operator: str) -> Emit:
         return graph.cast(graph.node(operator, number, axes, keepdims=0), np.bool_)
 
     return emit
+
+
+_COMBINED = {"add": "ReduceSum", "min": "ReduceMin", "max": "ReduceMax", "mul": "ReduceProd"}
+_PAIRED = {"add": "Add", "min": "Min", "max": "Max", "mul": "Mul"}
+
+
+def _reduce_several(graph: Graph, equation: Equation, names: list[str]) -> list[str]:
+    """Several arrays, each reduced by an operation of its own, from a start of its own."""
+    count, inner = len(equation.outputs), equation.params["jaxpr"]
+    inner = getattr(inner, "jaxpr", inner)
+    axes, found = graph.whole(*equation.params["dimensions"]), []
+    for place, eqn in enumerate(inner.eqns):
+        own = [inner.invars[place], inner.invars[place + count]]
+        alone = len(inner.eqns) == count and list(eqn.invars) == own
+        if not alone or eqn.outvars[0] is not inner.outvars[place]:
+            raise _refuse(equation, "arrays that depend on one another")
+        if eqn.primitive.name not in _COMBINED:
+            raise _refuse(equation, eqn.primitive.name)
+        reduced = graph.node(_COMBINED[eqn.primitive.name], names[place], axes, keepdims=0)
+        found.append(graph.node(_PAIRED[eqn.primitive.name], reduced, names[place + count]))
+    return found
+
+
+def _split(graph: Graph, equation: Equation, names: list[str]) -> list[str]:
+    sizes, axis = equation.params["sizes"], equation.params["axis"]
+    stops = np.cumsum(sizes)
+    return [
+        graph.node(
+            "Slice", names[0], graph.whole(stop - size), graph.whole(stop), graph.whole(axis)
+        )
+        for size, stop in zip(sizes, stops, strict=True)
+    ]
+
+
+def _tile(graph: Graph, equation: Equation, names: list[str]) -> str:
+    repeats = [int(n) for n in equation.params["reps"]]
+    extra = len(equation.outputs[0].shape) - len(equation.inputs[0].shape)
+    if extra or len(repeats) != len(equation.outputs[0].shape):
+        raise _refuse(equation, "another number of axes")
+    return graph.node("Tile", names[0], graph.whole(*repeats))
 
 
 def _argument(operator: str) -> Emit:
@@ -289,8 +346,11 @@ def _dot(graph: Graph, equation: Equation, names: list[str]) -> str:
     if _kind(left) != _kind(right):
         names = [graph.cast(name, wanted) for name in names]
     sides = (*left.shape, *right.shape)
+    vectors = len(left.shape) == len(right.shape) == 1 and len(left_sum) == 1
     plain = not left_batch and left_sum == (len(left.shape) - 1,) and right_sum == (0,)
-    if plain and len(right.shape) == 2 and len(left.shape) >= 2:
+    if vectors:  # OpenVINO falls over the product of a row and a constant column
+        found = graph.node("ReduceSum", graph.node("Mul", *names), graph.whole(0), keepdims=0)
+    elif plain and len(right.shape) == 2 and len(left.shape) >= 2:
         found = graph.node("MatMul", *names)
     elif not all(isinstance(side, int) for side in sides) or not all(sides):
         found = graph.node("Einsum", *names, equation=_letters(equation))
@@ -337,10 +397,13 @@ def _as_matrix(graph: Graph, name: str, shape: Sequence[int], *axes: Sequence[in
 
 def _convolution(graph: Graph, equation: Equation, names: list[str]) -> str:
     params = equation.params
-    if any(side != 1 for side in params["lhs_dilation"]) or params["batch_group_count"] != 1:
-        raise _refuse(equation, "a dilated image, as transposed convolutions have")
+    if params["batch_group_count"] != 1:
+        raise _refuse(equation, "groups of images")
     numbers = params["dimension_numbers"]
     image = _turned(graph, names[0], numbers.lhs_spec)
+    if any(side != 1 for side in params["lhs_dilation"]):
+        sides = [equation.inputs[0].shape[place] for place in numbers.lhs_spec]
+        image = _spread(graph, image, sides, params["lhs_dilation"], _kind(equation.inputs[0]))
     kernel = equation.inputs[1]
     if isinstance(kernel, np.ndarray):
         weights = graph.constant(kernel.transpose(numbers.rhs_spec))
@@ -357,6 +420,19 @@ def _convolution(graph: Graph, equation: Equation, names: list[str]) -> str:
         group=params["feature_group_count"],
     )
     return _turned(graph, found, np.argsort(numbers.out_spec))
+
+
+def _spread(
+    graph: Graph, name: str, sides: Sequence[int], steps: Sequence[int], kind: np.dtype
+) -> str:
+    """An image [n, c, h, w] with zeros between its pixels, of which only the last has none."""
+    (n, c, h, w), (down, across) = sides, steps
+    apart = graph.node("Reshape", name, graph.whole(n, c, h, 1, w, 1))
+    pads = graph.whole(*[0] * 6, 0, 0, 0, down - 1, 0, across - 1)
+    filled = graph.node("Pad", apart, pads, graph.constant(np.asarray(0, kind)), mode="constant")
+    whole = graph.node("Reshape", filled, graph.whole(n, c, h * down, w * across))
+    stops = (n, c, (h - 1) * down + 1, (w - 1) * across + 1)
+    return _sliced(graph, whole, (0,) * 4, stops, (1,) * 4)
 
 
 def _turned(graph: Graph, name: str, order: Any) -> str:
@@ -486,6 +562,7 @@ OPERATORS: dict[str, Emit] = {
     "or": _logical("Or"),
     "pad": _pad,
     "pow": _pow,
+    "reduce": _reduce_several,
     "reduce_and": _reduce_logical("ReduceMin"),
     "reduce_max": _reduce("ReduceMax"),
     "reduce_min": _reduce("ReduceMin"),
@@ -504,13 +581,16 @@ OPERATORS: dict[str, Emit] = {
     "sin": _plain("Sin"),
     "slice": _slice,
     "sort": _sort,
+    "split": _split,
     "sqrt": _plain("Sqrt"),
     "square": _square,
     "squeeze": _reshape,
     "stack": _stack,
     "sub": _plain("Sub"),
+    "tile": _tile,
     "tanh": _plain("Tanh"),
     "top_k": _top_k,
     "transpose": _transpose,
+    "unstack": _unstack,
     "xor": _logical("Xor"),
 }

@@ -105,9 +105,14 @@ def _bands(rule: Rule, pixels: UInt8[Array, "h w 3"]) -> Float32[Array, "h w c"]
     if rule.channels == BANDS:
         return bands
     red, green, blue = (jnp.float32(part) for part in LUMA)
-    luma = red * bands[..., :1] + green * bands[..., 1:2] + blue * bands[..., 2:]
-    same = (values[..., :1] == values[..., 1:2]) & (values[..., 1:2] == values[..., 2:])
-    return jnp.where(same, bands[..., :1], luma)  # a grey file has no luma to round
+    first, second, third = (_band(bands, place) for place in range(BANDS))
+    luma = red * first + green * second + blue * third
+    r, g, b = (_band(values, place) for place in range(BANDS))
+    return jnp.where((r == g) & (g == b), first, luma)  # a grey file has no luma to round
+
+
+def _band(values: Float32[Array, "h w c"], place: int) -> Float32[Array, "h w 1"]:
+    return jax.lax.slice_in_dim(values, place, place + 1, axis=2)
 
 
 def _too_clipped(rule: Rule, pixels: UInt8[Array, "h w 3"], count: Array) -> Bool[Array, ""]:
