@@ -53,16 +53,15 @@ def score_function(classifier: Pipeline) -> Callable[[Float32[Array, "k"]], Scor
 
 def _step(step: Any) -> Step:
     """The function of a step before the model."""
-    makers: tuple[tuple[Any, Any], ...] = (
-        (DeepHead, _deep_head),
-        (WithoutFeatures, _without_features),
-        (CleanByNormals, _clean_by_normals),
-        (CleanTable, _clean),
-        (StandardScaler, _standardise),
-    )
-    for kind, make in makers:
-        if isinstance(step, kind):
-            return make(step)
+    makers: dict[type, Callable[[Any], Step]] = {
+        DeepHead: _deep_head,
+        WithoutFeatures: _without_features,
+        CleanByNormals: _clean_by_normals,
+        CleanTable: _clean,
+        StandardScaler: _standardise,
+    }
+    if type(step) in makers:
+        return makers[type(step)](step)
     raise UserError(f"Step {type(step).__name__} of the classifier has no form to export.")
 
 

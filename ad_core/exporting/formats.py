@@ -33,7 +33,7 @@ Run = Callable[[Pixels], Found]
 
 
 class Format(NamedTuple):
-    """How a program is written into a folder, how it runs from there, and its files."""
+    """Format of programs: how one is written into a folder and run from there, and its files."""
 
     write: Callable[[Program, Path], None]
     load: Callable[[Path], Run]

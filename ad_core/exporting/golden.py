@@ -68,7 +68,7 @@ def golden_set(directory: Path, data: ConfigDict, rule: Rule, images: Path | Non
         source: Any = open_input(images, data)
         indices, origin = range(len(source)), f"images of {images}"
     else:
-        source, indices = _calibration_images(directory.resolve().parent)
+        source, indices = split_images(directory.resolve().parent, "calibration", "pool")
         origin = "calibration images"
     left_out: Counter[str] = Counter()
 
@@ -76,7 +76,7 @@ def golden_set(directory: Path, data: ConfigDict, rule: Rule, images: Path | Non
         left_out.clear()
         kept: list[Golden] = []
         for index in indices:
-            found = _read(source, index)
+            found = read_golden(source, index)
             if isinstance(found, str):
                 left_out[found] += 1
                 continue
@@ -90,29 +90,33 @@ def golden_set(directory: Path, data: ConfigDict, rule: Rule, images: Path | Non
     return GoldenSet(origin, each, left_out)
 
 
-def _calibration_images(workdir: Path) -> tuple[Any, list[int]]:
-    """The source of a workdir, and which of its images calibrated."""
+def split_images(workdir: Path, *splits: str) -> tuple[Any, list[int]]:
+    """The source of a workdir, and the places of the images of the first split that it has.
+
+    Raises:
+        UserError: no workdir, none of the splits, or images that cannot be opened.
+    """
     known = Workdir(workdir)
-    tables = [known.statistics(split) for split in ("calibration", "pool")]
+    tables = [known.statistics(split) for split in splits]
     table = next((path for path in tables if path.is_file()), None)
     if table is None or not known.config.is_file():
         raise UserError(
-            f"`--detector`: its images that calibrated are not known ({workdir} is no workdir). "
-            + _MEND
+            f"`--detector`: the images of its {splits[0]} are not known ({workdir} is no "
+            f"workdir). {_MEND}"
         )
     config = from_json(known.config.read_text("utf-8"))
     config.data.near_duplicates = None  # what belongs together does not matter here
     try:
         source = open_source(config.data)
     except UserError as error:
-        raise UserError(f"The images that calibrated cannot be opened: {error} {_MEND}") from error
+        raise UserError(f"The images of {workdir} cannot be opened: {error} {_MEND}") from error
     paths = set(read_table(table).path)
     chosen = [i for i, record in enumerate(source.records) if printable(record.path) in paths]
     return source, chosen
 
 
-def _read(source: Any, index: int) -> Golden | str:
-    """The image at an index, or why it is none."""
+def read_golden(source: Any, index: int) -> Golden | str:
+    """The image at an index of a source, or why it is none."""
     if not isinstance(source, FileSet):  # drawn at the network's size, in [-1, 1]
         image = np.round((source.read(index).image + 1) * 127.5).astype(np.uint8)
         return Golden(f"image {index}", REAL, image if image.shape[2] == BANDS else image[..., 0])

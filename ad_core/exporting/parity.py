@@ -31,7 +31,7 @@ class Compared(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far a program agrees with its detector.
+    """Agreement of a program with its detector.
 
     difference: the largest one of the scores, less where a score is far from the threshold (see
     `counted`). allowed: the most that may be.
@@ -85,7 +85,7 @@ def _pair(detector: Detector, golden: Golden, verdict: Verdict, found: Found) ->
 
 
 def agreement(compared: list[Compared], *, threshold: float) -> Agreement:
-    """What the scores and maps of golden images say, before the threshold is lowered.
+    """Agreement by the scores and maps of golden images, before the threshold is lowered.
 
     Raises:
         UserError: a score or a map that differs by more than is allowed; no program is written.
