@@ -2,7 +2,8 @@
  *
  * Pictures: binary PPM (P6, 8 bits). Models: detector.onnx or detector.xml of launch/export.py.
  * With the wheel of OpenVINO, whose folder is DIR:
- *   cc examples/score.c -IDIR/include -LDIR/libs -l:libopenvino_c.so.2641 -Wl,-rpath,DIR/libs -o score
+ *   cc examples/score.c -IDIR/include -LDIR/libs -l:libopenvino_c.so.2641 \
+ *      -Wl,-rpath,DIR/libs -o score
  *   ./score exported/detector.xml part.ppm
  */
 #include <openvino/c/openvino.h>
@@ -27,7 +28,8 @@ int main(int argc, char **argv) {
     int64_t sides[] = {height, width, 3};
     void *found, *flag;
     OK(ov_core_create(&core));
-    OK(ov_core_compile_model_from_file(core, argv[1], "CPU", 2, &model, "INFERENCE_PRECISION_HINT", "f32"));
+    OK(ov_core_compile_model_from_file(core, argv[1], "CPU", 2, &model, "INFERENCE_PRECISION_HINT",
+                                       "f32"));
     OK(ov_compiled_model_create_infer_request(model, &request));
     OK(ov_shape_create(3, sides, &shape));
     OK(ov_tensor_create_from_host_ptr(U8, shape, pixels, &input));
