@@ -20,8 +20,12 @@ _TOGETHER = 16  # images that the detector judges in one call
 
 
 class Compared(NamedTuple):
-    """One golden image, judged by both. map_difference: as a share, see `MAP_SHARE`."""
+    """One golden image, judged by both.
 
+    place: among the golden images. map_difference: as a share, see `MAP_SHARE`.
+    """
+
+    place: int
     name: str
     kind: str
     score: float
@@ -54,33 +58,37 @@ class Agreement(NamedTuple):
 
 
 def compare(detector: Detector, run: Run, golden: Iterable[Golden]) -> list[Compared]:
-    """Both verdicts on each golden image."""
+    """Both verdicts on each golden image that the detector can read."""
     return [
-        _pair(detector, one, verdict, run(one.pixels)) for one, verdict in _judged(detector, golden)
+        _pair(detector, place, one, verdict, run(one.pixels))
+        for place, one, verdict in _judged(detector, golden)
     ]
 
 
-def _judged(detector: Detector, golden: Iterable[Golden]) -> Iterator[tuple[Golden, Verdict]]:
-    rest = iter(golden)
+def _judged(detector: Detector, golden: Iterable[Golden]) -> Iterator[tuple[int, Golden, Verdict]]:
+    rest = enumerate(golden)
     while some := list(itertools.islice(rest, _TOGETHER)):
-        verdicts = detector.judge([one.values for one in some], explain=False)
-        for one, verdict in zip(some, verdicts, strict=True):
+        verdicts = detector.judge([one.values for _, one in some], explain=False)
+        for (place, one), verdict in zip(some, verdicts, strict=True):
             if verdict.map is not None:  # else it is too small to be read, or too large
-                yield one, verdict
+                yield place, one, verdict
 
 
-def _pair(detector: Detector, golden: Golden, verdict: Verdict, found: Found) -> Compared:
-    score = math.nan if verdict.score is None else verdict.score
+def _pair(
+    detector: Detector, place: int, golden: Golden, verdict: Verdict, found: Found
+) -> Compared:
     scale = max(detector.scale.high - detector.scale.low, 1e-12)
     own = np.asarray(verdict.map, np.float64)
-    apart = np.abs(own - found.map) / np.maximum(scale, np.abs(own))
+    same = (own == found.map) | (np.isnan(own) & np.isnan(found.map))
+    apart = np.abs(np.where(same, 0.0, own - found.map)) / np.maximum(scale, np.abs(own))
     return Compared(
+        place=place,
         name=golden.name,
         kind=golden.kind,
-        score=score,
+        score=math.nan if verdict.score is None else verdict.score,
         found=found.score,
         inspect=verdict.decision == INSPECT,
-        map_difference=float(apart.max()),
+        map_difference=float(np.where(same, 0.0, apart).max()),
     )
 
 
@@ -95,8 +103,10 @@ def agreement(compared: list[Compared], *, threshold: float) -> Agreement:
     unlike = np.flatnonzero(np.isfinite(scores) != np.isfinite(found))
     if unlike.size:
         raise _failed(f"one of two scores is no number ({compared[int(unlike[0])].name})")
-    real = np.array([one.kind == REAL for one in compared]) & np.isfinite(scores)
-    width = float(np.ptp(scores[real])) if real.any() else 0.0
+    real = np.array([one.kind == REAL for one in compared], bool) & np.isfinite(scores)
+    if not real.any():
+        raise _failed("no real golden image has a score")
+    width = float(np.ptp(scores[real]))
     apart = counted(scores, found, threshold=threshold, width=width)
     worst, allowed = int(np.argmax(apart)), SCORE_SHARE * width
     maps = np.array([one.map_difference for one in compared])
@@ -148,19 +158,18 @@ def lowered(threshold: float, difference: float) -> float:
 
 def require_same_decisions(run: Run, golden: Iterable[Golden], compared: list[Compared]) -> None:
     """Runs the finished program once more; raises UserError where a decision is another one."""
-    expected = iter(compared)
-    one = next(expected, None)
-    for image in golden:
-        if one is None or image.name != one.name:
+    expected = {one.place: one for one in compared}
+    words = {True: "inspect", False: "normal"}
+    for place, image in enumerate(golden):
+        one = expected.pop(place, None)
+        if one is None:
             continue
         inspect = run(image.pixels).inspect
-        if inspect != one.inspect:
-            words = {True: "inspect", False: "normal"}
+        if image.name != one.name or inspect != one.inspect:
             raise _failed(
-                f"it says {words[inspect]} of {one.name} and the detector {words[one.inspect]}"
+                f"it says {words[inspect]} of {image.name} and the detector {words[one.inspect]}"
             )
-        one = next(expected, None)
-    if one is not None:
+    for one in expected.values():
         raise _failed(f"{one.name} was not found again")
 
 

@@ -20,7 +20,7 @@ from ad_core.exporting.trees import (
     make_grove,
     sum_in_order,
 )
-from tests.ad_core.exporting.test_onnx_operators import model_of
+from tests.onnx_function import model_of
 
 NAMES = ("loss_score", "loss_top", "mse", *(f"deep_head_{i:04d}" for i in range(5)))
 SCALES = np.logspace(-2, 3, len(NAMES))
@@ -60,6 +60,7 @@ def test_a_classifier_scores_in_a_program_as_by_itself(name):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "stacking"])
 def test_a_classifier_scores_without_jax_as_by_itself(name):
+    pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     model, columns = fitted(name)
     rows = 1.5 * table(1, 40)[0][:, columns]

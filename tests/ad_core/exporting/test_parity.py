@@ -21,7 +21,7 @@ IMAGE = np.zeros((4, 4), np.uint8)
 
 def compared(*pairs, kind=REAL, apart=0.0):
     return [
-        Compared(f"image {number}", kind, score, found, score >= 0.5, apart)
+        Compared(number, f"image {number}", kind, score, found, score >= 0.5, apart)
         for number, (score, found) in enumerate(pairs)
     ]
 
@@ -56,6 +56,11 @@ def test_another_map_is_refused():
         agreement(compared((0.0, 0.0), (1.0, 1.0), apart=0.011), threshold=0.5)
     with pytest.raises(UserError, match="the map of image 0 differs"):
         agreement(compared((0.0, 0.0), (1.0, 1.0), apart=math.nan), threshold=0.5)
+
+
+def test_without_a_real_image_there_is_no_agreement():
+    with pytest.raises(UserError, match="no real golden image has a score"):
+        agreement(compared((0.0, 0.0), (1.0, 1.0), kind=MADE), threshold=0.5)
 
 
 def test_made_images_do_not_widen_what_is_allowed():
