@@ -21,6 +21,7 @@ def exported(launch, workdir, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_a_workdir_knows_its_calibration_images(exported, workdir):
     parity = json.loads((exported / "parity.json").read_text())
     results = json.loads((workdir / "results.json").read_text())
@@ -28,6 +29,7 @@ def test_a_workdir_knows_its_calibration_images(exported, workdir):
     assert parity["images"]["real"] == sum(results["counts"]["calibration"].values())
 
 
+@pytest.mark.slow
 def test_the_program_decides_as_the_detector_on_new_images(exported, workdir):
     run = FORMATS["onnx"].load(exported)
     images = np.random.default_rng(0).integers(0, 256, (12, 40, 33), np.uint8)

@@ -37,6 +37,11 @@ def table(seed, count):
     return (values * SCALES).astype(np.float32), labels
 
 
+def slow_but(*fast):
+    """All classifiers, those but `fast` marked as slow: their forests are, or all they stack."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+
+
 @functools.cache
 def fitted(name):
     values, labels = table(0, 90)
@@ -45,7 +50,7 @@ def fitted(name):
     return fit_classifier(model, values[:, columns], labels), columns
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(*(name for name in MODELS if name != "stacking")))
 def test_a_classifier_scores_in_a_program_as_by_itself(name):
     model, columns = fitted(name)
     rows = 1.5 * table(1, 40)[0][:, columns]
@@ -58,7 +63,7 @@ def test_a_classifier_scores_in_a_program_as_by_itself(name):
     np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE * np.ptp(expected))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "stacking"])
+@pytest.mark.parametrize("name", slow_but("extra_trees", "full_sensitivity", "one_class"))
 def test_a_classifier_scores_without_jax_as_by_itself(name):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
