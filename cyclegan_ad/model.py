@@ -33,21 +33,14 @@ class Model(NamedTuple):
 def make_model(settings: CycleganSettings, channels: int) -> Model:
     """Functions of these settings' networks for images of `channels` channels."""
     generator = make_generator(settings, channels)
-    discriminator = make_discriminator(
-        settings.discriminator,
-        settings.disc_vit,
-        width=settings.disc_width,
-        layers=settings.disc_layers,
-        norm=settings.disc_norm,
-        dtype=jnp.dtype(settings.dtype),
-    )
+    discriminator = make_discriminator(settings.discriminator, jnp.dtype(settings.dtype))
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         image = jnp.zeros((1, *image_shape))
         modules = {name: generator for name in GENERATORS}
         modules |= {name: discriminator for name in DISCRIMINATORS}
         transformers = GENERATORS if settings.network == "vit" else ()
-        transformers += DISCRIMINATORS if settings.discriminator == "vit" else ()
+        transformers += DISCRIMINATORS if settings.discriminator.kind == "vit" else ()
         shapes = {
             name: jax.eval_shape(module.init, key, image)
             for name, module in modules.items()

@@ -7,10 +7,9 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
-from ad_core.networks.discriminators import KINDS as DISCRIMINATORS
+from ad_core.networks import discriminators
 from ad_core.networks.vit_settings import (
     VitSettings,
-    disc_vit_defaults,
     explain_vit,
     read_vit,
     vit_defaults,
@@ -26,7 +25,6 @@ from cyclegan_ad.variation import KINDS
 
 NETWORKS = ("cnn", "vit")
 UPSAMPLE = ("resize", "transposed")
-NORMS = ("instance", "group", "none")
 
 
 EXPLAINED = {  # what --help says of each
@@ -35,11 +33,7 @@ EXPLAINED = {  # what --help says of each
     "blocks": "residual blocks, of cnn; the recipe has 6 at 64 px",
     "upsample": "how generators enlarge, of cnn (resize | transposed, the recipe's)",
     **explain_vit("vit", "of the generators vit", draws=True),
-    "discriminator": "which network tells real from drawn (patchgan | vit)",
-    "disc_width": "channels of the patchgans' first layer",
-    "disc_layers": "of the patchgans; 3 judge patches of 70 x 70 pixels",
-    "disc_norm": "of the patchgans (instance | group | none)",
-    **explain_vit("disc_vit", "of the discriminators vit", draws=False),
+    **discriminators.EXPLAINED,
     "adversarial": "loss of the players (log | non_saturating | hinge | least_squares)",
     "adversarial_weight": "weight of that loss",
     "cycle_weight": "weight of the loss between an image and its way there and back",
@@ -69,11 +63,7 @@ def defaults(size: str) -> ConfigDict:
             "blocks": 3 if small else 9,
             "upsample": "resize",
             "vit": _vit(small),
-            "discriminator": "patchgan",
-            "disc_width": 16 if small else 64,
-            "disc_layers": 3,
-            "disc_norm": "instance",
-            "disc_vit": disc_vit_defaults(small=small),
+            **discriminators.discriminator_defaults(small=small, norm="instance"),
             # Losses of the generators.
             "adversarial": "least_squares",  # log | non_saturating | hinge | least_squares
             "adversarial_weight": 1.0,
@@ -107,11 +97,7 @@ class CycleganSettings:
     blocks: int
     upsample: str
     vit: VitSettings
-    discriminator: str
-    disc_width: int
-    disc_layers: int
-    disc_norm: str
-    disc_vit: VitSettings
+    discriminator: discriminators.DiscriminatorSettings
     adversarial: str
     adversarial_weight: float
     cycle_weight: float
@@ -127,9 +113,7 @@ class CycleganSettings:
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of CycleGAN knows."""
         require_choice("reconstructor.network", self.network, NETWORKS)
-        require_choice("reconstructor.discriminator", self.discriminator, DISCRIMINATORS)
         require_choice("reconstructor.upsample", self.upsample, UPSAMPLE)
-        require_choice("reconstructor.disc_norm", self.disc_norm, NORMS)
         require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
         for kind in self.disc_augment:
             require_choice("reconstructor.disc_augment", kind, KINDS)
@@ -144,15 +128,15 @@ def make_settings(config: ConfigDict) -> CycleganSettings:
     into patches.
     """
     section = config.reconstructor.to_dict()
-    values = {key: value for key, value in section.items() if key not in SECTIONS}
+    beside = (*SECTIONS, *discriminators.NAMES)
+    values = {key: value for key, value in section.items() if key not in beside}
     values["disc_augment"] = tuple(values["disc_augment"])
     values["perceptual"] = PerceptualSettings(**values["perceptual"])
-    values |= {name: read_vit(name, values[name]) for name in ("vit", "disc_vit")}
+    values["discriminator"] = discriminators.read_discriminator(section, config.data)
+    values["vit"] = read_vit("vit", values["vit"])
     found = CycleganSettings(**values, dtype=config.train.dtype)
     if found.network == "vit":
         check_divisible_sides(config.data, found.vit.patch, "`reconstructor.vit.patch`")
     else:
         check_divisible_sides(config.data, 4, "the downsampling of the generators")
-    if found.discriminator == "vit":
-        check_divisible_sides(config.data, found.disc_vit.patch, "`reconstructor.disc_vit.patch`")
     return found

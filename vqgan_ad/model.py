@@ -42,14 +42,7 @@ class Model(NamedTuple):
 def make_model(settings: VqganSettings, channels: int) -> Model:
     """Functions of these settings' networks for images of `channels` channels."""
     encoder, decoder, head = make_networks(settings, channels)
-    discriminator = make_discriminator(
-        settings.discriminator,
-        settings.disc_vit,
-        width=settings.disc_width,
-        layers=settings.disc_layers,
-        norm=settings.disc_norm,
-        dtype=jnp.dtype(settings.dtype),
-    )
+    discriminator = make_discriminator(settings.discriminator, jnp.dtype(settings.dtype))
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         keys = jax.random.split(key, 5)

@@ -7,10 +7,9 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
-from ad_core.networks.discriminators import KINDS as DISCRIMINATORS
+from ad_core.networks import discriminators
 from ad_core.networks.vit_settings import (
     VitSettings,
-    disc_vit_defaults,
     explain_vit,
     read_vit,
     vit_defaults,
@@ -34,11 +33,7 @@ EXPLAINED = {  # what --help says of each
     **explain_vit("vit", "of vit and hybrid", draws=True),
     "vit.patch": "pixels of the side of a patch, of vit; hybrid has that of `multipliers`",
     "latent": "channels of the latent, and of a code",
-    "discriminator": "which network tells real from drawn (patchgan | vit)",
-    "disc_width": "channels of the patchgan's first layer",
-    "disc_layers": "of the patchgan; 3 judge patches of 70 x 70 pixels",
-    "disc_norm": "of the patchgan (group | instance | none)",
-    **explain_vit("disc_vit", "of the discriminator vit", draws=False),
+    **discriminators.EXPLAINED,
     "codes": "in the codebook",
     "unit_codes": "compare unit vectors",
     "codebook_update": "how codes move (gradient | ema)",
@@ -78,11 +73,7 @@ def defaults(size: str) -> ConfigDict:
             "attention": () if small else (4,),
             "vit": _vit(small),
             "latent": 32 if small else 256,
-            "discriminator": "patchgan",
-            "disc_width": 16 if small else 64,
-            "disc_layers": 3,
-            "disc_norm": "group",
-            "disc_vit": disc_vit_defaults(small=small),
+            **discriminators.discriminator_defaults(small=small, norm="group"),
             # Codebook.
             "codes": 64 if small else 512,
             "unit_codes": False,
@@ -132,11 +123,7 @@ class VqganSettings:
     attention: tuple[int, ...]
     vit: VitSettings
     latent: int
-    discriminator: str
-    disc_width: int
-    disc_layers: int
-    disc_norm: str
-    disc_vit: VitSettings
+    discriminator: discriminators.DiscriminatorSettings
     codes: int
     unit_codes: bool
     codebook_update: str
@@ -163,10 +150,8 @@ class VqganSettings:
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of VQGAN knows."""
         require_choice("reconstructor.network", self.network, NETWORKS)
-        require_choice("reconstructor.discriminator", self.discriminator, DISCRIMINATORS)
         require_choice("reconstructor.reconstruction", self.reconstruction, RECONSTRUCTION)
         require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
-        require_choice("reconstructor.disc_norm", self.disc_norm, ("group", "instance", "none"))
         require_choice("reconstructor.codebook_update", self.codebook_update, ("gradient", "ema"))
         require_choice("reconstructor.codebook_start", self.codebook_start, ("kmeans", "uniform"))
         if self.codes < 2:
@@ -185,16 +170,16 @@ def make_settings(config: ConfigDict) -> VqganSettings:
     into patches.
     """
     section = config.reconstructor.to_dict()
-    values = {key: value for key, value in section.items() if key not in SECTIONS}
+    beside = (*SECTIONS, *discriminators.NAMES)
+    values = {key: value for key, value in section.items() if key not in beside}
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
     values["perceptual"] = PerceptualSettings(**values["perceptual"])
-    values |= {name: read_vit(name, values[name]) for name in ("vit", "disc_vit")}
+    values["discriminator"] = discriminators.read_discriminator(section, config.data)
+    values["vit"] = read_vit("vit", values["vit"])
     found = VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
     patches = "`reconstructor.vit.patch`"
     halvings = "the downsampling of `reconstructor.multipliers`"
     reason = patches if found.network == "vit" else halvings
     check_divisible_sides(config.data, found.stride, reason)
-    if found.discriminator == "vit":
-        check_divisible_sides(config.data, found.disc_vit.patch, "`reconstructor.disc_vit.patch`")
     return found

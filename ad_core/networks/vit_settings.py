@@ -28,13 +28,6 @@ def vit_defaults(
     return ConfigDict({name: value for name, value in values.items() if value})
 
 
-def disc_vit_defaults(*, small: bool) -> ConfigDict:
-    """The section of a discriminator, for a CPU where `small`."""
-    if small:
-        return vit_defaults(patch=8, width=64, depth=2, heads=4)
-    return vit_defaults(patch=16, width=384, depth=4, heads=6)
-
-
 def explain_vit(section: str, of: str, *, draws: bool) -> dict[str, str]:
     """Lines of --help for a section of this kind: dotted key -> what it is.
 

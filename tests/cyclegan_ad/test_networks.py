@@ -13,7 +13,7 @@ from ad_core.types import Batch, inference_state
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
 from cyclegan_ad.settings import make_settings
-from tests.quick import compiled, start
+from tests.quick import compiled, named_shapes, start
 
 SHAPE = (16, 16, 1)
 VIT = {"patch": 4, "width": 16, "depth": 1, "heads": 2, "features": 4}
@@ -36,9 +36,7 @@ def tiny(dtype="float32", **method):
 def shapes_of(config):
     """Names and shapes of the parameters, without a draw."""
     model = make_model(make_settings(config), 1)
-    found = jax.eval_shape(lambda key: model.init(key, SHAPE), jax.random.key(0))
-    leaves = jax.tree_util.tree_leaves_with_path(found)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
+    return named_shapes(lambda key: model.init(key, SHAPE))
 
 
 def test_the_default_networks_keep_names_and_shapes_of_their_parameters():

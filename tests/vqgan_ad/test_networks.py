@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete, differences, from_json, to_json
 from ad_core.types import Batch, inference_state
-from tests.quick import compiled, start
+from tests.quick import compiled, named_shapes, start
 from tests.small_config import small_config
 from vqgan_ad import vqgan
 from vqgan_ad.backbone import shape_of
@@ -39,9 +39,7 @@ def tiny(**method):
 def shapes_of(config):
     """Names and shapes of a model's parameters, without a draw."""
     model = make_model(make_settings(config), 1)
-    found = jax.eval_shape(lambda key: model.init(key, SHAPE), jax.random.key(0))
-    leaves = jax.tree_util.tree_leaves_with_path(found)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
+    return named_shapes(lambda key: model.init(key, SHAPE))
 
 
 def test_the_default_networks_keep_names_and_shapes_of_their_parameters():
