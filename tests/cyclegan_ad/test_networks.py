@@ -77,9 +77,8 @@ def test_no_two_transformers_start_alike_and_patchgans_start_as_the_recipe_has_t
     assert 0.01 < float(kernel.std()) < 0.03
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_step_of_the_transformers_is_in_the_asked_dtype_and_keeps_float32(dtype):
-    config = tiny(dtype, network="vit", spectral_norm=True, ema=0.9, **DISC)
+def test_a_step_of_the_transformers_in_bfloat16_keeps_what_it_learns_and_tells_in_float32():
+    config = tiny("bfloat16", network="vit", spectral_norm=True, ema=0.9, **DISC)
     config.data.image_size = (16, 24)
     method, key = cyclegan.make(config), jax.random.key(0)
     state = jax.eval_shape(lambda key: method.learn.init(key, (16, 24, 1)), key)

@@ -96,10 +96,9 @@ def test_the_latent_has_a_position_a_patch(network, side):
     assert passed.image.shape == image.shape and passed.image.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_step_of_the_transformers_is_in_the_asked_dtype_and_keeps_float32(dtype):
+def test_a_step_of_the_transformers_in_bfloat16_keeps_what_it_learns_and_tells_in_float32():
     config = tiny(network="vit", **DISC)
-    config.train.dtype = dtype
+    config.train.dtype = "bfloat16"
     method, key = vqgan.make(config), jax.random.key(0)
     state = jax.eval_shape(lambda key: method.learn.init(key, SHAPE), key)
     batch = batch_of(np.zeros((8, *SHAPE), np.float32))

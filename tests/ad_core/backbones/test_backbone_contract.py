@@ -95,7 +95,8 @@ def trained_vqgan(folder):
 
 
 FOLDERS = {"vqgan": trained_vqgan}  # of detectors
-LARGE = ("wide_resnet50_2", "dinov2_vitb14")  # 270 and 340 MB, which each test here would copy
+# Weights of 90 to 340 MB, which each test here would copy.
+LARGE = ("wide_resnet50_2", "dinov2_vits14", "dinov2_vitb14")
 PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES]
 
 

@@ -103,6 +103,7 @@ def test_the_arrays_of_a_file_are_those_of_pytorch(golden, name):
     assert vit.shapes(name) == {str(key): tuple(shape[shape > 0]) for key, shape in pairs}
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(backbone):
     image = draw_image(56, 84, 3)
     exact, near = run(backbone, image), run_bfloat16(backbone, image)
