@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete, differences, from_json, to_json
+from ad_core.training.partition import partition
 from ad_core.types import Batch, inference_state
 from tests.quick import compiled, named_shapes, start
 from tests.small_config import small_config
@@ -155,6 +156,26 @@ def smooth(seed, count=8):
     phase = rng.uniform(0, 6, (count, 1, 1, 1))
     rows = np.arange(16)[None, :, None, None] / 2.5
     return (0.7 * np.sin(rows + phase) + np.zeros((1, 1, 16, 1))).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_eight_devices_take_the_step_of_one(mode):
+    sgd = {"name": "sgd", "lr": 1.0}
+    game = {"disc_start": 0, "disc_ramp": 1, "restart_dead": False}
+    method = vqgan.make(tiny(network="vit", **DISC, **game, optimiser=sgd, disc_optimiser=sgd))
+    state, batch, key = start(method, SHAPE), batch_of(smooth(0)), jax.random.key(0)
+    expected, metrics = compiled(method.learn.train_step)(state, batch, key)
+    parts = partition(method.learn.train_step, mode)
+    after, found = parts.step(parts.place_state(state), parts.place_batch(batch), key)
+    jax.tree.map(
+        # float32 sums in another order
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5),
+        parts.fetch_state(after).params,
+        expected.params,
+    )
+    assert float(metrics["adaptive_weight"]) > 0.0
+    np.testing.assert_allclose(found["adaptive_weight"], metrics["adaptive_weight"], rtol=2e-3)
 
 
 @pytest.mark.slow
