@@ -100,7 +100,11 @@ def make_measurer(
 
     def view(state: TrainState, given: Given) -> View:
         image, content = given
-        seen = method.view(state, image, image_keys(image))
+        keys = image_keys(image)
+        if method.view_within is None:
+            seen = method.view(state, image, keys)
+        else:
+            seen = method.view_within(state, image, keys, content)
         if content is None or seen.image is None:
             return seen
         return replace(seen, image=mirror(seen.image, content))
@@ -196,7 +200,39 @@ def _begin(measurer: Measurer, reading: Reading) -> Begun[Measured]:
     """Begins to measure the rows that are valid, and no padding."""
     batch, valid = reading.batch, np.asarray(reading.batch.valid)
     content = None if batch.content is None else np.asarray(batch.content)[valid]
-    return measurer.begin(np.asarray(batch.image)[valid], content)
+    read = [sample for sample, is_valid in zip(reading.samples, valid, strict=True) if is_valid]
+    large = [None if sample is None else sample.large for sample in read]
+    return begin_all(measurer, np.asarray(batch.image)[valid], content, large)
+
+
+def begin_all(
+    measurer: Measurer,
+    image: Float[np.ndarray, "b h w c"],
+    content: Content,
+    large: Sequence[Float[np.ndarray, "_ _ c"] | None],
+) -> Begun[Measured]:
+    """Begins to measure images, each that has a `Sample.large` by all its pixels.
+
+    Args:
+        large: of each image.
+    """
+    if all(one is None for one in large):
+        return measurer.begin(image, content)
+    small = np.array([one is None for one in large])
+    begun = [measurer.begin(one[None], None) for one in large if one is not None]
+    if small.any():
+        own = None if content is None else np.asarray(content)[small]
+        begun.append(measurer.begin(image[small], own))
+
+    def result() -> Measured:
+        order = np.argsort(np.concatenate([np.flatnonzero(~small), np.flatnonzero(small)]))
+        return join_rows([each.result() for each in begun]).rows(order)
+
+    def cancel() -> None:
+        for each in begun:
+            each.cancel()
+
+    return Begun(result, cancel)
 
 
 def _finished(reading: Reading, begun: Begun[Measured]) -> tuple[Reading, Measured]:

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
-from ad_core.runtime.registry import resolve
 from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.measuring import Measurer, join, make_measurer
+from ad_core.scoring.sheets import by_sheets
+from ad_core.scoring.tiling import make_method, overlap_of, seen_size
 from ad_core.statistics import Context, WindowSettings
 from ad_core.types import Method, TrainState, View
 
@@ -37,7 +38,7 @@ class Part(NamedTuple):
 
     def make(self) -> Method:
         """The method as pure functions."""
-        return resolve(self.config.method).make(self.config)
+        return make_method(self.config)
 
 
 def part_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -152,14 +153,16 @@ def measure_parts(
     names = part_names(part.name for part in parts)
     shown, chosen = shown_map(parts, localisation.map)
     own = parts[names.index(shown)]
-    localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
-    return join(
+    localise = Localiser(chosen, localisation.sigma * min(seen_size(own.config)))
+    joined = join(
         [
             _measurer(part, localise if name == shown else None, batch_size)
             for name, part in zip(names, parts, strict=True)
         ],
         shown=names.index(shown),
     )
+    size = image_shape(own.config.data)[:2]
+    return by_sheets(joined, size=size, overlap=overlap_of(own.config))
 
 
 def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:

@@ -25,7 +25,8 @@ A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. On
 compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
 
 `data.resize` brings an image to the network's size (data.formats.resizing): stretch, letterbox, or
-centre_crop, which looks at nothing outside the middle part: a defect there passes unseen.
+centre_crop, which looks at nothing outside the middle part: a defect there passes unseen. own_size
+leaves it as it is; of a larger one `Sample.large` holds every pixel.
 """
 
 import os
@@ -137,7 +138,10 @@ def to_sample(
     placement = place(width, height, size=size, resize=resize)
     small = [np.clip(to_network(band, placement), -1, 1) for band in bands]
     image = np.stack(small * (channels // len(small)), axis=-1)
-    return Sample(image, None, placement, _share_beyond(stored.values, low, high))
+    clipped, large = _share_beyond(stored.values, low, high), None
+    if placement.large:
+        large = np.stack(bands * (channels // len(bands)), axis=-1)
+    return Sample(image, None, placement, clipped, large)
 
 
 def read_view(

@@ -22,7 +22,7 @@ from ad_core.data.formats.image import (
 )
 from ad_core.data.formats.masks import image_turn, read_mask, turn_as
 from ad_core.data.formats.pages import find_page, spread
-from ad_core.data.formats.resizing import nearest
+from ad_core.data.formats.resizing import MIRRORING, nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
 from ad_core.data.layouts.grouping import group_by_pattern, join_files, plain_name
 from ad_core.data.layouts.listing import Listing, is_inside
@@ -51,7 +51,7 @@ class FileSource:
         options = data.to_dict()
         check_settings(options)
         self.image_shape = image_shape(options)
-        self.letterboxed = options["resize"] == "letterbox"
+        self.letterboxed = options["resize"] in MIRRORING
         if options["value_range"] is None:
             options["value_range"] = self.unfixed
         self._options = options
