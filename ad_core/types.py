@@ -45,15 +45,15 @@ class Sample(NamedTuple):
     image: at the network's size, in [-1, 1]. mask: True where abnormal, in the pixels of the file;
     all False of a normal image, None without a pixel label that can be read.
     placement: what of the file the image shows, and where. clipped: share in [0, 1] of the file's
-    values that lie beyond the range that becomes -1 to 1. large: all pixels of a file that is read
-    at its own size and does not fit the network's; `image` then shows it reduced.
+    values that lie beyond the range that becomes -1 to 1. large: reads all pixels of a file that is
+    read at its own size and does not fit the network's; `image` then shows it reduced.
     """
 
     image: Float[np.ndarray, "h w c"]
     mask: Bool[np.ndarray, "height width"] | None
     placement: Placement
     clipped: float
-    large: Float[np.ndarray, "height width c"] | None = None
+    large: Callable[[], Float[np.ndarray, "height width c"]] | None = None
 
 
 class Batch(NamedTuple):

@@ -159,11 +159,11 @@ def eval_batches(
 ) -> Iterator[Reading]:
     """The images at `indices` in order, each file read once.
 
-    Of an image that is larger than the source's a batch holds a part, drawn by its index, to learn
-    from; its sample holds all of it. The last batch is padded (`valid` False, `index` -1). An image
-    that cannot be read is a row of zeros with `valid` False that keeps its index, and has a
-    message. A source without labels gives label 0. Memory does not grow with the number of images:
-    one batch is read ahead.
+    Of an image that is larger than the source's a batch shows it reduced; its sample reads all of
+    it, and `teaching` a part. The last batch is padded (`valid` False, `index` -1). An image that
+    cannot be read is a row of zeros with `valid` False that keeps its index, and has a message. A
+    source without labels gives label 0. Memory does not grow with the number of images: one batch
+    is read ahead.
 
     Args:
         workers: decoding threads; 0 decodes in the caller's.
@@ -212,23 +212,27 @@ def _padded(rows: Sequence[_Read], batch_size: int, source: Source) -> Reading:
     for place, row in enumerate(rows):
         label[place], index[place] = row.label, row.index
         if row.sample is not None:
-            valid[place] = True
-            samples[place] = _filled(row, image[place])
+            image[place], valid[place] = row.sample.image, True
+            samples[place] = row.sample._replace(image=image[place])  # held once
     batch = _batch(image=image, label=label, valid=valid, index=index)
     errors = {row.index: row.error for row in rows if row.error}
     content = contents(source, samples)
     return Reading(batch._replace(content=content), tuple(samples), errors)
 
 
-def _filled(row: _Read, place: np.ndarray) -> Sample | None:
-    """Puts an image in its place in a batch, of a large one a part that its index draws."""
-    sample = row.sample
-    assert sample is not None  # only images that were read come here
-    if sample.large is not None:
-        place[:] = part_of(sample.large, place.shape[:2], seed=row.index)
-        return sample
-    place[:] = sample.image
-    return sample._replace(image=place)  # held once
+def teaching(reading: Reading) -> Batch:
+    """The batch to learn from: of each image that is larger, a part that its index draws."""
+    image = np.asarray(reading.batch.image)
+    large = [row for row, one in enumerate(reading.samples) if one is not None and one.large]
+    if not large:
+        return reading.batch
+    image = image.copy()
+    for row in large:
+        seed, sample = int(np.asarray(reading.batch.index)[row]), reading.samples[row]
+        assert sample is not None and sample.large is not None
+        image[row] = part_of(sample.large(), image.shape[1:3], seed=seed)
+    held: Any = image
+    return reading.batch._replace(image=held)
 
 
 def contents(source: Source, samples: Sequence[Sample | None]) -> Int[np.ndarray, "b 4"] | None:
@@ -298,7 +302,7 @@ class _Draws:
             sample = self._source.read(index)
             image, mask = sample.image, None
             if sample.large is not None:
-                image = sample.large
+                image = sample.large()
             if self._crop is not None and self.labels[index]:
                 mask = self._mask(index, sample)
             found = image, mask

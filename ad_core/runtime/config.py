@@ -179,6 +179,9 @@ def _data(small: bool) -> Keys:
             ("stretch", "letterbox", "centre_crop", "own_size"),
             "files",
         ),
+        "region": Key(
+            "", "file of what is looked at: polygons in JSON, or a mask; '' all", only="files"
+        ),
         "page": Key(
             "refuse", "of files with several: refuse, a number from 0, or all", only="files"
         ),

@@ -209,9 +209,9 @@ def begin_all(
     measurer: Measurer,
     image: Float[np.ndarray, "b h w c"],
     content: Content,
-    large: Sequence[Float[np.ndarray, "_ _ c"] | None],
+    large: Sequence[Callable[[], Float[np.ndarray, "_ _ c"]] | None],
 ) -> Begun[Measured]:
-    """Begins to measure images, each that has a `Sample.large` by all its pixels.
+    """Begins to measure images, each that has a `Sample.large` by all its pixels, one at a time.
 
     Args:
         large: of each image.
@@ -219,20 +219,15 @@ def begin_all(
     if all(one is None for one in large):
         return measurer.begin(image, content)
     small = np.array([one is None for one in large])
-    begun = [measurer.begin(one[None], None) for one in large if one is not None]
-    if small.any():
-        own = None if content is None else np.asarray(content)[small]
-        begun.append(measurer.begin(image[small], own))
+    own = None if content is None else np.asarray(content)[small]
+    begun = measurer.begin(image[small], own) if small.any() else None
 
     def result() -> Measured:
+        found = [measurer.measure(read()[None], None) for read in large if read is not None]
         order = np.argsort(np.concatenate([np.flatnonzero(~small), np.flatnonzero(small)]))
-        return join_rows([each.result() for each in begun]).rows(order)
+        return join_rows([*found, *([] if begun is None else [begun.result()])]).rows(order)
 
-    def cancel() -> None:
-        for each in begun:
-            each.cancel()
-
-    return Begun(result, cancel)
+    return Begun(result, lambda: None if begun is None else begun.cancel())
 
 
 def _finished(reading: Reading, begun: Begun[Measured]) -> tuple[Reading, Measured]:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
+from ad_core.scoring.interest import within_region
 from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.measuring import Measurer, join, make_measurer
 from ad_core.scoring.sheets import by_sheets
@@ -162,7 +163,8 @@ def measure_parts(
         shown=names.index(shown),
     )
     size = image_shape(own.config.data)[:2]
-    return by_sheets(joined, size=size, overlap=overlap_of(own.config))
+    whole = by_sheets(joined, size=size, overlap=overlap_of(own.config))
+    return within_region(whole, own.config.data.region)
 
 
 def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from ad_core.data.batches import eval_batches, train_batches
+from ad_core.data.batches import eval_batches, teaching, train_batches
 from ad_core.data.crops import Crop
 from ad_core.data.tiles import make_tiling
 from ad_core.errors import UserError
@@ -102,7 +102,7 @@ def read_once(job: Job, indices: np.ndarray, *, label: str = "learn") -> Iterato
     for reading in job.read(indices, job.config.score.batch_size):
         if reading.errors:
             raise UserError(next(iter(reading.errors.values())))
-        yield reading.batch
+        yield teaching(reading)
         progress.update(int(np.sum(reading.batch.valid)))
     progress.close()
 

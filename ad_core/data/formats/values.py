@@ -50,6 +50,7 @@ def read_values(
         channels=options["channels"],
         value_range=options["value_range"],
         resize=options["resize"],
+        region=options["region"],
     )
 
 

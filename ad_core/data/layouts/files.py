@@ -78,7 +78,7 @@ class FileSource:
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image as the file has it, its longer side at most `longest` pixels."""
         path, page = self.locate(index)
-        names = [name for name in SETTINGS if name != "resize"]
+        names = [name for name in SETTINGS if name not in ("resize", "region")]
         return read_view(path, longest=longest, **{n: self._options[n] for n in names} | page)
 
     def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:

@@ -51,7 +51,7 @@ class SyntheticSource:
         """
         sample, kind = self._source.read(int(self.bases[index])), self.kinds[index]
         if sample.large is not None:  # a part is judged, as of a normal to learn from
-            part = part_of(sample.large, sample.placement.size, seed=index)
+            part = part_of(sample.large(), sample.placement.size, seed=index)
             sample = sample._replace(image=part, large=None)
         rng = np.random.default_rng([self._seed, index, zlib.crc32(sample.image.tobytes())])
         left, top, right, bottom = sample.placement.content

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ad_core.data.batches import eval_batches, train_batches
+from ad_core.data.batches import eval_batches, teaching, train_batches
 from ad_core.data.crops import Crop, part_of
 from ad_core.data.source import Record
 from ad_core.data.tiles import Tiling
@@ -141,15 +141,17 @@ class Large(Source):
 
     def read(self, index):
         sample = super().read(index)
-        return sample._replace(large=numbered(40, 30) + 1200 * index)
+        return sample._replace(large=lambda: numbered(40, 30) + 1200 * index)
 
 
-def test_of_a_large_image_a_batch_holds_a_part_and_its_sample_all():
+def test_a_part_of_a_large_image_teaches_and_its_sample_reads_all():
     (reading,) = eval_batches(Large(), np.array([1, 0]), batch_size=2, workers=0)
-    assert reading.samples[0].large.shape == (40, 30, 1)
-    top, left = divmod(int(reading.batch.image[0, 0, 0, 0]) - 1200, 30)
+    assert reading.samples[0].large().shape == (40, 30, 1)
+    image = teaching(reading).image
+    top, left = divmod(int(image[0, 0, 0, 0]) - 1200, 30)
     part = numbered(40, 30)[top : top + 24, left : left + 24] + 1200
-    np.testing.assert_array_equal(reading.batch.image[0], part)
+    np.testing.assert_array_equal(image[0], part)
+    assert reading.batch.image.max() < 1  # as it was read
 
 
 def test_crops_of_a_large_image_come_from_all_of_it():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ad_core.data.formats.image import read_image
 from ad_core.scoring.localisation import Localiser, blur
 from ad_core.scoring.measuring import begin_all, make_measurer
 from ad_core.scoring.sheets import by_sheets, make_sheets
@@ -88,10 +89,10 @@ def test_a_sheet_that_is_no_number_decides(measurer):
 
 def test_small_and_large_images_keep_their_order(measurer):
     small = np.stack([draw(*SIZE, seed=n) for n in range(3)])
-    large = [None, draw(70, 60, seed=9), None]
+    large = [None, lambda: draw(70, 60, seed=9), None]
     content = np.array([[0, 0, 48, 32]] * 3, np.int32)
     measured = begin_all(measurer, small, content, large).result()
-    alone = measurer.measure(large[1][None], None)
+    alone = measurer.measure(draw(70, 60, seed=9)[None], None)
     np.testing.assert_array_equal(measured.statistics[1], alone.statistics[0])
     own = measurer.measure(small, content)
     np.testing.assert_array_equal(measured.statistics[::2], own.statistics[::2])
@@ -124,8 +125,6 @@ def test_an_image_with_fewer_pixels_than_cells_along_a_side_has_a_whole_map(meas
 
 
 def test_a_file_is_read_at_its_own_size_and_whole(tmp_path):
-    from ad_core.data.formats.image import read_image
-
     pixels = np.random.default_rng(0).integers(0, 255, (70, 60), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "large.png")
     Image.fromarray(pixels[:20, :30]).save(tmp_path / "small.png")
@@ -135,7 +134,7 @@ def test_a_file_is_read_at_its_own_size_and_whole(tmp_path):
     }  # fmt: skip
     large = read_image(tmp_path / "large.png", **options)
     scaled = pixels.astype(np.float32) * np.float32(2 / 255) - 1
-    np.testing.assert_allclose(large.large, np.stack([scaled] * 3, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(large.large(), np.stack([scaled] * 3, axis=-1), atol=1e-6)
     assert large.image.shape == (32, 48, 3) and large.placement.content == (0, 0, 48, 32)
     small = read_image(tmp_path / "small.png", **options)
     assert small.large is None and small.placement.content == (0, 0, 30, 20)
