@@ -80,7 +80,7 @@ def train(data, workdir):
         f"--config.tiling.tile={FLAGS.tile}", "--config.data.calibration.folds=2",
         "--config.data.synthetic.count=0",
     ]  # fmt: skip
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     return workdir / "detector"
 
 
