@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -39,6 +39,18 @@ class Placement(NamedTuple):
         return (r0 - l0) / (r1 - l1), (b0 - t0) / (b1 - t1)
 
 
+class Moving(Protocol):
+    """Motion of pictures at the network's size, and back."""
+
+    def __call__(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
+        """The picture, moved."""
+        ...
+
+    def undo(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
+        """The picture, moved back."""
+        ...
+
+
 class Sample(NamedTuple):
     """Image that a source reads at an index, with its mask, from one reading of the file.
 
@@ -46,7 +58,8 @@ class Sample(NamedTuple):
     all False of a normal image, None without a pixel label that can be read.
     placement: what of the file the image shows, and where. clipped: share in [0, 1] of the file's
     values that lie beyond the range that becomes -1 to 1. large: reads all pixels of a file that is
-    read at its own size and does not fit the network's; `image` then shows it reduced.
+    read at its own size and does not fit the network's; `image` then shows it reduced. motion:
+    what brought `image` to lie as a reference does.
     """
 
     image: Float[np.ndarray, "h w c"]
@@ -54,6 +67,7 @@ class Sample(NamedTuple):
     placement: Placement
     clipped: float
     large: Callable[[], Float[np.ndarray, "height width c"]] | None = None
+    motion: "Moving | None" = None
 
 
 class Batch(NamedTuple):

@@ -320,7 +320,11 @@ class _Draws:
             )
         if sample.large is not None:
             return sample.mask
-        return mask_to_network(sample.mask, sample.placement)
+        mask = mask_to_network(sample.mask, sample.placement)
+        if sample.motion is None:
+            return mask
+        moved = sample.motion(mask.astype(np.float32)) > 0
+        return moved if moved.any() else mask
 
 
 class _PairDraws(_Draws):

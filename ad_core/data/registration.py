@@ -11,7 +11,7 @@ Deviations: no scale is sought; peaks are placed between pixels by the upsampled
 Guizar-Sicairos et al. 2008.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -37,12 +37,16 @@ class Motion(NamedTuple):
     def __call__(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
         """The image in the place of the reference; what lies beyond it is its border's colour."""
         matrix, offset = self._affine(image.shape[:2])
-        planes = image.reshape(*image.shape[:2], -1)
-        moved = [
-            ndimage.affine_transform(planes[..., n], matrix, offset, order=1, mode="nearest")
-            for n in range(planes.shape[-1])
-        ]
-        return np.stack(moved, axis=-1).reshape(image.shape).astype(image.dtype)
+        return _transformed(image, matrix, offset)
+
+    def undo(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
+        """The moved image where it was; what lay beyond it is its border's colour."""
+        matrix, offset = self._affine(image.shape[:2])
+        return _transformed(image, matrix.T, -matrix.T @ offset)  # a turn's inverse
+
+    def scaled(self, by: float) -> "Motion":
+        """The motion of an image with `by` times as many pixels a side."""
+        return self._replace(down=self.down * by, right=self.right * by)
 
     def back(self, y: float, x: float, size: tuple[int, int]) -> tuple[float, float]:
         """The place in the image, as it was, of a place in the moved one."""
@@ -60,6 +64,19 @@ class Motion(NamedTuple):
         middle = (np.array(size) - 1) / 2
         shift = np.array([self.down, self.right])
         return matrix, middle - matrix @ (middle + shift)
+
+
+def _transformed(
+    image: Float[np.ndarray, "h w *c"],
+    matrix: Float[np.ndarray, "2 2"],
+    offset: Float[np.ndarray, " 2"],
+) -> Float[np.ndarray, "h w *c"]:
+    planes, start = image.reshape(*image.shape[:2], -1), cast(Any, offset)
+    moved = [
+        ndimage.affine_transform(planes[..., n], matrix, start, order=1, mode="nearest")
+        for n in range(planes.shape[-1])
+    ]
+    return np.stack(moved, axis=-1).reshape(image.shape).astype(image.dtype)
 
 
 def register(

@@ -182,6 +182,13 @@ def _data(small: bool) -> Keys:
         "region": Key(
             "", "file of what is looked at: polygons in JSON, or a mask; '' all", only="files"
         ),
+        "reference": Key(
+            "", "file of an image that lies as all should, to which each is moved; ''", only="files"
+        ),
+        "turned": Key(True, "whether they are turned, too, to lie as the reference", only="files"),
+        "draft": Key(
+            False, "JPEG files may be decoded reduced, no smaller than image_size", only="files"
+        ),
         "page": Key(
             "refuse", "of files with several: refuse, a number from 0, or all", only="files"
         ),

@@ -209,13 +209,16 @@ class Detector:
             h, w, _ = self.image_shape
             boxes = [(0, 0, w, h) if s is None else s.placement.content for s in samples]
             content = np.array(boxes, np.int32)
-        large = [None if sample is None else sample.large for sample in samples]
-        measured = begin_all(self.measurer, images, content, large).result()
+        measured = begin_all(self.measurer, images, content, samples).result()
+        shown = [
+            image if sample is None or sample.motion is None else sample.motion.undo(image)
+            for image, sample in zip(images, samples, strict=True)
+        ]
         found = judge(self, [one.seen for one in given], measured, explain=explain)
         drawn = [None] * len(given) if measured.drawn is None else measured.drawn
         return [
             verdict._replace(shown=Shown(image, version, self.scale))
-            for verdict, image, version in zip(found, images, drawn, strict=True)
+            for verdict, image, version in zip(found, shown, drawn, strict=True)
         ]
 
     def _measure(

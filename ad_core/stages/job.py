@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from ad_core.data.batches import Reading, epoch_images, eval_batches
 from ad_core.data.formats.intensity import settle_range
 from ad_core.data.likeness import Likeness, group_alike
+from ad_core.data.reference_files import settle_reference
 from ad_core.data.region_files import settle_region
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
@@ -92,6 +93,7 @@ def prepare(
     """
     config = with_share(config)
     config.data.region = settle_region(config.data.region)
+    config.data.reference = settle_reference(config.data)
     source = open_source(config.data, opener, tile=config.tiling.tile)
     likeness = group_alike(source, config.data)
     splits = make_splits(

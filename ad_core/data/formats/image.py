@@ -41,10 +41,12 @@ from PIL import Image
 from ad_core.data.formats import dicom, kinds, nifti, raster
 from ad_core.data.formats.resizing import RESIZES, place, to_network, view_size
 from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
+from ad_core.data.reference import motion_to
 from ad_core.data.region import paint
+from ad_core.data.registration import Motion
 from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
-from ad_core.types import Sample
+from ad_core.types import Placement, Sample
 
 EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
 FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
@@ -54,7 +56,8 @@ TYPE = ("type",)  # of a detector that files have trained whose type states blac
 UNFIXED = ("unfixed",)  # of images that may yet fix one: their type's, else each by itself
 # The keys of config.data that decide what a file becomes, as `read_image` takes them.
 SETTINGS = (
-    "channels", "value_range", "resize", "region", "page", "axis",
+    "channels", "value_range", "resize", "region", "reference", "turned", "draft",
+    "page", "axis",
     "max_pixels", "max_bytes", "min_side", "max_frames",
 )  # fmt: skip
 
@@ -75,6 +78,11 @@ def check_settings(data: Mapping[str, Any]) -> None:
             "`data.region` is stated of whole images and `data.resize` (=centre_crop) cuts them; "
             "use stretch, letterbox or own_size."
         )
+    if data["reference"] and data["resize"] not in ("stretch", "letterbox"):
+        raise UserError(
+            f"`data.reference` registers whole images at the network's size, and `data.resize` "
+            f"(={data['resize']}) shows none; use letterbox or stretch."
+        )
     for key, known in choices.items():
         if data[key] not in known:
             raise UserError(f"`data.{key}` (={data[key]!r}) must be one of {', '.join(known)}.")
@@ -90,6 +98,9 @@ def read_image(
     value_range: Sequence[float | int | str] | None = None,
     resize: str = "stretch",
     region: str = "",
+    reference: str = "",
+    turned: bool = True,
+    draft: bool = False,
     page: int | str = "refuse",
     axis: str = "z",
     max_pixels: int,
@@ -111,6 +122,10 @@ def read_image(
             mean the image's own lowest and highest, UNFIXED only where its type says nothing.
         resize: one of `ad_core.data.formats.resizing.RESIZES`.
         region: of interest, as `ad_core.data.region` describes it; "": all of the image.
+        reference: that it is registered to, as `ad_core.data.reference` describes it; "": to none.
+        turned: whether it may have to be turned for that.
+        draft: whether a JPEG file may be decoded at half, a quarter or an eighth of its size, no
+            side below the network's: faster, and not the same bits.
         page: of a file with several: a number from 0, or "refuse".
         axis: across which a volume is sliced: x, y or z.
         max_pixels, max_bytes, min_side, max_frames: limits, checked before anything is decoded.
@@ -121,7 +136,8 @@ def read_image(
     """
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
     _check_channels(channels)
-    stored = read_stored(path, Wanted(page, axis), limits)
+    least = sides(size) if draft and resize != "own_size" else None
+    stored = read_stored(path, Wanted(page, axis, least), limits)
     sample = to_sample(
         path,
         stored,
@@ -130,6 +146,8 @@ def read_image(
         value_range=value_range,
         resize=resize,
         region=region,
+        reference=reference,
+        turned=turned,
     )
     if sample.large is None:
         return sample
@@ -151,23 +169,46 @@ def to_sample(
     value_range: Sequence[float | int | str] | None,
     resize: str,
     region: str = "",
+    reference: str = "",
+    turned: bool = True,
 ) -> Sample:
     """The image of values as they are stored, as `read_image` makes it of those of a file.
 
+    A region is one of the reference, where images are registered.
+
     Raises:
-        UserError: no range; the message names `path`.
+        UserError: no range, or an image that is not like the reference; the message names `path`.
     """
     low, high = _bounds(path, value_range, stored)
-    bands = _bands(stored, low, high, channels=channels, region=region)
-    height, width = bands[0].shape
+    bands = _bands(stored, low, high, channels=channels, region="" if reference else region)
+    height, width = stored.size or bands[0].shape
     placement = place(width, height, size=size, resize=resize)
     small = [np.clip(to_network(band, placement), -1, 1) for band in bands]
     image = np.stack(small * (channels // len(small)), axis=-1)
+    motion = None
+    if reference:
+        motion = _motion(path, reference, image, placement, turned=turned)
+        image = np.clip(motion(image), -1, 1)
     if region:
         image = paint(image, region, placement.content)
     whole = partial(_whole, path, stored, value_range, channels, region)
     large = whole if placement.large else None
-    return Sample(image, None, placement, _share_beyond(stored.values, low, high), large)
+    clipped = _share_beyond(stored.values, low, high)
+    return Sample(image, None, placement, clipped, large, motion)
+
+
+def _motion(
+    path: str | os.PathLike[str],
+    reference: str,
+    image: Float[np.ndarray, "h w c"],
+    placement: Placement,
+    *,
+    turned: bool,
+) -> Motion:
+    try:
+        return motion_to(reference, image, placement, turn=turned)
+    except UserError as error:
+        raise UserError(f"{os.fspath(path)}: is not registered: {error}.") from error
 
 
 def _whole(

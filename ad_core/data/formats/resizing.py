@@ -59,13 +59,22 @@ def _centred(width: int, height: int, across: int, down: int) -> Box:
 
 
 def to_network(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np.ndarray, "h2 w2"]:
-    """The part shown, antialiased bicubic in float, and its mirror image around it."""
-    if placement.shown == placement.content:  # pixel by pixel
+    """The part shown, antialiased bicubic in float, and its mirror image around it.
+
+    Args:
+        band: the file's image, or all of it reduced.
+    """
+    own = band.shape == (placement.height, placement.width)
+    if own and placement.shown == placement.content:  # pixel by pixel
         left, top, right, bottom = placement.shown
         return _mirrored(band[top:bottom, left:right], placement)
     left, top, right, bottom = placement.content
+    box, (height, width) = placement.shown, band.shape
+    if (width, height) != (placement.width, placement.height):
+        across, down = width / placement.width, height / placement.height
+        box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     small = Image.fromarray(band).resize(
-        (right - left, bottom - top), Image.Resampling.BICUBIC, box=placement.shown
+        (right - left, bottom - top), Image.Resampling.BICUBIC, box=box
     )
     return _mirrored(np.asarray(small), placement)
 

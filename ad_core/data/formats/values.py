@@ -51,6 +51,8 @@ def read_values(
         value_range=options["value_range"],
         resize=options["resize"],
         region=options["region"],
+        reference=options["reference"],
+        turned=options["turned"],
     )
 
 

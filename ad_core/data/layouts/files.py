@@ -31,6 +31,14 @@ from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
 from ad_core.types import Placement, Sample
 
+OF_NETWORK = (
+    "resize",
+    "region",
+    "reference",
+    "turned",
+    "draft",
+)  # what makes a network's image of a file
+
 
 class FileSource:
     """Files to score, in the order given: a `Source` and a `FileSet`, without labels or masks.
@@ -78,7 +86,7 @@ class FileSource:
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image as the file has it, its longer side at most `longest` pixels."""
         path, page = self.locate(index)
-        names = [name for name in SETTINGS if name not in ("resize", "region")]
+        names = [name for name in SETTINGS if name not in OF_NETWORK]
         return read_view(path, longest=longest, **{n: self._options[n] for n in names} | page)
 
     def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:

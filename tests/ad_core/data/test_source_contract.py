@@ -208,7 +208,7 @@ def test_a_sample_has_the_shape_type_and_range_of_its_source(opened, name, chann
     source = opened(name, channels=channels)
     assert source.image_shape == (16, 16, channels)
     for index in range(count(source)):
-        image, mask, placement, clipped, _ = source.read(index)
+        image, mask, placement, clipped, *_ = source.read(index)
         assert image.shape == source.image_shape and image.dtype == np.float32
         assert image.min() >= -1 and image.max() <= 1 and image.max() > image.min()
         assert placement.size == source.image_shape[:2]

@@ -11,6 +11,7 @@ from ad_core.scoring.measuring import begin_all, make_measurer
 from ad_core.scoring.sheets import by_sheets, make_sheets
 from ad_core.statistics import WindowSettings
 from ad_core.types import Method, OnePass, TrainState, View
+from tests.samples import whole
 
 SIZE = (32, 48)
 
@@ -89,9 +90,10 @@ def test_a_sheet_that_is_no_number_decides(measurer):
 
 def test_small_and_large_images_keep_their_order(measurer):
     small = np.stack([draw(*SIZE, seed=n) for n in range(3)])
-    large = [None, lambda: draw(70, 60, seed=9), None]
+    plain = whole(small[0])
+    samples = [plain, plain._replace(large=lambda: draw(70, 60, seed=9)), None]
     content = np.array([[0, 0, 48, 32]] * 3, np.int32)
-    measured = begin_all(measurer, small, content, large).result()
+    measured = begin_all(measurer, small, content, samples).result()
     alone = measurer.measure(draw(70, 60, seed=9)[None], None)
     np.testing.assert_array_equal(measured.statistics[1], alone.statistics[0])
     own = measurer.measure(small, content)
