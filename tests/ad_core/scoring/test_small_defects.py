@@ -91,11 +91,11 @@ def check(side, count, *, together, pixels=None):
 
 
 def test_defects_are_found_wherever_they_lie_in_an_image_of_many_tiles():
-    check(896, 30, together=15)
+    check(640, 16, together=8)
 
 
 def test_defects_are_found_across_the_sheets_of_an_image_that_is_larger():
-    check(512, 10, together=10, pixels=760)
+    check(384, 10, together=10, pixels=560)
 
 
 @pytest.mark.slow
