@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ class Placement(NamedTuple):
 
     width, height: of the file's image, in pixels. size: height and width of the network's image.
     shown: the part, in the file's pixels. content: where it lies, in the network's. What lies
-    beyond the content is its mirror image.
+    beyond the content is its mirror image. large: every pixel is looked at, though `size` is less.
     """
 
     width: int
@@ -30,6 +30,7 @@ class Placement(NamedTuple):
     size: tuple[int, int]
     shown: Box
     content: Box
+    large: bool = False
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -38,19 +39,35 @@ class Placement(NamedTuple):
         return (r0 - l0) / (r1 - l1), (b0 - t0) / (b1 - t1)
 
 
+class Moving(Protocol):
+    """Motion of pictures at the network's size, and back."""
+
+    def __call__(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
+        """The picture, moved."""
+        ...
+
+    def undo(self, image: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "h w *c"]:
+        """The picture, moved back."""
+        ...
+
+
 class Sample(NamedTuple):
     """Image that a source reads at an index, with its mask, from one reading of the file.
 
     image: at the network's size, in [-1, 1]. mask: True where abnormal, in the pixels of the file;
     all False of a normal image, None without a pixel label that can be read.
     placement: what of the file the image shows, and where. clipped: share in [0, 1] of the file's
-    values that lie beyond the range that becomes -1 to 1.
+    values that lie beyond the range that becomes -1 to 1. large: reads all pixels of a file that is
+    read at its own size and does not fit the network's; `image` then shows it reduced. motion:
+    what brought `image` to lie as a reference does.
     """
 
     image: Float[np.ndarray, "h w c"]
     mask: Bool[np.ndarray, "height width"] | None
     placement: Placement
     clipped: float
+    large: Callable[[], Float[np.ndarray, "height width c"]] | None = None
+    motion: "Moving | None" = None
 
 
 class Batch(NamedTuple):
@@ -170,6 +187,9 @@ class Method(NamedTuple):
         difference between the classes; each part costs another fit.
     localises: how well its map finds defects, by measurement: of several methods the one with the
         highest number shows its map, the first of equals. 0 where nothing was measured.
+    knows_place: what it learns differs from place to place in an image.
+    view_within: as `view`, of images of which only `content` (see Batch) shows their file; None:
+        what lies beyond counts as the rest does.
     """
 
     learn: Steps | OnePass
@@ -181,6 +201,13 @@ class Method(NamedTuple):
     curves: tuple[str, ...] = ()
     folds: int = 5
     localises: int = 0
+    knows_place: bool = False
+    view_within: (
+        Callable[
+            [TrainState, Float[Array, "b h w c"], Key[Array, "b"], Int[Array, "b 4"] | None], View
+        ]
+        | None
+    ) = None
 
 
 def inference_state(state: TrainState) -> TrainState:

@@ -88,6 +88,7 @@ def make(config: ConfigDict) -> Method:
         maps=(DISTANCE,),
         folds=FOLDS,
         localises=3,
+        knows_place=True,
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from ad_core.data.augment import augment, check_augment, version, versions_of_each
+from ad_core.data.crops import Crop, part_of
+from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.source import DataSource, Source
 from ad_core.errors import UserError
 from ad_core.types import Batch, Sample
@@ -82,6 +84,7 @@ def train_batches(
     augment: str,
     workers: int,
     pairs: bool = False,
+    crop: Crop | None = None,
 ) -> TrainBatches:
     """Endless batches of the images at `indices`, never a partial one.
 
@@ -95,6 +98,8 @@ def train_batches(
     Args:
         augment: a kind of `ad_core.data.augment`.
         workers: decoding threads; 0 decodes in the caller's.
+        crop: what is cut of each image, each time it is drawn; None: all of it. Of abnormal images
+            only those with a mask are then drawn.
 
     Raises:
         UserError: no image (of a class, with `pairs`), an augmentation that is unknown or does not
@@ -111,7 +116,7 @@ def train_batches(
             f"normal and an abnormal image; use {batch_size - 1 or 2} or {batch_size + 1}."
         )
     kind = _PairDraws if pairs else _Draws
-    draws = kind(source, np.asarray(indices), seed=seed, kind=augment)
+    draws = kind(source, np.asarray(indices), seed=seed, kind=augment, crop=crop)
     return TrainBatches(draws, batch_size=batch_size, workers=workers)
 
 
@@ -154,9 +159,11 @@ def eval_batches(
 ) -> Iterator[Reading]:
     """The images at `indices` in order, each file read once.
 
-    The last batch is padded (`valid` False, `index` -1). An image that cannot be read is a row
-    of zeros with `valid` False that keeps its index, and has a message. A source without labels
-    gives label 0. Memory does not grow with the number of images: one batch is read ahead.
+    Of an image that is larger than the source's a batch shows it reduced; its sample reads all of
+    it, and `teaching` a part. The last batch is padded (`valid` False, `index` -1). An image that
+    cannot be read is a row of zeros with `valid` False that keeps its index, and has a message. A
+    source without labels gives label 0. Memory does not grow with the number of images: one batch
+    is read ahead.
 
     Args:
         workers: decoding threads; 0 decodes in the caller's.
@@ -213,6 +220,21 @@ def _padded(rows: Sequence[_Read], batch_size: int, source: Source) -> Reading:
     return Reading(batch._replace(content=content), tuple(samples), errors)
 
 
+def teaching(reading: Reading) -> Batch:
+    """The batch to learn from: of each image that is larger, a part that its index draws."""
+    image = np.asarray(reading.batch.image)
+    large = [row for row, one in enumerate(reading.samples) if one is not None and one.large]
+    if not large:
+        return reading.batch
+    image = image.copy()
+    for row in large:
+        seed, sample = int(np.asarray(reading.batch.index)[row]), reading.samples[row]
+        assert sample is not None and sample.large is not None
+        image[row] = part_of(sample.large(), image.shape[1:3], seed=seed)
+    held: Any = image
+    return reading.batch._replace(image=held)
+
+
 def contents(source: Source, samples: Sequence[Sample | None]) -> Int[np.ndarray, "b 4"] | None:
     """`Batch.content` of samples of a source; None where it does not letterbox."""
     if not source.letterboxed:
@@ -231,14 +253,28 @@ def _batch(*, image: Any, label: Any, valid: Any, index: Any) -> Batch:
 class _Draws:
     """The images that training draws, one after the other for ever, for grain to index."""
 
-    def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
-        check_augment(kind, source.image_shape)  # before a thread does
+    def __init__(
+        self,
+        source: DataSource,
+        indices: np.ndarray,
+        *,
+        seed: int,
+        kind: str,
+        crop: Crop | None = None,
+    ):
+        shape = source.image_shape
+        if crop is not None:
+            shape = (crop.tiling.tile, crop.tiling.tile, shape[2])
+        check_augment(kind, shape)  # before a thread does
         self.indices = indices
+        self._crop = crop
         self.seed = seed
         self.labels = {int(i): source.records[int(i)].label for i in indices}
         self._source = source
         self._kind = kind
-        self._decoded: dict[int, np.ndarray] = {}  # two threads may decode one image, no harm
+        self._decoded: dict[
+            int, tuple[np.ndarray, np.ndarray | None]
+        ] = {}  # two threads may decode one image, no harm
 
     def __len__(self) -> int:
         return ENDLESS
@@ -246,25 +282,66 @@ class _Draws:
     def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
         epoch, place = divmod(position, len(self.indices))
         index = int(self.indices[_permutation(len(self.indices), self.seed, epoch)[place]])
-        image = augment(
-            self._image(index), kind=self._kind, seed=self.seed, epoch=epoch, index=index
-        )
-        return index, image
+        return index, self._drawn(index, epoch)
 
-    def _image(self, index: int) -> np.ndarray:
-        image = self._decoded.get(index)
-        if image is None:
-            image = self._source.read(index).image
+    def _drawn(self, index: int, epoch: int) -> np.ndarray:
+        image = self._cropped(index, epoch)
+        return augment(image, kind=self._kind, seed=self.seed, epoch=epoch, index=index)
+
+    def _cropped(self, index: int, epoch: int) -> np.ndarray:
+        image, mask = self._read(index)
+        if self._crop is None:
+            size = self._source.image_shape[:2]
+            return image if image.shape[:2] == size else part_of(image, size, seed=index)
+        return self._crop(image, mask, seed=self.seed, epoch=epoch, index=index)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """An image, and of an abnormal one that is cropped its mask, at the network's size."""
+        found = self._decoded.get(index)
+        if found is None:
+            sample = self._source.read(index)
+            image, mask = sample.image, None
+            if sample.large is not None:
+                image = sample.large()
+            if self._crop is not None and self.labels[index]:
+                mask = self._mask(index, sample)
+            found = image, mask
             if (len(self._decoded) + 1) * image.nbytes <= CACHE_BYTES:
-                self._decoded[index] = image
-        return image
+                self._decoded[index] = found
+        return found
+
+    def _mask(self, index: int, sample: Sample) -> np.ndarray:
+        if sample.mask is None:
+            self._source.read_mask(index)  # says why not
+        if sample.mask is None or not sample.mask.any():
+            raise UserError(
+                f"{self._source.records[index].path}: its mask marks nothing, and a crop of an "
+                "abnormal image must show the defect; draw it, or leave the image out."
+            )
+        if sample.large is not None:
+            return sample.mask
+        mask = mask_to_network(sample.mask, sample.placement)
+        if sample.motion is None:
+            return mask
+        moved = sample.motion(mask.astype(np.float32)) > 0
+        return moved if moved.any() else mask
 
 
 class _PairDraws(_Draws):
     """The images of the pairs that training draws: normal, abnormal, normal, ..."""
 
-    def __init__(self, source: DataSource, indices: np.ndarray, *, seed: int, kind: str):
-        super().__init__(source, indices, seed=seed, kind=kind)
+    def __init__(
+        self,
+        source: DataSource,
+        indices: np.ndarray,
+        *,
+        seed: int,
+        kind: str,
+        crop: Crop | None = None,
+    ):
+        if crop is not None:
+            indices = _that_crops_can_show(source, indices)
+        super().__init__(source, indices, seed=seed, kind=kind, crop=crop)
         labels = np.array([self.labels[int(i)] for i in indices])
         self._pairs = make_pairs(indices[labels == 0], indices[labels == 1], seed=seed)
         self._versions = versions_of_each(kind)
@@ -277,11 +354,22 @@ class _PairDraws(_Draws):
         pair, number = divmod(item, self._versions)
         index = int(self._pairs[pair, side])
         if self._versions > 1:
-            return index, version(self._image(index), kind=self._kind, number=number)
-        image = augment(
-            self._image(index), kind=self._kind, seed=self.seed, epoch=epoch, index=index
+            return index, version(self._cropped(index, epoch), kind=self._kind, number=number)
+        return index, self._drawn(index, epoch)
+
+
+def _that_crops_can_show(source: DataSource, indices: np.ndarray) -> np.ndarray:
+    """Those that are normal or have a mask. Raises UserError if no abnormal one has."""
+    records = [source.records[int(i)] for i in indices]
+    shown = np.array([record.label == 0 or record.has_mask for record in records], bool)
+    if any(record.label for record in records) and not any(
+        record.label and record.has_mask for record in records
+    ):
+        raise UserError(
+            "This method learns from tiles of abnormal images too, and none that trains has a mask "
+            "that tells which tiles are abnormal; give masks, or set `--config.tiling.tile=0`."
         )
-        return index, image
+    return indices[shown]
 
 
 @lru_cache(maxsize=8)

@@ -88,7 +88,7 @@ class DataSource(Source, Protocol):
 
 
 def open_source(
-    data: ConfigDict, opener: Callable[[ConfigDict], DataSource] | None = None
+    data: ConfigDict, opener: Callable[[ConfigDict], DataSource] | None = None, *, tile: int = 0
 ) -> DataSource:
     """The source that `data.source` names: a module path, e.g. "ad_core.data.layouts.folder".
 
@@ -97,12 +97,14 @@ def open_source(
 
     Args:
         opener: makes the source of `data` where no module does, as of images in memory.
+        tile: side of what is cut of an image before it is augmented; 0: all of it is.
 
     Raises:
         UserError: no such source, as the source's own, an augmentation that the size of the images
             does not allow, or a range that is not fixed yet.
     """
-    check_augment(str(data.augment), image_shape(data))
+    shape = image_shape(data)
+    check_augment(str(data.augment), (tile, tile, shape[2]) if tile else shape)
     source = (opener or _opener(str(data.source)))(data)
     if data.near_duplicates is not None:
         if is_robust(data):

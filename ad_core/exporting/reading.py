@@ -62,8 +62,10 @@ def rule_of(data: ConfigDict, *, clipped: float) -> Rule:
     """The rule of a detector's section `data`.
 
     Raises:
-        UserError: its range of values is not one of pixels of 8 bits.
+        UserError: its range of values is not one of pixels of 8 bits, or files are read in a way
+            that a program does not know.
     """
+    _check_reading(data)
     low, high = _range(data.value_range)
     if high <= 0 or low >= WHITE:
         raise UserError(
@@ -72,6 +74,19 @@ def rule_of(data: ConfigDict, *, clipped: float) -> Rule:
         )
     height, width, channels = image_shape(data)
     return Rule(height, width, channels, str(data.resize), low, high, float(clipped))
+
+
+def _check_reading(data: ConfigDict) -> None:
+    for key, unknown in (
+        ("resize", data.resize == "own_size"),
+        ("region", bool(data.region)),
+        ("reference", bool(data.reference)),
+    ):
+        if unknown:
+            raise UserError(
+                f"`data.{key}` (={data[key]}): a detector that reads files so cannot be exported. "
+                "Score with launch/score.py."
+            )
 
 
 def _range(value_range: Any) -> tuple[float, float]:

@@ -99,7 +99,7 @@ def _look(source: DataSource, index: int, errors: dict[int, str]) -> dict[str, A
         "clipped": 0.0,
     }
     try:
-        image, _, placement, row["clipped"] = source.read(index)
+        image, _, placement, row["clipped"], *_ = source.read(index)
         row["size"] = (placement.width, placement.height)
         row["fingerprint"] = fingerprint(image)
         if isinstance(source, FileSet):

@@ -78,7 +78,7 @@ class Inspection(NamedTuple):
 
     def thumbnail(self, index: int) -> tuple[Float[np.ndarray, "h w c"], Bool[np.ndarray, "h w"]]:
         """An image and where it is said to be abnormal. Raises UserError if it cannot be read."""
-        image, mask, placement, _ = self.subject.source.read(index)
+        image, mask, placement, *_ = self.subject.source.read(index)
         nowhere = np.zeros(image.shape[:2], bool)
         return image, nowhere if mask is None else mask_to_network(mask, placement)
 

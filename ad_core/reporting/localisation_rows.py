@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from ad_core.backbones import Backbone
 from ad_core.backbones.perceptual import distance_maps
-from ad_core.data.formats.resizing import mask_to_network
+from ad_core.data.formats.resizing import MIRRORING, mask_to_network
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.localisation import RESIDUAL, MapScale
 from ad_core.scoring.measuring import Measured
@@ -78,7 +78,7 @@ def localisation_rows(
     """
     images = np.stack([sample.image for sample in samples])
     content = None
-    if detector.parts.config.data.resize == "letterbox":
+    if detector.parts.config.data.resize in MIRRORING:
         content = np.array([sample.placement.content for sample in samples], np.int32)
     scores = detector.score(images, content)
     seen = [Seen(name, s.placement, "", s.clipped) for name, s in zip(names, samples, strict=True)]

@@ -63,6 +63,7 @@ def shared_keys(size: str) -> Keys:
         # The recipe states it.
         "method": Key("", "module path of the method, or of several joined by commas"),
         "data": _data(small),
+        "tiling": _tiling(small),
         "train": _train(small),
         "statistics": _statistics(),
         "decision": _decision(),
@@ -88,6 +89,24 @@ def _localisation() -> Keys:
             ("auto", "none", "mean", "deviation"),
         ),
         "min_area": Key(0.0005, "smallest region, as a share of the image's area"),
+    }
+
+
+def _tiling(small: bool) -> Keys:
+    return {
+        "tile": Key(0, "side in pixels of the tiles by which an image is seen; 0: as a whole"),
+        "overlap": Key(placeholder(int), "pixels that neighbours share; none: a quarter of a tile"),
+        "margin": Key(0, "pixels at borders of a tile within the image that are not used"),
+        "scales": Key((1,), "whole numbers by which an image is reduced before it is cut: 1,2,4"),
+        "blend": Key("cosine", "how neighbours are joined", ("cosine", "linear", "nearest")),
+        "batch": Key(8 if small else 64, "tiles that are seen at a time"),
+        "top": Key(0.05, "share of the tiles whose mean loss is NAME_tile_top"),
+        "crop": Key(
+            "random",
+            "how tiles to learn from are cut: anywhere, or as they are seen",
+            ("random", "grid"),
+            "steps",
+        ),
     }
 
 
@@ -157,8 +176,18 @@ def _data(small: bool) -> Keys:
         "resize": Key(
             "stretch",
             "how a file becomes image_size",
-            ("stretch", "letterbox", "centre_crop"),
+            ("stretch", "letterbox", "centre_crop", "own_size"),
             "files",
+        ),
+        "region": Key(
+            "", "file of what is looked at: polygons in JSON, or a mask; '' all", only="files"
+        ),
+        "reference": Key(
+            "", "file of an image that lies as all should, to which each is moved; ''", only="files"
+        ),
+        "turned": Key(True, "whether they are turned, too, to lie as the reference", only="files"),
+        "draft": Key(
+            False, "JPEG files may be decoded reduced, no smaller than image_size", only="files"
         ),
         "page": Key(
             "refuse", "of files with several: refuse, a number from 0, or all", only="files"

@@ -85,5 +85,17 @@ def with_share(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def make_for_network(config: ConfigDict) -> "Method":
+    """The method of a configuration of one method, for images as its network sees them.
+
+    Where images go by tiles, these are tiles: `data.image_size` is then their side.
+    """
+    if config.tiling.tile:
+        values = config.to_dict()
+        values["data"]["image_size"], values["tiling"]["tile"] = values["tiling"]["tile"], 0
+        config = ConfigDict(values).lock()
+    return resolve(config.method).make(config)
+
+
 def _made(config: ConfigDict) -> "list[Method]":
-    return [resolve(own.method).make(own) for own in method_configs(config).values()]
+    return [make_for_network(own) for own in method_configs(config).values()]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from ml_collections import ConfigDict
 from sklearn.pipeline import Pipeline
 
+from ad_core.data.formats.resizing import MIRRORING
 from ad_core.data.shape import image_shape
 from ad_core.decision import AbstainBand, Explainer, Reason, Threshold, anomaly_score
 from ad_core.decision.drift import Drift, Normals
@@ -17,9 +18,10 @@ from ad_core.errors import UserError
 from ad_core.scoring.drift import drift_of, normals_of, statistics_of
 from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
-from ad_core.scoring.measuring import Measured, join_rows
+from ad_core.scoring.measuring import Measured, begin_all, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
 from ad_core.scoring.profile import Profile, standardised
+from ad_core.scoring.tiling import least_region
 from ad_core.scoring.verdict import INSPECT, NORMAL, Explain, Shown, Verdict, Verdicts, judge
 
 
@@ -112,7 +114,7 @@ class Detector:
     @property
     def least_region(self) -> float:
         """Smallest region that counts, as a share in [0, 1] of the image."""
-        return float(self.parts.config.localisation.min_area)
+        return least_region(self.parts.config)
 
     @property
     def clipped(self) -> float:
@@ -203,16 +205,20 @@ class Detector:
         blank = np.zeros(self.image_shape, np.float32)
         images = np.stack([blank if sample is None else sample.image for sample in samples])
         content = None
-        if self.parts.config.data.resize == "letterbox":
+        if self.parts.config.data.resize in MIRRORING:
             h, w, _ = self.image_shape
             boxes = [(0, 0, w, h) if s is None else s.placement.content for s in samples]
             content = np.array(boxes, np.int32)
-        measured = self._measure(images, content)
+        measured = begin_all(self.measurer, images, content, samples).result()
+        shown = [
+            image if sample is None or sample.motion is None else sample.motion.undo(image)
+            for image, sample in zip(images, samples, strict=True)
+        ]
         found = judge(self, [one.seen for one in given], measured, explain=explain)
         drawn = [None] * len(given) if measured.drawn is None else measured.drawn
         return [
             verdict._replace(shown=Shown(image, version, self.scale))
-            for verdict, image, version in zip(found, images, drawn, strict=True)
+            for verdict, image, version in zip(found, shown, drawn, strict=True)
         ]
 
     def _measure(

@@ -106,7 +106,8 @@ def regions(
     Args:
         level: a region's pixels lie strictly above it. Pixels that are not finite belong to none:
             such an image has no finite score and goes to inspection whatever its regions.
-        min_area: smallest region kept, as a share in [0, 1] of the area that shows the image.
+        min_area: smallest region kept, as a share in [0, 1] of the area that shows the image; of a
+            large image, by the pixels that a map at its own size would have.
         placement: what of the original image the map shows, and where; no region lies beyond it.
 
     Returns:
@@ -120,10 +121,12 @@ def regions(
     shown = anomaly[top:bottom, left:right]
     above[top:bottom, left:right] = np.isfinite(shown) & (shown > level)
     ndimage.label(above, structure=_EIGHT_NEIGHBOURS, output=labelled)
+    across, down = placement.scale if placement.large else (1.0, 1.0)
+    least = min_area * shown.size / (across * down)
     found = []
     for number, box in enumerate(ndimage.find_objects(labelled), start=1):
         inside = anomaly[box][labelled[box] == number]
-        if inside.size >= min_area * shown.size:
+        if inside.size >= least:
             found.append(_region(inside, box, placement))
     return sorted(found, key=lambda region: -region["peak"])
 

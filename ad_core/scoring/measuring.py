@@ -17,7 +17,7 @@ from ad_core.runtime.inference import Begun, make_inference
 from ad_core.runtime.keys import image_keys
 from ad_core.scoring.localisation import Localiser
 from ad_core.statistics import Context, WindowSettings, compute, feature_block, is_feature
-from ad_core.types import Method, TrainState, View
+from ad_core.types import Method, Sample, TrainState, View
 
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
 Given = tuple[Array, Array | None]  # images, and what of each is its file's
@@ -85,7 +85,11 @@ def make_look(method: Method) -> Look:
 
     def look(state: TrainState, given: Given) -> View:
         image, content = given
-        seen = method.view(state, image, image_keys(image))
+        keys = image_keys(image)
+        if method.view_within is None:
+            seen = method.view(state, image, keys)
+        else:
+            seen = method.view_within(state, image, keys, content)
         if content is None or seen.image is None:
             return seen
         return replace(seen, image=mirror(seen.image, content))
@@ -215,7 +219,59 @@ def _begin(measurer: Measurer, reading: Reading) -> Begun[Measured]:
     """Begins to measure the rows that are valid, and no padding."""
     batch, valid = reading.batch, np.asarray(reading.batch.valid)
     content = None if batch.content is None else np.asarray(batch.content)[valid]
-    return measurer.begin(np.asarray(batch.image)[valid], content)
+    read = [sample for sample, is_valid in zip(reading.samples, valid, strict=True) if is_valid]
+    return begin_all(measurer, np.asarray(batch.image)[valid], content, read)
+
+
+def begin_all(
+    measurer: Measurer,
+    image: Float[np.ndarray, "b h w c"],
+    content: Content,
+    samples: Sequence[Sample | None],
+) -> Begun[Measured]:
+    """Begins to measure images, each that has a `Sample.large` by all its pixels, one at a time.
+
+    Maps and normal versions of images that were registered lie as their files do.
+
+    Args:
+        samples: of each image.
+    """
+    begun = _begin_large(measurer, image, content, [one and one.large for one in samples])
+    if not any(one is not None and one.motion for one in samples):
+        return begun
+    return Begun(lambda: _moved_back(begun.result(), samples), begun.cancel)
+
+
+def _moved_back(measured: Measured, samples: Sequence[Sample | None]) -> Measured:
+    maps = measured.anomaly_map.copy()
+    drawn = None if measured.drawn is None else measured.drawn.copy()
+    for row, sample in enumerate(samples):
+        if sample is None or sample.motion is None:
+            continue
+        maps[row] = sample.motion.undo(maps[row])
+        if drawn is not None:
+            drawn[row] = sample.motion.undo(drawn[row])
+    return measured._replace(anomaly_map=maps, drawn=drawn)
+
+
+def _begin_large(
+    measurer: Measurer,
+    image: Float[np.ndarray, "b h w c"],
+    content: Content,
+    large: Sequence[Callable[[], Float[np.ndarray, "_ _ c"]] | None],
+) -> Begun[Measured]:
+    if all(one is None for one in large):
+        return measurer.begin(image, content)
+    small = np.array([one is None for one in large])
+    own = None if content is None else np.asarray(content)[small]
+    begun = measurer.begin(image[small], own) if small.any() else None
+
+    def result() -> Measured:
+        found = [measurer.measure(read()[None], None) for read in large if read is not None]
+        order = np.argsort(np.concatenate([np.flatnonzero(~small), np.flatnonzero(small)]))
+        return join_rows([*found, *([] if begun is None else [begun.result()])]).rows(order)
+
+    return Begun(result, lambda: None if begun is None else begun.cancel())
 
 
 def _finished(reading: Reading, begun: Begun[Measured]) -> tuple[Reading, Measured]:

@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
-from ad_core.runtime.registry import resolve
+from ad_core.scoring.interest import within_region
 from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.measuring import Measurer, join, make_measurer
+from ad_core.scoring.sheets import by_sheets
+from ad_core.scoring.tiling import make_method, overlap_of, seen_size
 from ad_core.statistics import Context, WindowSettings
 from ad_core.types import Method, TrainState, View
 
@@ -37,7 +39,7 @@ class Part(NamedTuple):
 
     def make(self) -> Method:
         """The method as pure functions."""
-        return resolve(self.config.method).make(self.config)
+        return make_method(self.config)
 
 
 def part_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -151,7 +153,11 @@ def measure_parts(
     """
     localisers, shown = find_localisers(parts, localisation)
     pairs = zip(parts, localisers, strict=True)
-    return join([_measurer(part, localise, batch_size) for part, localise in pairs], shown=shown)
+    joined = join([_measurer(part, localise, batch_size) for part, localise in pairs], shown=shown)
+    own = parts[shown].config
+    size = image_shape(own.data)[:2]
+    whole = by_sheets(joined, size=size, overlap=overlap_of(own))
+    return within_region(whole, own.data.region)
 
 
 def find_localisers(
@@ -165,7 +171,7 @@ def find_localisers(
     names = part_names(part.name for part in parts)
     name, chosen = shown_map(parts, localisation.map)
     shown = names.index(name)
-    side = min(image_shape(parts[shown].config.data)[:2])
+    side = min(seen_size(parts[shown].config))
     localise = Localiser(chosen, localisation.sigma * side)
     return [localise if place == shown else None for place in range(len(parts))], shown
 

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from ad_core.backbones import Backbone, load_backbone
-from ad_core.data.batches import Reading
+from ad_core.data.batches import Reading, teaching
 from ad_core.decision.calibration import Calibration, calibrate
 from ad_core.decision.left_out import LeftOut, make_entry, read_left_out, write_left_out
 from ad_core.decision.table import StatisticsTable, read_table, write_table
@@ -254,7 +254,7 @@ def _learn_context(
 
     def pairs() -> Iterator[tuple[np.ndarray, View, np.ndarray]]:
         for reading in job.read(normals, measurer.batch_size):
-            batch = reading.batch
+            batch = teaching(reading)
             view = jax.device_get(measurer.view(np.asarray(batch.image), batch.content))
             yield np.asarray(batch.image), view, np.asarray(batch.valid)
 

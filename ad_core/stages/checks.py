@@ -13,9 +13,9 @@ from ad_core.data.synthetic.defects import check_kinds
 from ad_core.decision.calibration import asks_for_synthetic, check_decision, check_single
 from ad_core.errors import UserError
 from ad_core.runtime.methods import method_configs
-from ad_core.runtime.registry import resolve
 from ad_core.scoring.companions import load_companions
 from ad_core.scoring.part import Part, find_map, foremost, part_names, view_shapes
+from ad_core.scoring.tiling import make_method
 from ad_core.stages.backbones import FAMILY
 from ad_core.statistics import WindowSettings, check_names, usable_scales
 from ad_core.types import Method, Steps, TrainState, View, inference_state
@@ -72,7 +72,7 @@ def check_views(config: ConfigDict, own: Mapping[str, View], also: Sequence[Part
     check_names(tuple(config.statistics.names), own, backbone=backbone)
     others = [view_shapes(part.make(), part.config, part.state) for part in also]
     together = part_names([*own, *(part.name for part in also)])
-    made = [resolve(of.method).make(of) for of in method_configs(config).values()]
+    made = [make_method(of) for of in method_configs(config).values()]
     ranks = [method.localises for method in (*made, *(part.make() for part in also))]
     views = dict(zip(together, [*own.values(), *others], strict=True))
     default = foremost(dict(zip(together, ranks, strict=True)))

@@ -36,6 +36,7 @@ from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
 from ad_core.scoring.pictures import to_rgb
+from ad_core.scoring.tiling import least_region
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.folds import count_learnt
 from ad_core.stages.job import Job, count_classes, make_methods
@@ -239,7 +240,7 @@ def _keep(
                 index,
                 Looked(sample, drawn, anomaly),
                 scale=scale,
-                min_area=job.config.localisation.min_area,
+                min_area=least_region(job.config),
                 inspected=bool(inspected[place]),
             ),
         )

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from ad_core.data.batches import Reading, epoch_images, eval_batches
 from ad_core.data.formats.intensity import settle_range
 from ad_core.data.likeness import Likeness, group_alike
+from ad_core.data.reference_files import settle_reference
+from ad_core.data.region_files import settle_region
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
 from ad_core.runtime.methods import (
@@ -19,9 +21,9 @@ from ad_core.runtime.methods import (
     method_configs,
     with_share,
 )
-from ad_core.runtime.registry import resolve
 from ad_core.runtime.stop import Stop
 from ad_core.runtime.workdir import Workdir, claim
+from ad_core.scoring.tiling import make_method
 from ad_core.stages.checks import check_calibration
 from ad_core.stages.readable import keep_findings, leave_out_unreadable
 from ad_core.types import Method
@@ -63,7 +65,7 @@ class Job(NamedTuple):
 def make_methods(config: ConfigDict) -> dict[str, tuple[Method, ConfigDict]]:
     """Name -> each method of a configuration, and the configuration that made it."""
     configs = method_configs(config)
-    return {name: (resolve(own.method).make(own), own) for name, own in configs.items()}
+    return {name: (make_method(own), own) for name, own in configs.items()}
 
 
 def prepare(
@@ -90,7 +92,9 @@ def prepare(
             run.
     """
     config = with_share(config)
-    source = open_source(config.data, opener)
+    config.data.region = settle_region(config.data.region)
+    config.data.reference = settle_reference(config.data)
+    source = open_source(config.data, opener, tile=config.tiling.tile)
     likeness = group_alike(source, config.data)
     splits = make_splits(
         source.records,

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from ad_core.data.batches import eval_batches, train_batches
+from ad_core.data.batches import eval_batches, teaching, train_batches
+from ad_core.data.crops import Crop
+from ad_core.data.tiles import make_tiling
 from ad_core.errors import UserError
 from ad_core.runtime.progress import Progress
 from ad_core.stages.backbones import check_taught, record
@@ -82,9 +84,16 @@ def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: 
         augment=config.data.augment,
         workers=config.data.workers,
         pairs=method.trains_on_abnormal,
+        crop=crop_of(config),
     )
     state = train(method, config, batches, workdir=workdir, sample=_samples(job), stop=job.stop)
     return jax.device_get(inference_state(state))
+
+
+def crop_of(config: ConfigDict) -> Crop | None:
+    """Crop of images that a method learns from step by step; None: all of each."""
+    tiling = make_tiling(config.tiling)
+    return None if tiling is None else Crop(tiling, config.tiling.crop)
 
 
 def read_once(job: Job, indices: np.ndarray, *, label: str = "learn") -> Iterator[Batch]:
@@ -93,7 +102,7 @@ def read_once(job: Job, indices: np.ndarray, *, label: str = "learn") -> Iterato
     for reading in job.read(indices, job.config.score.batch_size):
         if reading.errors:
             raise UserError(next(iter(reading.errors.values())))
-        yield reading.batch
+        yield teaching(reading)
         progress.update(int(np.sum(reading.batch.valid)))
     progress.close()
 

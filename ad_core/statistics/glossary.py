@@ -199,10 +199,16 @@ _OWN = {
 }  # fmt: skip
 
 _LEVEL = re.compile(r"(?P<kind>distance|deep)_(?P<level>.+?)(?:_\d{4,})?")
+_BY = re.compile(r"_by_\d+$")  # of an image that was reduced by so much
 _PLACES = {  # how a map is pooled
     "max": "at the worst place",
     "top_05": "over the worst 5 % of the image",
     "mean": "on average",
+}
+_TILES = {  # how a loss is pooled over tiles of the image
+    "max": "in the worst tile",
+    "top": "over the worst tiles",
+    "mean": "over all tiles",
 }
 _WINDOWS = {  # how the worst windows are
     "max": "in the worst patch",
@@ -264,7 +270,11 @@ def _seen(rest: str) -> Words | None:
 
 
 def _loss(rest: str) -> Words | None:
-    """Words for a loss, or for a map that is pooled."""
+    """Words for a loss, also over tiles, or for a map that is pooled."""
+    name, pooled, how = rest.rpartition("_tile_")
+    if pooled and how in _TILES:
+        found = _own(_BY.sub("", name))
+        return found and _at(found, _TILES[how], how, local=how != "mean")
     name, pooled, how = rest.rpartition("_map_")
     if not pooled:
         return _own(rest)
@@ -296,6 +306,6 @@ def _level(name: str) -> Words | None:
 
 def _at(found: Words, where: str, how: str, *, local: bool) -> Words:
     # The highest value of what is low where abnormal says nothing of the worst place.
-    end = EITHER if found.end == LOW and how in ("max", "top_05") else found.end
+    end = EITHER if found.end == LOW and how in ("max", "top", "top_05") else found.end
     unlike = found.unlike and f"{where} {found.unlike}"
     return Words(f"{found.subject}, {where}", unlike, end, local=local)

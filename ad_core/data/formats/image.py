@@ -25,11 +25,13 @@ A path may name a page: `stack.tif#2`, `series.dcm#11`, `volume.nii.gz#z=12`. On
 compressed TIFF carry checksums: changed pixels in other files cannot be told from others.
 
 `data.resize` brings an image to the network's size (data.formats.resizing): stretch, letterbox, or
-centre_crop, which looks at nothing outside the middle part: a defect there passes unseen.
+centre_crop, which looks at nothing outside the middle part: a defect there passes unseen. own_size
+leaves it as it is; of a larger one `Sample.large` reads every pixel.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,9 +41,12 @@ from PIL import Image
 from ad_core.data.formats import dicom, kinds, nifti, raster
 from ad_core.data.formats.resizing import RESIZES, place, to_network, view_size
 from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
+from ad_core.data.reference import motion_to
+from ad_core.data.region import paint
+from ad_core.data.registration import Motion
 from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
-from ad_core.types import Sample
+from ad_core.types import Placement, Sample
 
 EXTENSIONS = (*raster.EXTENSIONS, *dicom.EXTENSIONS, *nifti.EXTENSIONS)
 FORMATS = (*raster.FORMATS, "DICOM", "NIfTI")
@@ -51,7 +56,8 @@ TYPE = ("type",)  # of a detector that files have trained whose type states blac
 UNFIXED = ("unfixed",)  # of images that may yet fix one: their type's, else each by itself
 # The keys of config.data that decide what a file becomes, as `read_image` takes them.
 SETTINGS = (
-    "channels", "value_range", "resize", "page", "axis",
+    "channels", "value_range", "resize", "region", "reference", "turned", "draft",
+    "page", "axis",
     "max_pixels", "max_bytes", "min_side", "max_frames",
 )  # fmt: skip
 
@@ -67,6 +73,16 @@ def check_settings(data: Mapping[str, Any]) -> None:
     if page not in ("refuse", "all") and not page.isdecimal():
         raise UserError(f"`data.page` (={page!r}) must be refuse, all, or a number from 0.")
     choices = {"axis": nifti.AXES, "resize": RESIZES}
+    if data["region"] and data["resize"] == "centre_crop":
+        raise UserError(
+            "`data.region` is stated of whole images and `data.resize` (=centre_crop) cuts them; "
+            "use stretch, letterbox or own_size."
+        )
+    if data["reference"] and data["resize"] not in ("stretch", "letterbox"):
+        raise UserError(
+            f"`data.reference` registers whole images at the network's size, and `data.resize` "
+            f"(={data['resize']}) shows none; use letterbox or stretch."
+        )
     for key, known in choices.items():
         if data[key] not in known:
             raise UserError(f"`data.{key}` (={data[key]!r}) must be one of {', '.join(known)}.")
@@ -81,6 +97,10 @@ def read_image(
     channels: int,
     value_range: Sequence[float | int | str] | None = None,
     resize: str = "stretch",
+    region: str = "",
+    reference: str = "",
+    turned: bool = True,
+    draft: bool = False,
     page: int | str = "refuse",
     axis: str = "z",
     max_pixels: int,
@@ -101,6 +121,11 @@ def read_image(
             have several greys. ROBUST and UNFIXED, as long as no training images have fixed it,
             mean the image's own lowest and highest, UNFIXED only where its type says nothing.
         resize: one of `ad_core.data.formats.resizing.RESIZES`.
+        region: of interest, as `ad_core.data.region` describes it; "": all of the image.
+        reference: that it is registered to, as `ad_core.data.reference` describes it; "": to none.
+        turned: whether it may have to be turned for that.
+        draft: whether a JPEG file may be decoded at half, a quarter or an eighth of its size, no
+            side below the network's: faster, and not the same bits.
         page: of a file with several: a number from 0, or "refuse".
         axis: across which a volume is sliced: x, y or z.
         max_pixels, max_bytes, min_side, max_frames: limits, checked before anything is decoded.
@@ -111,10 +136,28 @@ def read_image(
     """
     limits = Limits(max_pixels, max_bytes, min_side, max_frames)
     _check_channels(channels)
-    stored = read_stored(path, Wanted(page, axis), limits)
-    return to_sample(
-        path, stored, size=size, channels=channels, value_range=value_range, resize=resize
+    least = sides(size) if draft and resize != "own_size" else None
+    stored = read_stored(path, Wanted(page, axis, least), limits)
+    sample = to_sample(
+        path,
+        stored,
+        size=size,
+        channels=channels,
+        value_range=value_range,
+        resize=resize,
+        region=region,
+        reference=reference,
+        turned=turned,
     )
+    if sample.large is None:
+        return sample
+
+    def again() -> Float[np.ndarray, "h w c"]:
+        # Read anew: images that wait for their turn hold no pixels but those that they show.
+        stored = read_stored(path, Wanted(page, axis), limits)
+        return _whole(path, stored, value_range, channels, region)
+
+    return sample._replace(large=again)
 
 
 def to_sample(
@@ -125,19 +168,60 @@ def to_sample(
     channels: int,
     value_range: Sequence[float | int | str] | None,
     resize: str,
+    region: str = "",
+    reference: str = "",
+    turned: bool = True,
 ) -> Sample:
     """The image of values as they are stored, as `read_image` makes it of those of a file.
 
+    A region is one of the reference, where images are registered.
+
     Raises:
-        UserError: no range; the message names `path`.
+        UserError: no range, or an image that is not like the reference; the message names `path`.
     """
     low, high = _bounds(path, value_range, stored)
-    bands = _bands(stored, low, high, channels=channels)
-    height, width = bands[0].shape
+    bands = _bands(stored, low, high, channels=channels, region="" if reference else region)
+    height, width = stored.size or bands[0].shape
     placement = place(width, height, size=size, resize=resize)
     small = [np.clip(to_network(band, placement), -1, 1) for band in bands]
     image = np.stack(small * (channels // len(small)), axis=-1)
-    return Sample(image, None, placement, _share_beyond(stored.values, low, high))
+    motion = None
+    if reference:
+        motion = _motion(path, reference, image, placement, turned=turned)
+        image = np.clip(motion(image), -1, 1)
+    if region:
+        image = paint(image, region, placement.content)
+    whole = partial(_whole, path, stored, value_range, channels, region)
+    large = whole if placement.large else None
+    clipped = _share_beyond(stored.values, low, high)
+    return Sample(image, None, placement, clipped, large, motion)
+
+
+def _motion(
+    path: str | os.PathLike[str],
+    reference: str,
+    image: Float[np.ndarray, "h w c"],
+    placement: Placement,
+    *,
+    turned: bool,
+) -> Motion:
+    try:
+        return motion_to(reference, image, placement, turn=turned)
+    except UserError as error:
+        raise UserError(f"{os.fspath(path)}: is not registered: {error}.") from error
+
+
+def _whole(
+    path: str | os.PathLike[str],
+    stored: Stored,
+    value_range: Sequence[float | int | str] | None,
+    channels: int,
+    region: str,
+) -> Float[np.ndarray, "h w c"]:
+    """Every pixel of the image in [-1, 1]."""
+    bounds = _bounds(path, value_range, stored)
+    bands = _bands(stored, *bounds, channels=channels, region=region)
+    return np.stack(bands * (channels // len(bands)), axis=-1)
 
 
 def read_view(
@@ -186,14 +270,22 @@ def _check_channels(channels: int) -> None:
 
 
 def _bands(
-    stored: Stored, low: float, high: float, *, channels: int
+    stored: Stored, low: float, high: float, *, channels: int, region: str = ""
 ) -> list[Float[np.ndarray, "h w"]]:
-    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted."""
+    """The image in [-1, 1] at its own size: one grey band, or three where three are wanted.
+
+    It is painted outside the region before it is resized, so that nothing of that is mixed in.
+    """
     bands = [_scale(band, low, high) for band in np.atleast_3d(stored.values).transpose(2, 0, 1)]
     if channels == 1 and len(bands) == 3:
         red, green, blue = (np.float32(part) for part in LUMA)
         bands = [red * bands[0] + green * bands[1] + blue * bands[2]]
-    return [-band for band in bands] if stored.inverted else bands
+    bands = [-band for band in bands] if stored.inverted else bands
+    if not region:
+        return bands
+    height, width = bands[0].shape
+    whole = (0, 0, width, height)
+    return [paint(band[..., None], region, whole)[..., 0] for band in bands]
 
 
 def read_stored(path: str | os.PathLike[str], wanted: Wanted, limits: Limits) -> Stored:

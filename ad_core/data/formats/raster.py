@@ -80,12 +80,33 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
     unread = _unread(image)
     if unread:
         refuse(path, unread, "save it as 8-bit, or as 16-bit or float grey with black as zero")
+    width, height = image.size
     try:
+        _reduce(image, wanted)
         values, top, turned = _load(image, data, page)
     except Exception as error:
         _undecodable(path, error)
     own = top is not None and top not in (255, 65535)  # 12 bits, and 16 in another file
-    return Stored(values, None if top is None else (0.0, float(top)), own=own, turned=turned)
+    size = None
+    if wanted.least is not None:
+        size = (width, height) if turned >= 5 else (height, width)
+    bounds = None if top is None else (0.0, float(top))
+    return Stored(values, bounds, own=own, turned=turned, size=size)
+
+
+def _reduce(image: ImageFile.ImageFile, wanted: Wanted) -> None:
+    """Has a JPEG file decoded at half, a quarter or an eighth, no side below what is enough."""
+    if wanted.least is None or image.format != "JPEG" or image.mode not in ("L", "RGB"):
+        return
+    sides = (
+        wanted.least
+        if image.getexif().get(_TAGS["orientation"], 1) in (5, 6, 7, 8)
+        else (
+            wanted.least[1],
+            wanted.least[0],
+        )
+    )
+    image.draft(None, sides)  # width and height
 
 
 def draft(data: bytes, side: int) -> UInt8[np.ndarray, "h w"] | None:

@@ -1,4 +1,4 @@
-"""Resizing from an image of any size to the network's and back: stretch, letterbox, crop."""
+"""Resizing from an image of any size to the network's and back: stretch, letterbox, crop, none."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,8 @@ from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
 from ad_core.types import Box, Placement
 
-RESIZES = ("stretch", "letterbox", "centre_crop")
+RESIZES = ("stretch", "letterbox", "centre_crop", "own_size")
+MIRRORING = ("letterbox", "own_size")  # those that leave room beside the image
 
 
 def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement:
@@ -19,6 +20,8 @@ def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement
     letterbox: all of it, both sides scaled alike (to whole pixels), in the middle.
     centre_crop: the largest part in its middle that has the shape of the network's image; what
     lies outside is not looked at.
+    own_size: all of it, pixel by pixel, in the upper left corner. A larger one is stretched: this
+    is how it is shown, and where its map lies.
 
     Args:
         size: of the network's image, as `data.image_size`.
@@ -36,6 +39,10 @@ def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement
     if resize == "centre_crop":
         inner = _centred(width, height, *_fitted(wide, high, width, height))
         return Placement(width, height, (high, wide), inner, full)
+    if resize == "own_size":
+        fits = width <= wide and height <= high
+        inner = whole if fits else full
+        return Placement(width, height, (high, wide), whole, inner, large=not fits)
     raise UserError(f"`data.resize` (={resize!r}) must be one of {', '.join(RESIZES)}.")
 
 
@@ -52,10 +59,22 @@ def _centred(width: int, height: int, across: int, down: int) -> Box:
 
 
 def to_network(band: Float[np.ndarray, "h w"], placement: Placement) -> Float[np.ndarray, "h2 w2"]:
-    """The part shown, antialiased bicubic in float, and its mirror image around it."""
+    """The part shown, antialiased bicubic in float, and its mirror image around it.
+
+    Args:
+        band: the file's image, or all of it reduced.
+    """
+    own = band.shape == (placement.height, placement.width)
+    if own and placement.shown == placement.content:  # pixel by pixel
+        left, top, right, bottom = placement.shown
+        return _mirrored(band[top:bottom, left:right], placement)
     left, top, right, bottom = placement.content
+    box, (height, width) = placement.shown, band.shape
+    if (width, height) != (placement.width, placement.height):
+        across, down = width / placement.width, height / placement.height
+        box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     small = Image.fromarray(band).resize(
-        (right - left, bottom - top), Image.Resampling.BICUBIC, box=placement.shown
+        (right - left, bottom - top), Image.Resampling.BICUBIC, box=box
     )
     return _mirrored(np.asarray(small), placement)
 

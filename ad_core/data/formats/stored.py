@@ -25,6 +25,7 @@ class Stored(NamedTuple):
     own: `natural` is what this file says of itself (its window, the bits it stores) and not what
     every file of its type says: another file may show the same values in other greys.
     turned: the EXIF orientation that was applied, 1 for none.
+    size: height and width of the file's image, where it was decoded reduced; None: of `values`.
     """
 
     values: Shaped[np.ndarray, "h w *c"]
@@ -32,6 +33,7 @@ class Stored(NamedTuple):
     inverted: bool = False
     own: bool = False
     turned: int = 1
+    size: tuple[int, int] | None = None
 
 
 class Encoded(os.PathLike[str]):
@@ -60,10 +62,14 @@ class Limits(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Choice of an image in a file: `page` a number or the word of a rule; `axis` of a volume."""
+    """Choice of an image in a file: `page` a number or the word of a rule; `axis` of a volume.
+
+    least: height and width that are enough, where a file may be decoded reduced; None: all of it.
+    """
 
     page: int | str
     axis: str
+    least: tuple[int, int] | None = None
 
 
 @runtime_checkable

@@ -50,6 +50,9 @@ def read_values(
         channels=options["channels"],
         value_range=options["value_range"],
         resize=options["resize"],
+        region=options["region"],
+        reference=options["reference"],
+        turned=options["turned"],
     )
 
 

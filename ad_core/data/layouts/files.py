@@ -22,7 +22,7 @@ from ad_core.data.formats.image import (
 )
 from ad_core.data.formats.masks import image_turn, read_mask, turn_as
 from ad_core.data.formats.pages import find_page, spread
-from ad_core.data.formats.resizing import nearest
+from ad_core.data.formats.resizing import MIRRORING, nearest
 from ad_core.data.formats.stored import Limits, Stored, Wanted
 from ad_core.data.layouts.grouping import group_by_pattern, join_files, plain_name
 from ad_core.data.layouts.listing import Listing, is_inside
@@ -30,6 +30,14 @@ from ad_core.data.shape import image_shape
 from ad_core.data.source import NORMAL, Record
 from ad_core.errors import UserError
 from ad_core.types import Placement, Sample
+
+OF_NETWORK = (
+    "resize",
+    "region",
+    "reference",
+    "turned",
+    "draft",
+)  # what makes a network's image of a file
 
 
 class FileSource:
@@ -51,7 +59,7 @@ class FileSource:
         options = data.to_dict()
         check_settings(options)
         self.image_shape = image_shape(options)
-        self.letterboxed = options["resize"] == "letterbox"
+        self.letterboxed = options["resize"] in MIRRORING
         if options["value_range"] is None:
             options["value_range"] = self.unfixed
         self._options = options
@@ -78,7 +86,7 @@ class FileSource:
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image as the file has it, its longer side at most `longest` pixels."""
         path, page = self.locate(index)
-        names = [name for name in SETTINGS if name != "resize"]
+        names = [name for name in SETTINGS if name not in OF_NETWORK]
         return read_view(path, longest=longest, **{n: self._options[n] for n in names} | page)
 
     def locate(self, index: int) -> tuple[os.PathLike[str], dict[str, Any]]:

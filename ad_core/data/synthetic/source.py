@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from ad_core.data.crops import part_of
 from ad_core.data.source import DataSource, Record
 from ad_core.data.synthetic.defects import check_kinds, make_defect
 from ad_core.errors import UserError
@@ -49,6 +50,9 @@ class SyntheticSource:
             UserError: the normal cannot be read, or the kind has nothing to change in it.
         """
         sample, kind = self._source.read(int(self.bases[index])), self.kinds[index]
+        if sample.large is not None:  # a part is judged, as of a normal to learn from
+            part = part_of(sample.large(), sample.placement.size, seed=index)
+            sample = sample._replace(image=part, large=None)
         rng = np.random.default_rng([self._seed, index, zlib.crc32(sample.image.tobytes())])
         left, top, right, bottom = sample.placement.content
         defect = make_defect(kind, sample.image[top:bottom, left:right], rng)

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ad_core.data.batches import eval_batches
-from ad_core.data.formats.resizing import RESIZES, box_to_file, mask_to_network
+from ad_core.data.formats.resizing import MIRRORING, RESIZES, box_to_file, mask_to_network
 from ad_core.data.formats.stored import FileSet
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import list_images
@@ -208,7 +208,7 @@ def test_a_sample_has_the_shape_type_and_range_of_its_source(opened, name, chann
     source = opened(name, channels=channels)
     assert source.image_shape == (16, 16, channels)
     for index in range(count(source)):
-        image, mask, placement, clipped = source.read(index)
+        image, mask, placement, clipped, *_ = source.read(index)
         assert image.shape == source.image_shape and image.dtype == np.float32
         assert image.min() >= -1 and image.max() <= 1 and image.max() > image.min()
         assert placement.size == source.image_shape[:2]
@@ -263,7 +263,7 @@ def test_a_placement_tells_what_of_the_file_is_shown(opened, name, resize, size)
         assert box_to_file(placement.content, placement) == placement.shown
         if resize != "centre_crop":
             assert placement.shown == (0, 0, placement.width, placement.height)
-        if resize != "letterbox":
+        if resize not in MIRRORING:
             assert placement.content == (0, 0, placement.size[1], placement.size[0])
         if sample.mask is not None:
             assert mask_to_network(sample.mask, placement).shape == placement.size
@@ -272,7 +272,7 @@ def test_a_placement_tells_what_of_the_file_is_shown(opened, name, resize, size)
 @pytest.mark.parametrize("world", sorted(KINDS))
 def test_a_phantom_is_shown_as_a_whole(opened, world):
     sample = opened(world).read(4)
-    assert sample.placement == (16, 16, (16, 16), (0, 0, 16, 16), (0, 0, 16, 16))
+    assert sample.placement == (16, 16, (16, 16), (0, 0, 16, 16), (0, 0, 16, 16), False)
     assert sample.clipped == 0
 
 

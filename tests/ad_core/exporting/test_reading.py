@@ -24,7 +24,7 @@ def read_by_program(data, pixels, clipped=1.0):
         return jax.device_get(jax.jit(lambda x: tuple(read_pixels(rule, x)))(pixels))
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", [name for name in RESIZES if name != "own_size"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_of_any_size_are_read_as_files_are(resize, channels):
     data = data_of(resize=resize, channels=channels)
@@ -67,3 +67,11 @@ def test_values_beyond_a_stated_range_are_counted():
 def test_a_range_that_8_bits_cannot_reach_is_refused():
     with pytest.raises(UserError, match="beyond what 8 bits hold"):
         rule_of(data_of(value_range=(300.0, 4000.0)), clipped=1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("resize", "own_size"), ("region", "a.json"), ("reference", "a.png")]
+)
+def test_a_way_of_reading_that_programs_do_not_know_is_refused(key, value):
+    with pytest.raises(UserError, match=rf"`data.{key}` \(={value}\).*launch/score.py"):
+        rule_of(data_of(**{key: value}), clipped=0.0)

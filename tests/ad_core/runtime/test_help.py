@@ -73,11 +73,12 @@ def test_keys_stand_by_section_with_their_values():
     config = small_config(train={"steps": 12}, decision={"rules": ("zfn", "accuracy")})
     sections = described(config)
     assert list(sections) == [
-        "run", "data", "train", "statistics", "decision", "localisation", "score", "reconstructor",
+        "run", "data", "tiling", "train", "statistics", "decision", "localisation", "score",
+        "reconstructor",
     ]  # fmt: skip
     assert sections["train"]["train.steps"].startswith("  --config.train.steps=12  ")
     assert "=zfn,accuracy  " in sections["decision"]["decision.rules"]
-    assert "(stretch | letterbox | centre_crop)" in sections["data"]["data.resize"]
+    assert "(stretch | letterbox | centre_crop | own_size)" in sections["data"]["data.resize"]
     assert "(l2 | l1)" in sections["reconstructor"]["reconstructor.reconstruction"]
 
 
