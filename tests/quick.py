@@ -43,3 +43,10 @@ def drawn_params(module, x, *, scale=0.3, seed=0):
         return (start + spread * rng.standard_normal(leaf.shape) / np.sqrt(fan)).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def named_shapes(init):
+    """Names and shapes of what `init` gives of a key, without a draw."""
+    found = jax.eval_shape(init, jax.random.key(0))
+    leaves = jax.tree_util.tree_leaves_with_path(found)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x.shape for path, x in leaves}
