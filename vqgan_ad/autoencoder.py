@@ -21,12 +21,13 @@ from ad_core.runtime.config import complete
 from ad_core.scoring.files import load_parts
 from vqgan_ad import backbone, quantiser, vqgan
 from vqgan_ad.model import Model, make_model
-from vqgan_ad.networks import LATENT
+from vqgan_ad.networks.cnn import LATENT
 from vqgan_ad.settings import make_settings
 
 NAMES = ("autoencoder",)
 # Of `config.reconstructor`: what encoder, decoder and codebook are made of.
-SHAPE = ("width", "multipliers", "blocks", "attention", "latent", "codes", "unit_codes")
+SHAPE = ("network", "width", "multipliers", "blocks", "attention", "vit")
+SHAPE += ("latent", "codes", "unit_codes")
 
 
 @functools.cache
@@ -43,7 +44,7 @@ def network(name: str) -> Network:
         name=name,
         module=__name__,
         prepare=functools.partial(backbone.prepare, channels=config.data.channels),
-        levels=(Level(LATENT, _stride(config), functools.partial(_encode, name)),),
+        levels=(Level(LATENT, make_settings(config).stride, functools.partial(_encode, name)),),
         licence="that of the images it was trained on",
         origin="a VQGAN that the user trained",
         decode=functools.partial(_decode, name),
@@ -58,9 +59,9 @@ def named(spec: str) -> str:
     """
     if spec.startswith("{"):
         return spec
-    config = taught(spec)
-    shape = {key: config.reconstructor[key] for key in SHAPE}
-    shape |= {key: config.data[key] for key in ("channels", "image_size")}
+    config = taught(spec).to_dict()
+    shape = {key: config["reconstructor"][key] for key in SHAPE}
+    shape |= {key: config["data"][key] for key in ("channels", "image_size")}
     return json.dumps(shape, sort_keys=True, separators=(",", ":"))
 
 
@@ -88,10 +89,6 @@ def _config(name: str) -> ConfigDict:
     data = {key: own.pop(key) for key in ("channels", "image_size")}
     recipe = {"method": vqgan.__name__, "size": "cpu", "data": data, "reconstructor": own}
     return complete(ConfigDict(recipe))
-
-
-def _stride(config: ConfigDict) -> int:
-    return 2 ** (len(config.reconstructor.multipliers) - 1)
 
 
 @functools.cache

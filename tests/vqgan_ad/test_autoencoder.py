@@ -29,10 +29,13 @@ def config_of(**reconstructor):
     return complete(ConfigDict(recipe | {"reconstructor": own, "data": {"image_size": 16}}))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "unit codes"])
+VIT = {"network": "vit", "vit": {"patch": 2, "width": 8, "depth": 1, "heads": 2, "features": 4}}
+
+
+@pytest.fixture(scope="module", params=[{}, {"unit_codes": True, **VIT}], ids=["cnn", "vit"])
 def trained(request, tmp_path_factory):
     """The specification of the autoencoder of a detector, its configuration and its state."""
-    config = config_of(unit_codes=request.param)
+    config = config_of(**request.param)
     state = drawn(vqgan.make(config), (16, 16, 1))
     folder = tmp_path_factory.mktemp("vqgan") / "detector"
     save_detector_of(folder, config, state)
