@@ -62,9 +62,10 @@ def is_unknown_recipe(name):
 
 @cache
 def settings():
-    """Every key of a configuration of the generators, of two memories and of a benchmark."""
+    """Every key of a configuration of generators, of two memories and of a benchmark."""
     keys, both = set(KEYS), ("vqgan_ad.vqgan", "cyclegan_ad.cyclegan")
-    for method in (*both, ",".join(both), "baselines_ad.padim", "baselines_ad.patchcore"):
+    others = ("baselines_ad.padim", "baselines_ad.patchcore", "diffusion_ad.latent")
+    for method in (*both, ",".join(both), *others):
         keys |= set(flat(complete(ConfigDict({"method": method}))))
     return keys
 

@@ -32,6 +32,8 @@ METHODS = [*known_modules("make"), *(f"tests.toys.{name}" for name in TOYS)]
 TINY = {
     "width": 4, "multipliers": (1,), "blocks": 1, "latent": 4, "codes": 8, "kmeans_at": 1,
     "disc_width": 4, "disc_layers": 1, "pool": 4, "least_images": 5, "steps": 2,
+    "unet": {"width": 4, "multipliers": (1,), "attention": ()}, "draws": 1, "levels": (20, 300),
+    "autoencoder": {"backbone": "tests.diffusion_ad.toy_autoencoder:toy"},
 }  # fmt: skip
 SMALL_VIT = {"patch": 8, "width": 8, "depth": 1, "heads": 2}
 DISC_VIT = {"discriminator": "vit", "disc_vit": SMALL_VIT}

@@ -60,7 +60,7 @@ def network(name: str) -> Network:
     return Network(
         name=name,
         module=__name__,
-        prepare=functools.partial(_prepare, channels=shape.channels),
+        prepare=functools.partial(prepare, channels=shape.channels),
         levels=tuple(_level(shape, level, stride) for level, stride in strides.items()),
         licence="that of the images it was trained on",
         origin="the encoder of a VQGAN that the user trained",
@@ -160,7 +160,7 @@ def _level(shape: EncoderShape, name: str, stride: int) -> Level:
     return Level(name, stride, apply)
 
 
-def _prepare(image: Float[Array, "b h w c"], *, channels: int) -> Float[Array, "b h w _"]:
+def prepare(image: Float[Array, "b h w c"], *, channels: int) -> Float[Array, "b h w _"]:
     """The image with the channels that the VQGAN saw: grey is repeated, colour averaged."""
     if channels == 1:
         return jnp.mean(image, axis=-1, keepdims=True)

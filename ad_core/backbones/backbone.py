@@ -41,6 +41,8 @@ class Network:
     module: path of the module whose `network(name)` gives it again.
     prepare: from an image in [-1, 1], [b, h, w, 1 or 3], to what the first level takes.
     over_image: the positions of a level lie over the image from edge to edge.
+    decode: of an autoencoder: (weights, activations of the last level, dtype to compute in) -> the
+        image in float32, near [-1, 1], with the channels that it learnt. None: it draws none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Network:
     licence: str
     origin: str
     over_image: bool = True
+    decode: Callable[[Params, Array, DTypeLike], Array] | None = None
 
     @functools.cached_property
     def strides(self) -> dict[str, int]:

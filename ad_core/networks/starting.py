@@ -1,5 +1,11 @@
-"""The weights that adversarial networks start from (DCGAN; Radford et al. 2016)."""
+"""The weights that networks start from, in one draw for all of them.
 
+The draw is cut in the sorted order of the networks' names: XLA would compile a draw for each kernel
+in half a minute.
+"""
+
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,27 +13,50 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-SPREAD = 0.02  # standard deviation of what is drawn
+SPREAD = 0.02  # standard deviation of what is drawn in `dcgan_start`
+ENDING = "ending"  # name of a layer that starts as zero
+
+Spread = Callable[[tuple[str, ...], tuple[int, ...]], float | int]  # of names and shape
 
 
 def dcgan_start(shapes: Any, key: PRNGKeyArray, *, scale_spread: float | int = 0.0) -> Any:
     """Kernels from N(0, 0.02), scales from N(1, scale_spread), biases of zero.
 
-    One draw for all of them, cut in the sorted order of the networks' names: XLA would compile a
-    draw for each of them in half a minute.
+    Source: Radford et al. 2016.
 
     Args:
         shapes: a tree of arrays or shapes whose leaves are called kernel, scale or bias.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     spreads = {"kernel": SPREAD, "scale": scale_spread, "bias": 0.0}
-    names = [path[-1].key for path, _ in leaves]
-    sizes = [x.size if spreads[name] else 0 for name, (_, x) in zip(names, leaves, strict=True)]
+    return _start(shapes, key, lambda names, shape: spreads[names[-1]])
+
+
+def fan_in_start(shapes: Any, key: PRNGKeyArray) -> Any:
+    """Kernels from N(0, 1 / inputs), scales of one, biases of zero; layers called ENDING are zero.
+
+    The inputs of a kernel are all its axes but the last. Source: LeCun et al. 1998, section 4.6.
+
+    Args:
+        shapes: as in `dcgan_start`.
+    """
+
+    def spread(names: tuple[str, ...], shape: tuple[int, ...]) -> float:
+        drawn = names[-1] == "kernel" and ENDING not in names
+        return math.prod(shape[:-1]) ** -0.5 if drawn else 0.0
+
+    return _start(shapes, key, spread)
+
+
+def _start(shapes: Any, key: PRNGKeyArray, spread: Spread) -> Any:
+    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    named = [(tuple(str(part.key) for part in path), x) for path, x in leaves]
+    spreads = [spread(names, x.shape) for names, x in named]
+    sizes = [x.size if width else 0 for width, (_, x) in zip(spreads, named, strict=True)]
     row = jax.random.normal(key, (sum(sizes),))
     pieces = jnp.split(row, np.cumsum(sizes)[:-1])
     values = [
-        _filled(name, x, spreads[name] * piece)
-        for name, (_, x), piece in zip(names, leaves, pieces, strict=True)
+        _filled(names[-1], x, width * piece)
+        for (names, x), width, piece in zip(named, spreads, pieces, strict=True)
     ]
     return jax.tree_util.tree_unflatten(tree, values)
 

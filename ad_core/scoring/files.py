@@ -17,7 +17,7 @@ from ad_core.decision import Threshold, load_classifier, save_classifier
 from ad_core.errors import UserError
 from ad_core.runtime import sealed
 from ad_core.runtime.compilation import keep_programs
-from ad_core.runtime.config import from_json, to_json
+from ad_core.runtime.config import flat, from_json, to_json
 from ad_core.runtime.methods import method_modules
 from ad_core.scoring.detector import Detector, Parts
 from ad_core.scoring.localisation import MapScale
@@ -102,8 +102,8 @@ def _self_contained(config: ConfigDict) -> ConfigDict:
     for own in (
         [config.reconstructor[name] for name in names] if several else [config.reconstructor]
     ):
-        if own.get("backbone"):
-            own.backbone = portable(own.backbone)
+        named = {key: value for key, value in flat(own).items() if key.endswith("backbone")}
+        own.update_from_flattened_dict({k: portable(value) for k, value in named.items() if value})
     return config
 
 

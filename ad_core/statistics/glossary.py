@@ -198,6 +198,13 @@ _OWN = {
     "deviation": ("the deviation of a patch from normal patches", _PATCH, HIGH),
 }  # fmt: skip
 
+_TIMED = {  # at a time of a diffusion
+    "residual": ("the difference from the normal version after little or much noise", _GREY, HIGH),
+    "denoising": (
+        "the error of telling noise from image",
+        "noise cannot be told from the image, which looks unlike normal ones", HIGH,
+    ),
+}  # fmt: skip
 _LEVEL = re.compile(r"(?P<kind>distance|deep)_(?P<level>.+?)(?:_\d{4,})?")
 _BY = re.compile(r"_by_\d+$")  # of an image that was reduced by so much
 _PLACES = {  # how a map is pooled
@@ -294,6 +301,10 @@ def _window(rest: str) -> Words | None:
 
 
 def _own(name: str) -> Words | None:
+    kind, _, time = name.rpartition("_")
+    if kind in _TIMED and time.isdecimal():
+        subject, unlike, end = _TIMED[kind]
+        return Words(f"{subject}, at time {time}", unlike, end)
     return Words(*_OWN[name]) if name in _OWN else _level(name)
 
 

@@ -1,0 +1,78 @@
+"""Generators side by side, each by its own statistics and beside deep ones: what each is worth.
+
+Data: --config.root=DIR, a folder a set below it (brain_mri/, busi/, magnetic_tile/, retina_oct/,
+    transistor/ or mvtec_transistor/), or without it each where its recipe has it.
+Command: python launch/benchmark.py --config=configs/benchmark_generators.py --config.root=DIR
+    --workdir=runs/generators, in one line
+    Some of it: --config.methods=vqgan_cnn,pixel_diffusion --config.sets=transistor --config.seeds=0
+Methods: VQGAN of convolutions, transformers, or one of each; CycleGAN of both; diffusion in pixels
+    by a U-Net; each alone (NAME, the statistics of image, windows and losses) and with deep ones
+    of a pretrained backbone (NAME_deep); the project's default; a VQGAN without a step of
+    training, and a blur, where nothing is learnt. Diffusion in latents needs the detector of a
+    VQGAN of the same set and seed, which a run here cannot name: docs/diffusion.md has the command.
+Measured: nothing yet.
+"""
+
+BENCHMARK = {
+    "name": "generators",
+    "title": "Generators side by side",
+    "protocol": "cyclegan_ad",  # leaves abnormal images to learn from, in every set
+}
+SETS = {
+    "brain_mri": {"recipe": "brain_mri.py"},
+    "breast_ultrasound": {"recipe": "breast_ultrasound.py", "folders": ("busi",)},
+    "magnetic_tile": {"recipe": "magnetic_tile.py"},
+    "retina_oct": {"recipe": "retina_oct.py"},
+    "transistor": {"recipe": "mvtec.py:transistor", "folders": ("mvtec_transistor",)},
+}
+ALONE = ("pixel", "window", "loss")
+DEEP = (*ALONE, "deep")
+# Of CycleGAN, which learns from both classes; the others leave every abnormal image to calibrate.
+PAIRS = {
+    "data": {"calibration": {"normal": 0.3, "abnormal": 0.3}, "augment": "nine_versions"},
+    "train": {"batch_size": 4},
+}
+STEPS = {"steps": 1200}  # at the size of a CPU; an accelerator has its default
+GENERATORS = {  # title, method, network, other settings
+    "vqgan_cnn": ("VQGAN", "vqgan_ad.vqgan", "cnn", {}),
+    "vqgan_vit": ("ViT-VQGAN", "vqgan_ad.vqgan", "vit", {}),
+    "vqgan_hybrid": ("VQGAN, hybrid", "vqgan_ad.vqgan", "hybrid", {}),
+    "cyclegan_cnn": ("CycleGAN-AD", "cyclegan_ad.cyclegan", "cnn", PAIRS),
+    "cyclegan_vit": ("CycleGAN-AD, ViT", "cyclegan_ad.cyclegan", "vit", PAIRS),
+    "pixel_diffusion": ("pixel diffusion", "diffusion_ad.pixel", "unet", {}),
+    "pixel_dit": ("pixel diffusion, DiT", "diffusion_ad.pixel", "dit", {}),
+}
+METHODS = {
+    f"{name}{ending}": {
+        "title": title + words,
+        "method": method,
+        "settings": {
+            **settings,
+            "reconstructor": {"network": network},
+            "statistics": {"names": groups},
+        },
+        "cpu": {"train": STEPS},
+        "scores": {"SSE": "sse"},
+    }
+    for ending, words, groups in (("", "", ALONE), ("_deep", ", deep statistics", DEEP))
+    for name, (title, method, network, settings) in GENERATORS.items()
+}
+METHODS |= {
+    "padim_features": {
+        "title": "PaDiM and features (default)",
+        "method": "baselines_ad.padim,baselines_ad.features",
+    },
+    "untrained_vqgan": {
+        "title": "statistics of an untrained VQGAN",
+        "method": "vqgan_ad.vqgan",
+        "settings": {"train": {"steps": 0}, "statistics": {"names": ALONE}},
+        "scores": {"SSE": "sse"},
+    },
+    "blur": {
+        "title": "statistics of a fixed blur",
+        "method": "baselines_ad.blur",
+        "settings": {"statistics": {"names": ALONE}},
+        "cpu": {"data": {"image_size": 64}},
+        "scores": {"SSE": "sse"},
+    },
+}
