@@ -94,7 +94,12 @@ def _with(known: Scored, defects: Sequence[Judged]) -> Scored:
         names=(),
         values=np.zeros((count, 0), np.float32),
     )
-    return joined(table, of_line), np.concatenate([scores, [part.score for part in defects]])
+    return joined(table, of_line), np.concatenate([scores, _scores(defects)])
+
+
+def _scores(parts: Sequence[Judged]) -> Float64[np.ndarray, "_"]:
+    """The score of each part; NaN where there is none."""
+    return np.array([np.nan if part.score is None else part.score for part in parts], np.float64)
 
 
 def _from_all(
@@ -143,7 +148,7 @@ def _from_line(parts: Parts, evidence: Evidence) -> dict[str, Threshold]:
     def fit(defects: Sequence[Judged]) -> Threshold:
         return fit_threshold(
             "miss_bound",
-            np.array([part.score for part in defects], np.float64),
+            _scores(defects),
             np.ones(len(defects), np.int64),
             groups=np.array([part.group or part.image for part in defects]),
             split=LINE,
@@ -224,7 +229,7 @@ class Effect(NamedTuple):
 
 def effect(seen: Sequence[Judged], before: Threshold, after: Threshold) -> Effect:
     """The change from one threshold to another; images without a score are always inspected."""
-    scores = np.array([np.nan if part.score is None else part.score for part in seen], np.float64)
+    scores = _scores(seen)
     old, new = before.flags(scores), after.flags(scores)
     flips = [
         Flip(part.image, float(score), part.verdict, part.defect, INSPECT if flagged else NORMAL)
