@@ -25,7 +25,8 @@ from typing import NamedTuple
 from ad_core.errors import UserError
 
 FLAGGED, AUDIT, DOWNSTREAM, REPEAT = "flagged", "audit", "downstream", "repeat"
-CAME = (FLAGGED, AUDIT, DOWNSTREAM, REPEAT)  # how an image came to be judged
+CHOSEN = "chosen"  # a part that passed, which a person looked up
+CAME = (FLAGGED, AUDIT, DOWNSTREAM, REPEAT, CHOSEN)  # how an image came to be judged
 NORMAL, DEFECT, UNSURE = "normal", "defect", "unsure"
 VERDICTS = (NORMAL, DEFECT, UNSURE)
 REPEATS = 0.02  # share of the judged images that are shown twice

@@ -1,0 +1,70 @@
+"""History: the events of the store, their export, and the check of their chain."""
+
+import io
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ad_core.console.chain import KINDS
+from ad_core.console.pages_render import page
+from ad_core.console.store import Store
+
+SHOWN = 100  # events on a page
+
+
+class History:
+    """Pages of the events."""
+
+    def __init__(self, store: Store):
+        """Of a store."""
+        self._store = store
+
+    async def show(self, request: Request) -> Response:
+        """The newest events, filtered as the address says: kind, user, page."""
+        return await run_in_threadpool(self._show, request, "")
+
+    async def check(self, request: Request) -> Response:
+        """The same, with the result of checking every hash."""
+        return await run_in_threadpool(self._checked, request)
+
+    def _checked(self, request: Request) -> Response:
+        last, broken = self._store.last(), self._store.verify()
+        if broken is not None:
+            return self._show(request, f"Event {broken} is missing or not what was written.")
+        told = "There is no event yet."
+        if last is not None:
+            told = f"All {last.seq} events are whole. The last one has the hash {last.hash}."
+        return self._show(request, told, whole=True)
+
+    def _show(self, request: Request, told: str, whole: bool = False) -> Response:
+        asked = request.query_params
+        kind = asked.get("kind", "") if asked.get("kind") in KINDS else ""
+        number = min(int(asked["page"]), 1000) if asked.get("page", "").isdecimal() else 0
+        who = asked.get("user", "")
+        limit = (number + 1) * SHOWN + 1
+        events = self._store.events(kind or None, user=who or None, newest=True, limit=limit)
+        events = events[number * SHOWN :]
+        return page(
+            request,
+            "history.html",
+            events=events[:SHOWN],
+            more=len(events) > SHOWN,
+            number=number,
+            kind=kind,
+            kinds=KINDS,
+            who=who,
+            told=told,
+            whole=whole,
+        )
+
+    async def export(self, request: Request) -> Response:
+        """Every event as CSV."""
+        headers = {"Content-Disposition": 'attachment; filename="events.csv"'}
+        lines = await run_in_threadpool(self._csv)
+        return StreamingResponse(iter([lines]), media_type="text/csv", headers=headers)
+
+    def _csv(self) -> str:
+        file = io.StringIO(newline="")
+        self._store.export(file)
+        return file.getvalue()

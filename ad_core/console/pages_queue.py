@@ -1,0 +1,108 @@
+"""Queue: the images that wait for a person, and the counts of the day."""
+
+from typing import NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ad_core.console.chain import ERROR, SCORED, VERDICT
+from ad_core.console.image_state import ImageState
+from ad_core.console.line import Line
+from ad_core.console.pages_render import midnight, page
+from ad_core.console.promise import AUDIT, REPEAT
+from ad_core.console.sampling import Sampling
+from ad_core.scoring.verdict import INSPECT
+
+SHOWN = 60  # images on a page
+SHOW = {"open": "to judge", "judged": "judged", "all": "all"}
+EVERY = 5  # one of so many verdicts of a person is a blind one, while some wait
+
+
+class Counts(NamedTuple):
+    """Counts of the day; alarms: inspected images of 1,000, None before the first."""
+
+    images: int
+    inspected: int
+    judged: int
+    alarms: float | None
+
+
+class Queue:
+    """Pages of the queue."""
+
+    def __init__(self, line: Line, sampling: Sampling):
+        """Of a line."""
+        self._line, self._store, self._sampling = line, line.store, sampling
+
+    async def show(self, request: Request) -> Response:
+        """The queue, filtered as the address says: show, origin, page."""
+        return await run_in_threadpool(self._show, request)
+
+    def _show(self, request: Request) -> Response:
+        self._sampling.draw()
+        asked, user = request.query_params, request.state.user.name
+        show = asked.get("show", "open") if asked.get("show") in SHOW else "open"
+        since = midnight() if asked.get("day") == "today" else ""
+        number = int(asked["page"]) if asked.get("page", "").isdecimal() else 0
+        offset = min(number, 10**6) * SHOWN
+        images = self._images(show, since, offset)
+        return page(
+            request,
+            "queue.html",
+            counts=self.counts(),
+            images=images[:SHOWN],
+            more=len(images) > SHOWN,
+            number=number,
+            show=show,
+            shows=SHOW,
+            day="today" if since else "",
+            waiting=self._store.count_images(decision=INSPECT, judged=False),
+            blind=self._sampling.blind(user),
+            hidden={i.sha for i in images if self._sampling.is_blind(i, user)},
+        )
+
+    def _images(self, show: str, since: str, offset: int) -> list[ImageState]:
+        """A page of images and one more, the worst first."""
+        open_ones = {"decision": INSPECT, "judged": False} if show == "open" else {}
+        judged = {"judged": True} if show == "judged" else {}
+        order = "worst" if show != "judged" else "newest"
+        limit = SHOWN + 1
+        return self._store.images(
+            **open_ones, **judged, since=since, order=order, limit=limit, offset=offset
+        )
+
+    def counts(self) -> Counts:
+        """Counts since midnight."""
+        query = (
+            "SELECT count(*), coalesce(sum(decision = 'inspect'), 0) FROM events "
+            "WHERE kind IN (?, ?) AND time >= ?"
+        )
+        since = midnight()
+        with self._store.reading() as connection:
+            images, inspected = connection.execute(query, [SCORED, ERROR, since]).fetchone()
+            judged = connection.execute(
+                "SELECT count(*) FROM events WHERE kind = ? AND time >= ?", [VERDICT, since]
+            ).fetchone()[0]
+        return Counts(images, inspected, judged, 1000 * inspected / images if images else None)
+
+    async def next(self, request: Request) -> Response:
+        """The image that this person should look at next."""
+        sha = await run_in_threadpool(self.next_image, request.state.user.name)
+        return RedirectResponse(f"/inspect/{sha}" if sha else "/", 303)
+
+    def next_image(self, user: str, *, without: str = "") -> str:
+        """SHA-256 of the next image for a person, "" where none waits.
+
+        The worst first; each EVERY-th is a blind one, so that the audit never starves.
+        """
+        self._sampling.draw()
+        blind = [sha for sha in self._sampling.blind(user) if sha != without]
+        last = self._store.events(VERDICT, user=user, newest=True, limit=EVERY - 1)
+        lately = len(last) < EVERY - 1 or any(one.origin in (AUDIT, REPEAT) for one in last)
+        if blind and not lately:
+            return blind[0]
+        for state in self._store.images(decision=INSPECT, judged=False, limit=len(blind) + 2):
+            if state.sha != without and state.sha not in blind:
+                return state.sha
+        return blind[0] if blind else ""
