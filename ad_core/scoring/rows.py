@@ -113,7 +113,7 @@ def _write_csv(parts: Iterable[Path], path: Path) -> None:
         writer = csv.DictWriter(file, SCHEMA.names)
         writer.writeheader()
         for row in _rows(parts, SCHEMA.names):
-            writer.writerow({name: _plain(cell) for name, cell in row.items()})
+            writer.writerow({name: plain(cell) for name, cell in row.items()})
 
 
 def count_rows(
@@ -155,6 +155,6 @@ def _places(verdict: Verdict) -> str | None:
     return places_in_words(verdict.regions, inspected=verdict.decision == INSPECT)
 
 
-def _plain(cell: Any) -> Any:
+def plain(cell: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -1,0 +1,81 @@
+"""A line around a detector that does what a test says."""
+
+import io
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ad_core.console import line as line_module
+from ad_core.console.store import Store
+from ad_core.console.worker import Loaded
+from ad_core.scoring.localisation import MapScale
+from ad_core.scoring.verdict import Verdict
+
+
+def png(value=128, side=16):
+    """A PNG file of one grey value."""
+    stream = io.BytesIO()
+    Image.fromarray(np.full((side, side), value, np.uint8)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+class Judge:
+    """Stands for a detector: the score of a picture is its mean grey value over 255.
+
+    `delay_s` and `error` make it slow, or fail.
+    """
+
+    def __init__(self, threshold=0.5):
+        self.threshold = SimpleNamespace(value=threshold)
+        self.scale = MapScale(0.0, 1.0, 0.5)
+        self.delay_s, self.error, self.judged = 0.0, None, []
+
+    def judge(self, path, **_):
+        time.sleep(self.delay_s)
+        self.judged.append(path)
+        if self.error is not None:
+            raise self.error
+        name = str(path)
+        try:
+            grey = np.asarray(Image.open(path).convert("L"), np.float32) / 255
+        except OSError:
+            told = f"{name}: is none of PNG; convert it."
+            return [Verdict(name, "error", told, None, "inspect", None, None, None, (), None)]
+        score = float(grey.mean())
+        decision = "normal" if score < self.threshold.value else "inspect"
+        return [Verdict(name, "ok", None, score, decision, None, 0.0, [], (), grey)]
+
+
+@pytest.fixture
+def judge():
+    return Judge()
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def make_line(monkeypatch, store, judge, tmp_path):
+    """Makes a line over `judge`; every detector's folder loads as it."""
+    made = []
+    monkeypatch.setattr(line_module, "load", lambda folder: Loaded(judge, folder, "d" * 64))
+    monkeypatch.setattr(line_module, "detector_sha", lambda folder: "d" * 64)
+
+    def make(**settings):
+        made.append(line_module.Line(tmp_path / "detector", store, **settings))
+        return made[-1]
+
+    yield make
+    for line in made:
+        line.stop()
+
+
+@pytest.fixture
+def line(make_line):
+    return make_line(queue_limit=2, timeout_s=5.0)
