@@ -6,7 +6,7 @@ Whatever goes wrong on the way is answered `inspect`. A detector alone says `nor
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -45,6 +45,8 @@ class Line:
 
     Attributes:
         store, metrics, queue_limit, timeout_s: as given.
+        watchers: are given each verdict that stands in the store, and its detector; they are
+            quick and raise nothing.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Line:
         """
         self.store, self.metrics = store, Metrics()
         self.queue_limit, self.timeout_s = queue_limit, timeout_s
+        self.watchers: list[Callable[[Verdict, Loaded], object]] = []
         self._count, self._counting = 0, threading.Condition()
         self._stopping, self._switching = False, threading.Lock()
         loaded = load(self._active(detector_dir))
@@ -282,6 +285,8 @@ class Line:
             OUTCOME_SCORED, decision, "", sha, by.sha, by.threshold, event, verdict,
             len(task.verdicts),
         )  # fmt: skip
+        for watcher in self.watchers:
+            watcher(verdict, by)
         return self._counted(answer, arrival)
 
     def _keep_map(self, sha: str, verdict: Verdict, by: Loaded) -> str:

@@ -64,12 +64,13 @@ class Queue:
 
     def _images(self, show: str, since: str, offset: int) -> list[ImageState]:
         """A page of images and one more, the worst first."""
-        open_ones = {"decision": INSPECT, "judged": False} if show == "open" else {}
-        judged = {"judged": True} if show == "judged" else {}
-        order = "worst" if show != "judged" else "newest"
-        limit = SHOWN + 1
         return self._store.images(
-            **open_ones, **judged, since=since, order=order, limit=limit, offset=offset
+            decision=INSPECT if show == "open" else None,
+            judged={"open": False, "judged": True}.get(show),
+            since=since,
+            order="newest" if show == "judged" else "worst",
+            limit=SHOWN + 1,
+            offset=offset,
         )
 
     def counts(self) -> Counts:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ad_core.console.chain import ACTIVATED, RECALIBRATED, Event
-from ad_core.console.lineage import judged_parts, new_place, newest_parts
 from ad_core.console.line import Line
+from ad_core.console.lineage import judged_parts, new_place, newest_parts
 from ad_core.console.promise import Evidence, weigh
 from ad_core.console.recalibrate import OWN, Effect, Refitted, effect, refit
 from ad_core.console.sampling import Sampling
@@ -34,7 +34,9 @@ def preview(line: Line, sampling: Sampling, *, way: str = OWN) -> Preview:
     refitted = refit(loaded.detector.parts, evidence, way=way)
     before = loaded.detector.threshold
     seen = newest_parts(line.store, sampling, loaded)
-    return Preview(evidence, before, refitted.threshold, effect(seen, before, refitted.threshold), refitted)
+    return Preview(
+        evidence, before, refitted.threshold, effect(seen, before, refitted.threshold), refitted
+    )
 
 
 def open_proposal(line: Line) -> Event | None:
@@ -128,7 +130,9 @@ def decline(line: Line, seq: int, *, user: str, reason: str = "") -> Event:
     return line.store.append(_answer(proposal, user, DECLINED, reason=reason))
 
 
-def _answer(proposal: Event, user: str, origin: str, *, detector: str = "", reason: str = "") -> Event:
+def _answer(
+    proposal: Event, user: str, origin: str, *, detector: str = "", reason: str = ""
+) -> Event:
     return Event(
         kind=RECALIBRATED,
         user=user,

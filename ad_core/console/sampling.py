@@ -4,8 +4,8 @@ import secrets
 
 from ad_core.console.chain import AUDIT, SCORED, Event
 from ad_core.console.image_state import ImageState
-from ad_core.console.promise import CHOSEN, DEFECT, DOWNSTREAM, FLAGGED, REPEAT, REPEATS, is_drawn
 from ad_core.console.promise import AUDIT as BY_AUDIT
+from ad_core.console.promise import CHOSEN, DEFECT, DOWNSTREAM, FLAGGED, REPEAT, REPEATS, is_drawn
 from ad_core.console.store import Store
 from ad_core.console.verdicts import read_standing
 from ad_core.errors import UserError
@@ -93,9 +93,7 @@ class Sampling:
         return DOWNSTREAM if verdict == DEFECT else CHOSEN
 
     def _is_due_again(self, state: ImageState, user: str) -> bool:
-        return (
-            state.verdicts == 1 and state.judged_by != user and self._is_repeated(state.sha)
-        )
+        return state.verdicts == 1 and state.judged_by != user and self._is_repeated(state.sha)
 
     def _is_repeated(self, image: str) -> bool:
         return is_drawn(image, self.repeats, secret=self._secret, purpose=REPEAT)
