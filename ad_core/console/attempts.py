@@ -13,7 +13,7 @@ class Attempts:
     """Failures of late by a name or an address."""
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = time):
-        """Of at most `limit` failures in WINDOW_S."""
+        """Allows at most `limit` failures in WINDOW_S."""
         self._limit, self._clock, self._lock = limit, clock, threading.Lock()
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
 

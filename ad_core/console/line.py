@@ -6,7 +6,7 @@ Whatever goes wrong on the way is answered `inspect`. A detector alone says `nor
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -26,16 +26,21 @@ from ad_core.scoring.heat import HeatScale
 from ad_core.scoring.verdict import INSPECT, NORMAL, OK, Verdict
 
 TOLD_REGIONS = 20  # the strongest, in the store
+INTERRUPTED = "interrupted"  # outcome of an image that nobody was answered on
 LONGEST_NAME = 200  # letters
 
 
 class Arrival(NamedTuple):
-    """An image that came: its name, how it came, who sent it, and `monotonic` at its first byte."""
+    """An image that came: its name, how it came, who sent it, and `monotonic` at its first byte.
+
+    more: plain values that stand in its `received`.
+    """
 
     name: str
     origin: str
     user: str
     began: float
+    more: Mapping[str, Any] = {}
 
 
 class Line:
@@ -126,15 +131,17 @@ class Line:
         user: str = "",
         began: float | None = None,
         entered: bool = False,
+        more: Mapping[str, Any] | None = None,
     ) -> Answer:
         """The answer on the bytes of one image; it stands in the store.
 
         Args:
             name: of the file, as the line calls it. origin: how it came. user: who sent it.
             began: `time.monotonic` at its first byte. entered: `enter` has taken a slot for it,
-                which the caller gives back.
+                which the caller gives back. more: plain values that stand in its `received`.
         """
-        arrival = Arrival(name, origin, user, monotonic() if began is None else began)
+        began = monotonic() if began is None else began
+        arrival = Arrival(name, origin, user, began, more or {})
         if not entered and not self.enter():
             return self.refuse(*self.why_not(), arrival)
         try:
@@ -229,7 +236,11 @@ class Line:
                     user=arrival.user,
                     image_sha=sha,
                     origin=arrival.origin,
-                    detail={"name": shown_name(arrival.name), "bytes": len(content)},
+                    detail={
+                        **arrival.more,
+                        "name": shown_name(arrival.name),
+                        "bytes": len(content),
+                    },
                 )
             )
         except (UserError, StoreError) as error:
@@ -346,7 +357,7 @@ class Line:
                 reason=ended,
                 origin=received.origin,
                 about=received.seq,
-                detail={"outcome": "failed", "name": received.detail.get("name", "")},
+                detail={"outcome": INTERRUPTED, "name": received.detail.get("name", "")},
             )
             for received in self.store.unanswered()
         ]

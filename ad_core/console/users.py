@@ -56,7 +56,7 @@ class Users:
     """Accounts of a store. Changes to them are events; passwords and tokens never are."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time):
-        """Of a store that is open to write."""
+        """Accounts of a store that is open to write."""
         self._store, self._clock = store, clock
         self._by_name, self._by_address = Attempts(5, clock=clock), Attempts(20, clock=clock)
 

@@ -60,7 +60,7 @@ class Task:
     """
 
     def __init__(self, path: Path):
-        """Of a file on the disk."""
+        """Task of judging a file on the disk."""
         self.path = path
         self.verdicts: list[Verdict] | None = None
         self.error: Exception | None = None
