@@ -45,6 +45,7 @@ def save_detector(folder, *, defects=12):
     images += [part(100 + seed, contrast=float(c)) for seed, c in enumerate(contrasts)]
     chosen = {"method": "tests.toys.flat", "size": "cpu", "image_size": SIDE, "channels": 1}
     overrides = {"decision.folds": 2, "data.calibration.folds": 2, "score.batch_size": 8}
+    overrides["statistics.names"] = ("loss_distance", "loss_distance_map_top_05")
     detector = AnomalyDetector(**chosen, classifier="logistic_regression", overrides=overrides)
     detector.fit(images, [0] * 40 + [1] * defects).save(folder)
     return folder

@@ -5,7 +5,6 @@ from pathlib import Path
 from ad_core.console.chain import ACTIVATED
 from ad_core.console.image_state import ImageState
 from ad_core.console.promise import Judged
-from ad_core.console.sampling import Sampling
 from ad_core.console.store import Store
 from ad_core.console.verdicts import Settled, read_standing, settle
 from ad_core.console.worker import Loaded, detector_sha
@@ -31,33 +30,31 @@ def alike(store: Store, loaded: Loaded) -> frozenset[str]:
     return frozenset(found)
 
 
-def judged_parts(store: Store, sampling: Sampling, loaded: Loaded) -> list[Judged]:
+def judged_parts(store: Store, loaded: Loaded) -> list[Judged]:
     """The parts that bear on the promise, in the order in which they arrived.
 
-    Those that were drawn or judged, as far as this detector or one alike has scored them.
+    Those that were drawn or judged, as far as this detector or one alike has scored them; what
+    `Sampling.draw` has noted so far is drawn.
     """
-    return _parts(store, sampling, loaded, "audited OR verdict != ''", -1)
+    return _parts(store, loaded, "audited OR verdict != ''", -1)
 
 
-def newest_parts(store: Store, sampling: Sampling, loaded: Loaded) -> list[Judged]:
+def newest_parts(store: Store, loaded: Loaded) -> list[Judged]:
     """The newest NEWEST parts that this detector or one alike has scored, the newest first."""
-    return _parts(store, sampling, loaded, "1", NEWEST)[::-1]
+    return _parts(store, loaded, "1", NEWEST)[::-1]
 
 
-def _parts(
-    store: Store, sampling: Sampling, loaded: Loaded, where: str, limit: int
-) -> list[Judged]:
+def _parts(store: Store, loaded: Loaded, where: str, limit: int) -> list[Judged]:
     known, verdicts = alike(store, loaded), read_standing(store)
     names = sorted(known)
     query = (
-        f"SELECT sha, score FROM images WHERE ({where}) AND detector_sha IN "
+        f"SELECT sha, score, audited FROM images WHERE ({where}) AND detector_sha IN "
         f"({', '.join('?' * len(names))}) ORDER BY received DESC, sha LIMIT ?"
     )
     with store.reading() as connection:
         rows = connection.execute(query, [*names, limit]).fetchall()
     return [
-        _part(row["sha"], row["score"], sampling.is_drawn(row["sha"]), verdicts)
-        for row in reversed(rows)
+        _part(row["sha"], row["score"], bool(row["audited"]), verdicts) for row in reversed(rows)
     ]
 
 

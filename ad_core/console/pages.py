@@ -32,7 +32,7 @@ def routes(
     sampling = Sampling(store, share=audit_share, repeats=repeat_share)
     queue = Queue(line, sampling)
     inspect = Inspect(line, sampling, queue)
-    recalibrate, history = Recalibrate(line, sampling), History(store)
+    recalibrate, history = Recalibrate(line, sampling), History(store, sampling)
     worker, lead = guarded(WORKER), guarded(LEAD)
     proposal = "/recalibrate/{seq:int}"
     return [

@@ -64,7 +64,7 @@ class Health:
             disk=Disk(usage.free, usage.total, store.archive.used, store.archive.limit),
             drift=self._drift.found(line.loaded),
             agreement=self._agreement(),
-            evidence=weigh(judged_parts(store, self._sampling, line.loaded)),
+            evidence=weigh(judged_parts(store, line.loaded)),
             sampling=self._sampling,
         )
 

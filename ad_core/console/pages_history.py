@@ -1,13 +1,15 @@
 """History: the events of the store, their export, and the check of their chain."""
 
 import io
+from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ad_core.console.chain import KINDS
+from ad_core.console.chain import KINDS, Event
 from ad_core.console.pages_render import page
+from ad_core.console.sampling import Sampling
 from ad_core.console.store import Store
 
 SHOWN = 100  # events on a page
@@ -16,9 +18,9 @@ SHOWN = 100  # events on a page
 class History:
     """Pages of the events."""
 
-    def __init__(self, store: Store):
-        """Of a store."""
-        self._store = store
+    def __init__(self, store: Store, sampling: Sampling):
+        """Of a store; `sampling` says what a person may not know yet."""
+        self._store, self._sampling = store, sampling
 
     async def show(self, request: Request) -> Response:
         """The newest events, filtered as the address says: kind, user, page."""
@@ -49,6 +51,7 @@ class History:
             request,
             "history.html",
             events=events[:SHOWN],
+            hidden=self._hidden(events[:SHOWN], request.state.user.name),
             more=len(events) > SHOWN,
             number=number,
             kind=kind,
@@ -57,6 +60,11 @@ class History:
             told=told,
             whole=whole,
         )
+
+    def _hidden(self, events: Sequence[Event], user: str) -> set[str]:
+        """Images of these events that a person is still to judge without their scores."""
+        states = map(self._store.image, {one.image_sha for one in events if one.image_sha})
+        return {s.sha for s in states if s and self._sampling.is_blind(s, user)}
 
     async def export(self, request: Request) -> Response:
         """Every event as CSV."""

@@ -38,6 +38,7 @@ class Inspect:
         return await run_in_threadpool(self._show, request)
 
     def _show(self, request: Request) -> Response:
+        self._sampling.draw()
         state = self._store.image(request.path_params["sha"])
         if state is None:
             return refused(request, "There is no such image.", status=404)
@@ -84,6 +85,7 @@ class Inspect:
         return await run_in_threadpool(self._judge, request, fields)
 
     def _judge(self, request: Request, fields: Mapping[str, str]) -> Response:
+        self._sampling.draw()
         state = self._store.image(request.path_params["sha"])
         verdict = fields.get("verdict", "")
         if state is None:

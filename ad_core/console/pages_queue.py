@@ -1,5 +1,6 @@
 """Queue: the images that wait for a person, and the counts of the day."""
 
+import sqlite3
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -34,6 +35,7 @@ class Queue:
     def __init__(self, line: Line, sampling: Sampling):
         """Of a line."""
         self._line, self._store, self._sampling = line, line.store, sampling
+        self._day = ("", 0)  # midnight, and the first event since
 
     async def show(self, request: Request) -> Response:
         """The queue, filtered as the address says: show, origin, page."""
@@ -47,45 +49,66 @@ class Queue:
         number = int(asked["page"]) if asked.get("page", "").isdecimal() else 0
         offset = min(number, 10**6) * SHOWN
         images = self._images(show, since, offset)
+        hidden = {i.sha for i in images if self._sampling.is_blind(i, user)}
+        shown = images[:SHOWN]
+        if show == "open":  # their place in the order would tell their score
+            shown = [image for image in shown if image.sha not in hidden]
         return page(
             request,
             "queue.html",
             counts=self.counts(),
-            images=images[:SHOWN],
+            images=shown,
             more=len(images) > SHOWN,
             number=number,
             show=show,
             shows=SHOW,
             day="today" if since else "",
-            waiting=self._store.count_images(decision=INSPECT, judged=False),
+            waiting=self._waiting(),
             blind=self._sampling.blind(user),
-            hidden={i.sha for i in images if self._sampling.is_blind(i, user)},
+            hidden=hidden,
         )
 
     def _images(self, show: str, since: str, offset: int) -> list[ImageState]:
-        """A page of images and one more, the worst first."""
+        """A page of images and one more: of the open ones the worst first, else the newest."""
         return self._store.images(
             decision=INSPECT if show == "open" else None,
             judged={"open": False, "judged": True}.get(show),
             since=since,
-            order="newest" if show == "judged" else "worst",
+            order="worst" if show == "open" else "newest",
             limit=SHOWN + 1,
             offset=offset,
         )
 
+    def _waiting(self) -> int:
+        """Number of flagged images without a verdict, but for those of the blind audit."""
+        query = "SELECT count(*) FROM images WHERE decision = ? AND verdict = '' AND NOT audited"
+        with self._store.reading() as connection:
+            return int(connection.execute(query, [INSPECT]).fetchone()[0])
+
     def counts(self) -> Counts:
         """Counts since midnight."""
-        query = (
+        scored = (
             "SELECT count(*), coalesce(sum(decision = 'inspect'), 0) FROM events "
-            "WHERE kind IN (?, ?) AND time >= ?"
+            "WHERE kind IN (?, ?) AND seq >= ?"
         )
-        since = midnight()
+        judged = "SELECT count(*) FROM events WHERE kind = ? AND seq >= ?"
         with self._store.reading() as connection:
-            images, inspected = connection.execute(query, [SCORED, ERROR, since]).fetchone()
-            judged = connection.execute(
-                "SELECT count(*) FROM events WHERE kind = ? AND time >= ?", [VERDICT, since]
-            ).fetchone()[0]
-        return Counts(images, inspected, judged, 1000 * inspected / images if images else None)
+            first = self._first_of_day(connection)
+            images, inspected = connection.execute(scored, [SCORED, ERROR, first]).fetchone()
+            verdicts = connection.execute(judged, [VERDICT, first]).fetchone()[0]
+        alarms = 1000 * inspected / images if images else None
+        return Counts(images, inspected, verdicts, alarms)
+
+    def _first_of_day(self, connection: sqlite3.Connection) -> int:
+        """Number of the first event since midnight; looked for once a day."""
+        since = midnight()
+        if self._day[0] != since:
+            query = "SELECT coalesce(min(seq), 0) FROM events WHERE time >= ?"
+            first = int(connection.execute(query, [since]).fetchone()[0])
+            if not first:
+                return 2**62  # none yet
+            self._day = (since, first)
+        return self._day[1]
 
     async def next(self, request: Request) -> Response:
         """The image that this person should look at next."""

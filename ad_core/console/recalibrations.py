@@ -30,10 +30,10 @@ def preview(line: Line, sampling: Sampling, *, way: str = OWN) -> Preview:
     """What a recalibration would change now; errors as `refit`."""
     sampling.draw()
     loaded = line.loaded
-    evidence = weigh(judged_parts(line.store, sampling, loaded))
+    evidence = weigh(judged_parts(line.store, loaded))
     refitted = refit(loaded.detector.parts, evidence, way=way)
     before = loaded.detector.threshold
-    seen = newest_parts(line.store, sampling, loaded)
+    seen = newest_parts(line.store, loaded)
     return Preview(
         evidence, before, refitted.threshold, effect(seen, before, refitted.threshold), refitted
     )

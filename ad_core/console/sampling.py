@@ -7,17 +7,20 @@ from ad_core.console.image_state import ImageState
 from ad_core.console.promise import AUDIT as BY_AUDIT
 from ad_core.console.promise import CHOSEN, DEFECT, DOWNSTREAM, FLAGGED, REPEAT, REPEATS, is_drawn
 from ad_core.console.store import Store
-from ad_core.console.verdicts import read_standing
 from ad_core.errors import UserError
 from ad_core.runtime.sealed import write_text
 from ad_core.scoring.verdict import INSPECT
 
 SECRET = "audit.secret"  # file beside the events
 SHARE = 0.01  # of all parts that people look at without seeing a score
+LATELY = 5_000  # judged images of which some are shown again, the newest
 
 
 class Sampling:
-    """Coins of the images of a store.
+    """Coins of the images of a store, thrown by `draw` and noted as events.
+
+    A note stays as it is when the share is changed: within the time of each share the flagged
+    parts are drawn as those that passed.
 
     Attributes:
         share: of all images, drawn for the audit. repeats: of the judged ones, shown twice.
@@ -37,14 +40,10 @@ class Sampling:
         last = store.last(AUDIT)
         self._seen = (last.about or 0) if last else 0
 
-    def is_drawn(self, image: str) -> bool:
-        """Tells whether the coin of an image fell on heads."""
-        return is_drawn(image, self.share, secret=self._secret)
-
     def draw(self) -> None:
         """Notes in the store which images, scored since the last call, are drawn."""
         scored = self._store.events(SCORED, after=self._seen)
-        drawn = {event.image_sha: event for event in scored if self.is_drawn(event.image_sha)}
+        drawn = {event.image_sha: event for event in scored if self._is_drawn(event.image_sha)}
         new = [event for sha, event in drawn.items() if not self._is_noted(sha)]
         if new:
             self._store.append_all(
@@ -52,6 +51,9 @@ class Sampling:
             )
         if scored:
             self._seen = scored[-1].seq
+
+    def _is_drawn(self, image: str) -> bool:
+        return is_drawn(image, self.share, secret=self._secret)
 
     def _is_noted(self, image: str) -> bool:
         state = self._store.image(image)
@@ -63,20 +65,21 @@ class Sampling:
         In the order of their hashes, which knows nothing of scores. An image is shown twice to two
         people, so nobody gets what they have judged before.
         """
+        judged_once = (
+            "SELECT sha FROM images WHERE verdicts = 1 AND judged_by != ? "
+            "ORDER BY judged_at DESC LIMIT ?"
+        )
         with self._store.reading() as connection:
             rows = connection.execute("SELECT sha FROM images WHERE audited AND verdict = ''")
             drawn = {row[0] for row in rows}
-        twice = {
-            sha
-            for sha, verdicts in read_standing(self._store).items()
-            if len(verdicts) == 1 and verdicts[0].user != user and self._is_repeated(sha)
-        }
+            once = connection.execute(judged_once, [user, LATELY]).fetchall()
+        twice = {row[0] for row in once if self._is_repeated(row[0])}
         return sorted(drawn | twice)
 
     def is_blind(self, state: ImageState, user: str) -> bool:
         """Tells whether a person is to judge an image without its score and map."""
         if not state.verdict:
-            return self.is_drawn(state.sha)
+            return bool(state.audited)
         return self._is_due_again(state, user)
 
     def came(self, state: ImageState, user: str, *, verdict: str) -> str:
@@ -86,7 +89,7 @@ class Sampling:
         """
         if self._is_due_again(state, user):
             return REPEAT
-        if self.is_drawn(state.sha):
+        if state.audited:
             return BY_AUDIT
         if state.decision == INSPECT:
             return FLAGGED
