@@ -70,6 +70,8 @@ def _closed(page: BaseRoute) -> BaseRoute:
 def _view(line: Line, draw: Callable[..., bytes]) -> Endpoint:
     async def view(request: Request) -> Response:
         sha = request.path_params["sha"]
+        if line.store.archive.picture(sha) is None:
+            return PlainTextResponse("This picture is not kept.", 404)
         try:
             content = await run_in_threadpool(draw, line.store, line.loaded.detector, sha)
         except UserError as error:

@@ -31,6 +31,8 @@ class Event:
     The store gives seq (from 1, without a gap), time (UTC, to the millisecond) and both hashes.
     """
 
+    seq: int = 0
+    time: str = ""
     kind: str
     user: str = ""
     image_sha: str = ""
@@ -44,8 +46,6 @@ class Event:
     origin: str = ""
     about: int | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
-    seq: int = 0
-    time: str = ""
     prev_hash: str = ""
     hash: str = ""
 

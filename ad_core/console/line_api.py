@@ -123,7 +123,7 @@ async def _metrics(line: Line, users: Users, request: Request) -> Response:
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
-def gauges(line: Line) -> dict[str, tuple[str, float]]:
+def gauges(line: Line) -> dict[str, tuple[str, float | int]]:
     """Name -> (what it is, its value now), for Prometheus and the page on health."""
     store = line.store
     try:

@@ -49,7 +49,7 @@ class Metrics:
         with self._lock:
             return self._answers.total()
 
-    def to_text(self, gauges: dict[str, tuple[str, float]]) -> str:
+    def to_text(self, gauges: dict[str, tuple[str, float | int]]) -> str:
         """All of it in Prometheus' text format.
 
         Args:
@@ -82,5 +82,5 @@ def _head(name: str, text: str, kind: str) -> list[str]:
     return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
 
 
-def _number(value: float) -> str:
+def _number(value: float | int) -> str:
     return "NaN" if value != value else repr(float(value))

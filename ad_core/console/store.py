@@ -81,8 +81,8 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         if not self.read_only:
             self._connection = self._connect()
-            self._connection.executescript("PRAGMA journal_mode = WAL;" + SCHEMA)
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            script = f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; {script}")
         last = self.last()
         broken = self.verify(after=last.seq - TAIL) if last else None
         if broken is not None and not self.read_only:

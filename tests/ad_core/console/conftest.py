@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from PIL import Image
 
 from ad_core.console import line as line_module
+from ad_core.console import passwords, users
+from ad_core.console.app import Settings, create_app
 from ad_core.console.store import Store
 from ad_core.console.worker import Loaded
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.verdict import Verdict
+from tests.in_process import client_of
 
 
 def png(value=128, side=16):
@@ -79,3 +83,59 @@ def make_line(monkeypatch, store, judge, tmp_path):
 @pytest.fixture
 def line(make_line):
     return make_line(queue_limit=2, timeout_s=5.0)
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch):
+    """Hashes in a millisecond."""
+    monkeypatch.setattr(passwords, "N", 2**4)
+    monkeypatch.setattr(users, "NOBODY", passwords.hash_password("nobody at all"))
+
+
+@pytest.fixture
+def app(line, quick_passwords):
+    """The application over `line`, for https://console.example, and for 1 MiB an image."""
+    settings = Settings(("https://console.example",), secure=True, max_upload_bytes=2**20)
+    return create_app(settings, line)
+
+
+@pytest.fixture
+def client(app):
+    """Makes a client of the application at an address."""
+    with ExitStack() as opened:
+        yield lambda base_url, **headers: opened.enter_context(
+            client_of(app, base_url=base_url, headers=headers)
+        )
+
+
+@pytest.fixture
+def visit(client):
+    """Makes a browser's client of the application."""
+    site = "https://console.example"
+    return lambda **headers: client(site, **{"origin": site, **headers})
+
+
+@pytest.fixture
+def camera(app, client):
+    """Client of a device that may score."""
+    token = app.state.users.add_device("camera")
+    return client("http://10.0.0.7:8000", authorization=f"Bearer {token}")
+
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def log_in(app, visit):
+    """Logs a new person of a role in; the client bears the token of the forms."""
+
+    def log_in(role="worker", name=None):
+        name = name or f"{role} ann"
+        app.state.users.add(name, PASSWORD, role, by="test")
+        client = visit()
+        assert client.post("/login", data={"name": name, "password": PASSWORD}).status_code == 303
+        session = app.state.users.session(client.cookies["__Host-zfn"])
+        client.headers["x-csrf-token"] = session.csrf
+        return client
+
+    return log_in
