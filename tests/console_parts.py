@@ -11,6 +11,8 @@ from ad_core.console.pages import routes
 from ad_core.console.store import Store
 from ad_core.console.users import ADMIN, LEAD, WORKER
 from ad_core.estimator import AnomalyDetector
+from ad_core.scoring.files import load_parts
+from ad_core.scoring.files import save_detector as write
 
 PASSWORD = "a long pass phrase"
 PEOPLE = {"Ada": ADMIN, "Wim": WORKER, "Wes": WORKER, "Lea": LEAD, "Lou": LEAD}
@@ -39,16 +41,37 @@ def png(seed, *, contrast=0.0):
 
 
 def save_detector(folder, *, defects=12):
-    """A detector that learnt 24 sound parts and was calibrated on as many and some defects."""
-    contrasts = np.linspace(0.45, 1.0, defects)
-    images = [part(seed) for seed in range(40)]
-    images += [part(100 + seed, contrast=float(c)) for seed, c in enumerate(contrasts)]
+    """A detector that learnt from parts whose pictures lie beside it, some of them scratched."""
+    images = folder / "images"
+    contrasts = [0.0] * 40 + np.linspace(0.45, 1.0, defects).tolist()
+    names = []
+    for place, contrast in enumerate(contrasts):
+        kind = "train/scratch" if contrast else "train/good"
+        names.append(f"{kind}/{place:02d}.png")
+        (images / kind).mkdir(parents=True, exist_ok=True)
+        (images / names[-1]).write_bytes(png(place, contrast=contrast))
     chosen = {"method": "tests.toys.flat", "size": "cpu", "image_size": SIDE, "channels": 1}
     overrides = {"decision.folds": 2, "data.calibration.folds": 2, "score.batch_size": 8}
     overrides["statistics.names"] = ("loss_distance", "loss_distance_map_top_05")
     detector = AnomalyDetector(**chosen, classifier="logistic_regression", overrides=overrides)
-    detector.fit(images, [0] * 40 + [1] * defects).save(folder)
-    return folder
+    read = [np.asarray(Image.open(images / name)) for name in names]
+    detector.fit(read, [int(contrast > 0) for contrast in contrasts]).save(folder / "in_memory")
+    return _of_folder(folder, images, names)
+
+
+def _of_folder(folder, images, names):
+    """The same detector as if it had been trained on the folder."""
+    parts = load_parts(folder / "in_memory")
+    with parts.config.unlocked():
+        parts.config.data.source, parts.config.data.root = (
+            "ad_core.data.layouts.folder",
+            str(images),
+        )
+    known = parts.facts["scored"]
+    numbers = [int(path.split()[-1]) for path in known["path"]]
+    kept = known | {"path": [names[number] for number in numbers]}
+    write(folder / "detector", parts._replace(facts=parts.facts | {"scored": kept}), versions={})
+    return folder / "detector"
 
 
 class Console:

@@ -209,8 +209,10 @@ def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         '<meta name="color-scheme" content="light dark">'
+        '<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/console.css">'
     )
-    return HTMLResponse(f"{head}<title>{title}</title><main><h1>{title}</h1>{body}</main>", status)
+    main = f'<main class="account"><h1>{title}</h1>{body}</main>'
+    return HTMLResponse(f"{head}<title>{title}</title>{main}", status)
 
 
 class _Form:

@@ -285,7 +285,10 @@ class Line:
             origin=arrival.origin,
             about=received.seq,
             detail=_detail(verdict, len(task.verdicts), without_map, arrival.began)
-            | {"scale": by.detector.scale.to_dict()},
+            | {
+                "scale": by.detector.scale.to_dict(),
+                "nearest": by.nearest.path(verdict.statistics) if by.nearest else "",
+            },
         )
         try:
             event = self.store.append(event)

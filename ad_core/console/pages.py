@@ -41,6 +41,7 @@ def routes(
         Route("/undo", worker(inspect.undo), methods=["POST"]),
         Route("/inspect/{sha}", worker(inspect.show), methods=["GET"]),
         Route("/inspect/{sha}", worker(inspect.judge), methods=["POST"]),
+        Route("/nearest/{sha}", worker(inspect.nearest), methods=["GET"]),
         Route("/recalibrate", worker(recalibrate.show), methods=["GET"]),
         Route("/recalibrate", lead(recalibrate.propose), methods=["POST"]),
         Route("/recalibrate/back", lead(recalibrate.back), methods=["POST"]),

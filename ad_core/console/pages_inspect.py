@@ -6,22 +6,26 @@ from typing import Any
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from ad_core.console.chain import SCORED, UNDO, VERDICT, Event
 from ad_core.console.image_state import ImageState
 from ad_core.console.line import Line
 from ad_core.console.lineage import shown_name
+from ad_core.console.nearest import NormalPictures
 from ad_core.console.pages_queue import Queue
 from ad_core.console.pages_render import page, refused
 from ad_core.console.pages_strip import strip
 from ad_core.console.promise import DEFECT, DOWNSTREAM, VERDICTS
 from ad_core.console.sampling import Sampling
 from ad_core.console.verdicts import read_standing
+from ad_core.console.views import encode
+from ad_core.errors import UserError
 from ad_core.scoring.localisation import places_in_words
 from ad_core.scoring.verdict import INSPECT
 
 LONGEST = 120  # letters of a type of defect
+NEAREST_PX = 400  # longer side of the normal image beside it
 TYPES = 12  # types of defect that are offered
 
 
@@ -31,7 +35,7 @@ class Inspect:
     def __init__(self, line: Line, sampling: Sampling, queue: Queue):
         """Of a line; `queue` says what comes next."""
         self._line, self._store, self._sampling = line, line.store, sampling
-        self._queue = queue
+        self._queue, self._pictures = queue, NormalPictures()
 
     async def show(self, request: Request) -> Response:
         """The image."""
@@ -61,15 +65,33 @@ class Inspect:
         """What the detector says of an image."""
         scored = self._store.events(SCORED, state.sha, newest=True, limit=1)
         detail = scored[0].detail if scored else {}
-        facts = self._line.loaded.detector.parts.facts
+        parts, nearest = self._line.loaded.detector.parts, str(detail.get("nearest", ""))
         inspected = state.decision == INSPECT
         return {
             "reasons": detail.get("reasons", []),
             "places": places_in_words(detail.get("regions", []), inspected=inspected),
+            "nearest": nearest,
+            "near": bool(nearest) and self._pictures.has(parts, nearest),
             "map": self._store.archive.map(state.sha) is not None,
-            "strip": Markup(strip(facts, state.threshold, state.score)),
+            "strip": Markup(strip(parts.facts, state.threshold, state.score)),
             "current": state.detector_sha == self._line.loaded.sha,
         }
+
+    async def nearest(self, request: Request) -> Response:
+        """The picture of the normal calibration image that is nearest to an image."""
+        return await run_in_threadpool(self._nearest, request.path_params["sha"])
+
+    def _nearest(self, sha: str) -> Response:
+        scored = self._store.events(SCORED, sha, newest=True, limit=1)
+        path = scored[0].detail.get("nearest", "") if scored else ""
+        if not path:
+            return PlainTextResponse("No normal image is known to be near.", 404)
+        try:
+            parts = self._line.loaded.detector.parts
+            content = encode(self._pictures.picture(parts, str(path), longest=NEAREST_PX))
+        except UserError as error:
+            return PlainTextResponse(str(error), 404)
+        return Response(content, media_type="image/png")
 
     def _types(self) -> list[str]:
         """Types of defect that people named lately, then those of the calibration images."""

@@ -27,7 +27,10 @@ SOUND = range(200, 212)
 SCRATCHED = dict(enumerate((0.15, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), start=300))
 FAINT = (300, 301)  # of them, what passes
 SHARE = 0.3
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
+]
 
 
 def secret():
@@ -50,7 +53,7 @@ def console(tmp_path_factory):
     (root / "store" / SECRET).write_text(secret())
     made = Console(
         root / "store",
-        save_detector(root / "detector"),
+        save_detector(root),
         origin=ORIGIN,
         audit_share=SHARE,
         repeat_share=0.0,
@@ -89,7 +92,7 @@ def browser():
 
 
 @pytest.fixture
-def log_in(browser):
+def log_in(browser, shots):
     """Gives a page of a person who is logged in; nothing may go wrong on it."""
     contexts, wrong = [], []
 
@@ -103,6 +106,8 @@ def log_in(browser):
             "request", lambda sent: sent.url.startswith((ORIGIN, "data:")) or wrong.append(sent.url)
         )
         page.goto(f"{ORIGIN}/login")
+        if name == "Wim":
+            shoot(page, shots, "login")
         page.fill("[name=name]", name)
         page.fill("[name=password]", PASSWORD)
         page.keyboard.press("Enter")
@@ -249,6 +254,13 @@ def test_pages_name_what_they_hold_for_people_who_do_not_see(console, log_in):
         assert unnamed == []
         assert page.evaluate("document.querySelectorAll('h1').length") == 1
         assert page.evaluate("[...document.images].every(i => i.hasAttribute('alt'))")
+
+
+def test_accounts_are_made_by_an_admin(log_in, shots):
+    page = log_in("Ada", viewport={"width": 1280, "height": 800})
+    page.goto(f"{ORIGIN}/accounts")
+    shoot(page, shots, "accounts")
+    assert page.locator("text=Wim (may log in)").count() == 1
 
 
 def test_history_checks_the_chain_and_exports_it(console, log_in, shots):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ad_core.console.chain import RECALIBRATED, VERDICT
+from ad_core.console.chain import COLUMNS, RECALIBRATED, VERDICT
 from ad_core.console.day_drift import DayDrift
 from ad_core.decision.facts import read_scored
 from ad_core.scoring.files import load_parts
@@ -19,7 +19,7 @@ ORIGIN = "http://testserver"
 def console(tmp_path_factory):
     """Every part is drawn, so that every verdict counts; the faint scratch passes."""
     root = tmp_path_factory.mktemp("pages")
-    made = Console(root / "store", save_detector(root / "detector"), origin=ORIGIN, audit_share=1.0)
+    made = Console(root / "store", save_detector(root), origin=ORIGIN, audit_share=1.0)
     yield made
     made.close()
 
@@ -166,7 +166,7 @@ def test_next_image_is_a_blind_one_or_none(console, people):
 def test_history_checks_the_chain_and_exports_every_event(console, people):
     assert "events are whole" in people["Wim"].get("/history/check").text
     lines = people["Lea"].get("/history.csv").text.strip().splitlines()
-    assert lines[0].startswith("kind,user") and len(lines) > 50
+    assert lines[0] == ",".join(COLUMNS) and len(lines) > 50
 
 
 def test_day_that_is_darker_than_calibration_drifts(console):
