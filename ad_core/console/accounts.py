@@ -169,7 +169,7 @@ def _lists(people: list[User], devices: Mapping[str, str], request: Request) -> 
     add = _form("/accounts/add", fields, csrf, button="add a person")
     scopes = {"name": "text", "scope": SCOPES}
     device = _form("/accounts/device", scopes, csrf, button="add a device")
-    return f"<table>{''.join(rows)}</table>{add}{device}"
+    return f"<p><a href={HOME}>Console</a></p><table>{''.join(rows)}</table>{add}{device}"
 
 
 def _row(cells: list[str]) -> str:

@@ -36,7 +36,7 @@ class DayDrift:
             self._pending.append((date.today(), by.sha, np.asarray(verdict.statistics)))
 
     def found(self, loaded: Loaded) -> Drift:
-        """What today's images of the detector at work tell so far."""
+        """Result of comparing today's images of the detector at work, so far."""
         normals = loaded.detector.normals
         if normals is None:
             return Drift(None, why="the detector does not hold what it is compared with")

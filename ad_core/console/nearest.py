@@ -26,7 +26,7 @@ class Nearest(NamedTuple):
 
     @classmethod
     def of(cls, parts: Parts) -> "Nearest | None":
-        """Those of a detector; None where it does not say which image is which."""
+        """Normal images of a detector; None where it does not say which image is which."""
         rows = (parts.facts or {}).get("scored", {"path": [], "label": []})
         pairs = zip(rows["path"], rows["label"], strict=True)
         paths = tuple(path for path, label in pairs if label == 0)

@@ -38,7 +38,7 @@ class Health:
     """Page of the service's health."""
 
     def __init__(self, line: Line, sampling: Sampling):
-        """Of a line."""
+        """Looks after a line from now on."""
         self._line, self._store, self._sampling = line, line.store, sampling
         self._drift = DayDrift()
         line.watchers.append(self._drift.see)

@@ -19,7 +19,7 @@ class History:
     """Pages of the events."""
 
     def __init__(self, store: Store, sampling: Sampling):
-        """Of a store; `sampling` says what a person may not know yet."""
+        """Shows a store; `sampling` says what a person may not know yet."""
         self._store, self._sampling = store, sampling
 
     async def show(self, request: Request) -> Response:

@@ -33,7 +33,7 @@ class Inspect:
     """Pages of one image."""
 
     def __init__(self, line: Line, sampling: Sampling, queue: Queue):
-        """Of a line; `queue` says what comes next."""
+        """Shows images of a line; `queue` says what comes next."""
         self._line, self._store, self._sampling = line, line.store, sampling
         self._queue, self._pictures = queue, NormalPictures()
 

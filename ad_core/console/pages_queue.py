@@ -33,7 +33,7 @@ class Queue:
     """Pages of the queue."""
 
     def __init__(self, line: Line, sampling: Sampling):
-        """Of a line."""
+        """Shows the images of a line."""
         self._line, self._store, self._sampling = line, line.store, sampling
         self._day = ("", 0)  # midnight, and the first event since
 

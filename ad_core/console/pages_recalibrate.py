@@ -27,11 +27,11 @@ class Recalibrate:
     """Pages of recalibration."""
 
     def __init__(self, line: Line, sampling: Sampling):
-        """Of a line."""
+        """Changes the detector of a line."""
         self._line, self._store, self._sampling = line, line.store, sampling
 
     async def show(self, request: Request) -> Response:
-        """What would change, and what waits for a second person."""
+        """Change that a recalibration would make, and what waits for a second person."""
         return await run_in_threadpool(self._show, request)
 
     def _show(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from ad_core.console.users import LEAD
+from ad_core.console.users import ADMIN, LEAD
 from ad_core.inspection.findings import plural
 from ad_core.reporting.svg import number, percent, visible
 
@@ -27,7 +27,8 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
     """The page of a template for the person who asks.
 
     Args:
-        content: what the template names, beside `user`, `csrf`, `path` and `screens`.
+        content: what the template names, beside what all have: `user`, `csrf`, `path`, `screens`,
+            and whether the person `leads` or `rules`.
     """
     session = request.state.session
     told = {
@@ -36,6 +37,7 @@ def page(request: Request, template: str, *, status: int = 200, **content: Any) 
         "path": request.url.path,
         "screens": SCREENS,
         "leads": request.state.user.may(LEAD),
+        "rules": request.state.user.may(ADMIN),
     }
     return HTMLResponse(_ENVIRONMENT.get_template(template).render(told | content), status)
 

@@ -68,7 +68,7 @@ class Judged(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the line knows of the defects that it makes.
+    """Knowledge of a line about the defects that it makes.
 
     counted: drawn defects, which are exchangeable with those to come. lowering: defects that may
     only lower the threshold. waiting: drawn parts that nobody has judged yet, and unsure ones.

@@ -216,7 +216,7 @@ class Flip(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What a new threshold changes on the images that the line has seen.
+    """Change that a new threshold makes on the images that the line has seen.
 
     alarms: share of all images that is inspected, before and after; None without images. flips:
     the images whose decision turns, defects that would pass first.

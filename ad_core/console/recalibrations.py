@@ -27,7 +27,7 @@ class Preview(NamedTuple):
 
 
 def preview(line: Line, sampling: Sampling, *, way: str = OWN) -> Preview:
-    """What a recalibration would change now; errors as `refit`."""
+    """Change that a recalibration would make now; errors as `refit`."""
     sampling.draw()
     loaded = line.loaded
     evidence = weigh(judged_parts(line.store, loaded))

@@ -83,7 +83,7 @@ class Sampling:
         return self._is_due_again(state, user)
 
     def came(self, state: ImageState, user: str, *, verdict: str) -> str:
-        """How an image came to be judged, at the verdict of a person.
+        """Way in which an image came to be judged, at the verdict of a person.
 
         A defect that somebody finds among parts that passed and were not drawn is one found later.
         """

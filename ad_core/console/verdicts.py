@@ -9,7 +9,7 @@ from ad_core.console.store import Store
 
 
 class Settled(NamedTuple):
-    """What the verdicts on an image come to; "" without one. downstream: found later."""
+    """Result of the verdicts on an image; "" without one. downstream: found later."""
 
     verdict: str = ""
     defect: str = ""
@@ -34,7 +34,7 @@ def read_standing(store: Store, image: str | None = None) -> dict[str, list[Even
 
 
 def settle(verdicts: Sequence[Event]) -> Settled:
-    """What the standing verdicts on one image come to.
+    """Result of the standing verdicts on one image.
 
     The last one counts. Where a repetition after it differs, the image is a defect if one of both
     says so, else of an unsure kind: until somebody judges it openly again.

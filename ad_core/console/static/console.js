@@ -5,17 +5,18 @@ const $ = (selector, from = document) => from.querySelector(selector);
 const view = { scale: 1, x: 0, y: 0 };
 let busy = false;
 
-// Puts the main part of another page in place of this one's.
+// Puts the main part of another page in place of this one's. A page that is none of the console's,
+// such as the log-in, is loaded whole.
 function swap(text, address, { push }) {
   const page = new DOMParser().parseFromString(text, "text/html");
   const main = $("main", page);
-  if (!main) {
+  if (!main || !$("meta[name=csrf]", page)) {
     location.assign(address);
     return;
   }
   const held = document.activeElement?.getAttribute("href");
   document.title = page.title;
-  $("meta[name=csrf]").content = $("meta[name=csrf]", page)?.content ?? "";
+  $("meta[name=csrf]").content = $("meta[name=csrf]", page).content;
   $("nav").replaceWith($("nav", page));
   $("main").replaceWith(main);
   if (push) {
@@ -30,7 +31,7 @@ function say(text) {
   $("#status").textContent = text;
 }
 
-// Asks for a page; an answer that is no page of the console, such as the log-in, is loaded whole.
+// Asks for a page, and shows it.
 async function ask(address, options = {}, push = true) {
   if (busy) return;
   busy = true;
@@ -40,13 +41,12 @@ async function ask(address, options = {}, push = true) {
     const text = await answer.text();
     const html = (answer.headers.get("content-type") ?? "").startsWith("text/html");
     if (!html) say(`Not done (${answer.status}): ${text.slice(0, 200)}`);
-    else if (!text.includes('name="csrf"')) location.assign(answer.url);
     else {
       say("");
       swap(text, answer.url, { push });
     }
   } catch {
-    say("The service does not answer. Nothing was noted; try again.");
+    say("The service does not answer. Load the page again, and see what was noted.");
   } finally {
     busy = false;
     $("main").classList.remove("loading");
