@@ -1,6 +1,7 @@
 """Health: the detector at work, drift of the day, agreement, disk and errors."""
 
 from shutil import disk_usage
+from time import monotonic
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +17,7 @@ from ad_core.console.promise import Agreement, agreement, weigh
 from ad_core.console.sampling import Sampling
 from ad_core.console.verdicts import read_standing, repeated_pairs
 
+PEOPLE_S = 60.0  # for which agreement and evidence are told unchanged
 ERRORS = 5  # that are shown
 LITTLE = 0.05  # share of the disk below which it is nearly full
 
@@ -34,6 +36,14 @@ class Disk(NamedTuple):
         return self.free < LITTLE * self.total
 
 
+class People(NamedTuple):
+    """Agreement of people, drawn defects that count, drawn parts without a certain verdict."""
+
+    agreement: Agreement
+    counted: int
+    waiting: int
+
+
 class Health:
     """Page of the service's health."""
 
@@ -41,6 +51,7 @@ class Health:
         """Looks after a line from now on."""
         self._line, self._store, self._sampling = line, line.store, sampling
         self._drift = DayDrift()
+        self._known, self._until = People(agreement([]), 0, 0), 0.0
         line.watchers.append(self._drift.see)
 
     async def show(self, request: Request) -> Response:
@@ -63,10 +74,15 @@ class Health:
             errors_today=sum(event.time >= today for event in errors),
             disk=Disk(usage.free, usage.total, store.archive.used, store.archive.limit),
             drift=self._drift.found(line.loaded),
-            agreement=self._agreement(),
-            evidence=weigh(judged_parts(store, line.loaded)),
+            people=self._people(),
             sampling=self._sampling,
         )
 
-    def _agreement(self) -> Agreement:
-        return agreement(repeated_pairs(read_standing(self._store).values()))
+    def _people(self) -> People:
+        """Agreement and evidence, read again when they are old: a year has many verdicts."""
+        if monotonic() > self._until:
+            pairs = repeated_pairs(read_standing(self._store).values())
+            evidence = weigh(judged_parts(self._store, self._line.loaded))
+            self._known = People(agreement(pairs), len(evidence.counted), evidence.waiting)
+            self._until = monotonic() + PEOPLE_S
+        return self._known

@@ -18,6 +18,7 @@ from ad_core.console.pages_render import page, refused
 from ad_core.console.pages_strip import strip
 from ad_core.console.promise import DEFECT, DOWNSTREAM, VERDICTS
 from ad_core.console.sampling import Sampling
+from ad_core.console.store import StoreError
 from ad_core.console.verdicts import read_standing
 from ad_core.console.views import encode
 from ad_core.errors import UserError
@@ -130,7 +131,10 @@ class Inspect:
             reason=fields.get("reason", "").strip()[:1000],
             origin=DOWNSTREAM if later else came,
         )
-        self._store.append(event)
+        try:
+            self._store.append(event)
+        except StoreError as error:
+            return refused(request, f"The verdict was not noted: {error}.", status=507)
         following = self._queue.next_image(user, without=state.sha)
         return RedirectResponse(f"/inspect/{following}" if following else "/", 303)
 
@@ -145,13 +149,11 @@ class Inspect:
         last = next((event for event in own if event.seq not in undone), None)
         if last is None:
             return refused(request, "You have given no verdict that could be taken back.")
-        self._store.append(
-            Event(
-                kind=UNDO,
-                user=user,
-                image_sha=last.image_sha,
-                about=last.seq,
-                reason=f"took back {last.verdict!r}",
+        told = {"image_sha": last.image_sha, "about": last.seq}
+        try:
+            self._store.append(
+                Event(kind=UNDO, user=user, reason=f"took back {last.verdict!r}", **told)
             )
-        )
+        except StoreError as error:
+            return refused(request, f"The verdict was not taken back: {error}.", status=507)
         return RedirectResponse(f"/inspect/{last.image_sha}", 303)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from threading import Lock
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,9 +13,11 @@ from ad_core.console.line import Line
 from ad_core.console.pages_render import page, refused
 from ad_core.console.recalibrate import LINE, LOWEST, OWN, WAYS
 from ad_core.console.sampling import Sampling
+from ad_core.console.store import StoreError
 from ad_core.decision import Threshold
 from ad_core.errors import UserError
 
+_ONE_AT_A_TIME = Lock()
 SHOWN = 60  # images whose decision turns
 WORDS = {
     OWN: "the detector's own rule, with the line's defects",
@@ -88,10 +91,17 @@ class Recalibrate:
 
 
 async def _done(request: Request, do: Callable[[], object]) -> Response:
+    return await run_in_threadpool(_do, request, do)
+
+
+def _do(request: Request, do: Callable[[], object]) -> Response:
     try:
-        await run_in_threadpool(do)
+        with _ONE_AT_A_TIME:
+            do()
     except UserError as error:
-        return await run_in_threadpool(refused, request, error)
+        return refused(request, error)
+    except StoreError as error:
+        return refused(request, f"Nothing changed: {error}.", status=507)
     return RedirectResponse("/recalibrate", 303)
 
 

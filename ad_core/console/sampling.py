@@ -6,7 +6,7 @@ from ad_core.console.chain import AUDIT, SCORED, Event
 from ad_core.console.image_state import ImageState
 from ad_core.console.promise import AUDIT as BY_AUDIT
 from ad_core.console.promise import CHOSEN, DEFECT, DOWNSTREAM, FLAGGED, REPEAT, REPEATS, is_drawn
-from ad_core.console.store import Store
+from ad_core.console.store import Store, StoreError
 from ad_core.errors import UserError
 from ad_core.runtime.sealed import write_text
 from ad_core.scoring.verdict import INSPECT
@@ -41,14 +41,19 @@ class Sampling:
         self._seen = (last.about or 0) if last else 0
 
     def draw(self) -> None:
-        """Notes in the store which images, scored since the last call, are drawn."""
+        """Notes in the store which images, scored since the last call, are drawn.
+
+        Where the store refuses, as on a full disk, the next call notes them.
+        """
         scored = self._store.events(SCORED, after=self._seen)
         drawn = {event.image_sha: event for event in scored if self._is_drawn(event.image_sha)}
         new = [event for sha, event in drawn.items() if not self._is_noted(sha)]
         if new:
-            self._store.append_all(
-                [Event(kind=AUDIT, image_sha=one.image_sha, about=one.seq) for one in new]
-            )
+            notes = [Event(kind=AUDIT, image_sha=one.image_sha, about=one.seq) for one in new]
+            try:
+                self._store.append_all(notes)
+            except StoreError:
+                return
         if scored:
             self._seen = scored[-1].seq
 

@@ -6,6 +6,7 @@ import pytest
 
 from ad_core.console.chain import COLUMNS, RECALIBRATED, VERDICT
 from ad_core.console.day_drift import DayDrift
+from ad_core.console.store import StoreError
 from ad_core.decision.facts import read_scored
 from ad_core.scoring.files import load_parts
 from ad_core.scoring.verdict import Verdict
@@ -82,6 +83,18 @@ def test_what_is_no_verdict_or_no_image_is_refused(console, people):
     assert people["Wim"].post(f"/inspect/{'0' * 64}", verdict="normal").status_code == 404
     assert people["Wim"].get("/inspect/nothing").status_code == 404
     assert console.store.last().seq == events
+
+
+def test_verdict_that_the_disk_refuses_is_told_to_be_lost(console, people, monkeypatch):
+    sha = console.store.images()[0].sha
+
+    def refuse(event):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(console.store, "append", refuse)
+    answer = people["Wim"].post(f"/inspect/{sha}", verdict="normal")
+    assert answer.status_code == 507 and "was not noted: the disk is full" in answer.text
+    assert people["Wim"].post("/undo").status_code == 507
 
 
 def test_names_of_images_are_text_and_nothing_else(console, people):

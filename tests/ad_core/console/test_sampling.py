@@ -6,6 +6,7 @@ import pytest
 
 from ad_core.console.chain import AUDIT, RECEIVED, SCORED, VERDICT, Event
 from ad_core.console.sampling import SECRET, Sampling
+from ad_core.console.store import StoreError
 from ad_core.errors import UserError
 
 
@@ -99,6 +100,21 @@ def test_how_an_image_came_is_told_by_the_store(store):
     drawing = Sampling(store, share=1.0)
     drawing.draw()
     assert drawing.came(store.image(sha(3)), "Wim", verdict="normal") == "audit"
+
+
+def test_coin_that_the_disk_refuses_is_noted_by_the_next_call(store, monkeypatch):
+    sampling = Sampling(store, share=1.0)
+    score(store, [1])
+
+    def refuse(events):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "append_all", refuse)
+        sampling.draw()
+    assert audited(store) == set()
+    sampling.draw()
+    assert audited(store) == {sha(1)}
 
 
 @pytest.mark.parametrize("name", ["share", "repeats"])
