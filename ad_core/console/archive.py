@@ -33,6 +33,8 @@ class Archive:
         """
         self.root, self.limit, self._spared = root, limit, spared
         self._lock = threading.Lock()
+        # The same image may come twice at once, and has one partial name.
+        self._writing = [threading.Lock() for _ in range(16)]
         self._sizes: OrderedDict[str, int] = OrderedDict()  # by SHA-256, the oldest first
         self.used = 0  # bytes of all files
         found = root.glob("[0-9a-f][0-9a-f]/*") if root.is_dir() else ()
@@ -50,16 +52,19 @@ class Archive:
         """
         sha = hashlib.sha256(content).hexdigest()
         path = self._path(sha)
-        if not path.is_file():
+        with self._of(sha):
+            if path.is_file():
+                return sha
             write_file(path, lambda partial: partial.write_bytes(content))
-            self._grow(sha, len(content))
+        self._grow(sha, len(content))
         return sha
 
     def keep_map(self, sha: str, content: bytes) -> None:
         """Puts the raw map of a picture on the disk, in place of an earlier one; as `keep`."""
         path = self._path(sha, MAP)
-        former = path.stat().st_size if path.is_file() else 0
-        write_file(path, lambda partial: partial.write_bytes(content))
+        with self._of(sha):
+            former = path.stat().st_size if path.is_file() else 0
+            write_file(path, lambda partial: partial.write_bytes(content))
         self._grow(sha, len(content) - former)
 
     def picture(self, sha: str) -> Path | None:
@@ -69,6 +74,9 @@ class Archive:
     def map(self, sha: str) -> Path | None:
         """The file of a raw map; None as `picture`."""
         return self._find(sha, MAP)
+
+    def _of(self, sha: str) -> threading.Lock:
+        return self._writing[int(sha[0], 16)]
 
     def _find(self, sha: str, end: str) -> Path | None:
         if not SHA.fullmatch(sha):

@@ -44,13 +44,19 @@ FIELDS = tuple(each.name for each in fields(ImageState))
 
 
 def state_of(sha: str, events: Iterable[Event]) -> ImageState:
-    """The state that the events of one image, in order, come to."""
-    state, verdicts = ImageState(sha=sha), {}
+    """The state that the events of one image, in order, come to.
+
+    As long as a `received` has no end, whatever an earlier scoring said does not stand.
+    """
+    state, verdicts, under_way = ImageState(sha=sha), {}, set()
     for event in events:
         state = replace(state, received=state.received or event.time, time=event.time)
         if event.kind == RECEIVED:
-            state = _received(state, event)
+            under_way.add(event.seq)
+            name = str(event.detail.get("name", "")) or state.name
+            state = replace(state, name=name, origin=event.origin)
         elif event.kind in (SCORED, ERROR):
+            under_way.discard(event.about)
             state = _scored(state, event)
         elif event.kind == VERDICT:
             verdicts[event.seq] = event
@@ -58,14 +64,12 @@ def state_of(sha: str, events: Iterable[Event]) -> ImageState:
             verdicts.pop(event.about, None)
         elif event.kind == AUDIT:
             state = replace(state, audited=1)
-    return _judged(state, list(verdicts.values()))
+    return _judged(_waiting(state) if under_way else state, list(verdicts.values()))
 
 
-def _received(state: ImageState, event: Event) -> ImageState:
-    """Nothing that an earlier scoring said stands until this one has ended."""
-    name = str(event.detail.get("name", "")) or state.name
-    blank = ImageState(sha=state.sha, received=state.received, time=state.time)
-    return replace(blank, name=name, origin=event.origin, audited=state.audited)
+def _waiting(state: ImageState) -> ImageState:
+    kept = ("received", "time", "name", "origin", "audited")
+    return ImageState(sha=state.sha, **{field: getattr(state, field) for field in kept})
 
 
 def _scored(state: ImageState, event: Event) -> ImageState:

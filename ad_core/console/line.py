@@ -5,6 +5,7 @@
 Whatever goes wrong on the way is answered `inspect`. A detector alone says `normal`.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -227,9 +228,9 @@ class Line:
         self._worker.stop(self.timeout_s)
 
     def _score(self, content: bytes, arrival: Arrival) -> Answer:
-        sha = ""
+        sha = hashlib.sha256(content).hexdigest()
         try:
-            sha = self.store.archive.keep(content)
+            self.store.archive.keep(content)
             received = self.store.append(
                 Event(
                     kind=RECEIVED,

@@ -93,11 +93,15 @@ def _run(options: Options, listener: socket.socket, line: Line, stop: Stop) -> N
     watcher = _watcher(options, line)
     thread.start()
     try:
+        while thread.is_alive() and not server.started:
+            thread.join(0.01)
         if watcher:
             watcher.start()
         _announce(options, line, app.state.users, origins[0])
         while thread.is_alive() and not stop:
             thread.join(0.1)
+        if not stop:
+            raise RuntimeError("The server ended by itself; see what it says above.")
     finally:
         if watcher:
             watcher.stop()
@@ -106,7 +110,7 @@ def _run(options: Options, listener: socket.socket, line: Line, stop: Stop) -> N
 
 
 def _configure(options: Options, app: object) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_level="warning",
         access_log=False,  # the store is the log, and a set-up link is a secret
@@ -121,6 +125,14 @@ def _configure(options: Options, app: object) -> uvicorn.Config:
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=int(options.timeout_s) + 5,
     )
+    try:
+        config.load()
+    except OSError as error:  # SSLError is one
+        raise UserError(
+            f"`--certificate`, `--key` (={options.certificate}, {options.key}): no pair in PEM "
+            f"format ({error}); give the certificate and its own key."
+        ) from error
+    return config
 
 
 def _watcher(options: Options, line: Line) -> Watcher | None:

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ad_core.console.archive import Archive
-from ad_core.console.chain import COLUMNS, START, Event, canonical, first_broken, seal
+from ad_core.console.chain import (
+    COLUMNS,
+    ERROR,
+    RECEIVED,
+    SCORED,
+    START,
+    Event,
+    canonical,
+    first_broken,
+    seal,
+)
 from ad_core.console.image_state import FIELDS, ImageState, state_of
 from ad_core.console.schema import SCHEMA, VERSION
 from ad_core.errors import UserError
@@ -258,13 +268,12 @@ class Store:
             return int(row.fetchone()[0])
 
     def unanswered(self) -> list[Event]:
-        """The last `received` of each image whose scoring has not ended."""
-        query = (
-            "image_sha IN (SELECT sha FROM images WHERE status = 'waiting') AND kind = 'received' "
-            "ORDER BY seq"
-        )
+        """Every `received` without an end: what is under way, or what a kill cut off."""
+        query = "image_sha IN (SELECT sha FROM images WHERE status = 'waiting') ORDER BY seq"
         with self.reading() as connection:
-            return list({one.image_sha: one for one in _select(connection, query, [])}.values())
+            events = list(_select(connection, query, []))
+        ended = {event.about for event in events if event.kind in (SCORED, ERROR)}
+        return [each for each in events if each.kind == RECEIVED and each.seq not in ended]
 
     def awaiting(self) -> set[str]:
         """Images that a person has still to look at."""

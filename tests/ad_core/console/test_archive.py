@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +44,14 @@ def test_the_oldest_go_first_and_those_that_await_a_person_last(tmp_path):
     fourth = archive.keep(b"d" * 100)  # all others await a person: the older one of them goes
     assert [archive.picture(sha) is None for sha in (first, third, fourth)] == [True, False, False]
     assert archive.used == 200
+
+
+def test_one_picture_that_comes_many_times_at_once_is_kept_once(tmp_path):
+    archive, content = Archive(tmp_path, None), b"x" * 200_000
+    with ThreadPoolExecutor(8) as others:
+        shas = set(others.map(archive.keep, [content] * 40))
+        list(others.map(lambda _: archive.keep_map(min(shas), b"map"), range(40)))
+    assert len(shas) == 1 and archive.used == 200_003
 
 
 def test_one_picture_above_the_limit_is_kept_alone(tmp_path):

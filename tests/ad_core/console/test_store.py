@@ -191,9 +191,21 @@ def test_the_state_of_an_image_is_that_of_its_last_scoring_and_its_last_standing
 
 def test_an_image_that_comes_again_is_inspected_until_it_is_scored_again(store):
     sha = "a" * 64
-    store.append_all([Event(kind="received", image_sha=sha), scored(sha, "normal")])
+    store.append_all([Event(kind="received", image_sha=sha), scored(sha, "normal", about=1)])
+    assert store.image(sha).decision == "normal"
     store.append(Event(kind="received", image_sha=sha))
     assert (store.image(sha).decision, store.image(sha).score) == ("inspect", None)
+    assert [event.seq for event in store.unanswered()] == [3]
+    store.append(scored(sha, "normal", about=3))
+    assert store.image(sha).decision == "normal"
+
+
+def test_of_an_image_that_came_twice_at_once_both_ends_are_awaited(store):
+    sha = "a" * 64
+    store.append_all([Event(kind="received", image_sha=sha) for _ in range(2)])
+    store.append(scored(sha, "normal", about=2))
+    assert store.image(sha).status == "waiting" and store.image(sha).decision == "inspect"
+    assert [event.seq for event in store.unanswered()] == [1]
 
 
 def test_images_come_worst_first_and_those_without_a_score_before_all(store):
