@@ -30,6 +30,8 @@ def routes(
         UserError: a share beyond [0, 1], or the secret of the samples cannot be kept.
     """
     sampling = Sampling(store, share=audit_share, repeats=repeat_share)
+    # The coin is noted at once, before anybody can see the image.
+    line.watchers.append(lambda verdict, by: sampling.draw())
     queue = Queue(line, sampling)
     inspect = Inspect(line, sampling, queue)
     recalibrate, history = Recalibrate(line, sampling), History(store, sampling)

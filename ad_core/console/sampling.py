@@ -1,6 +1,9 @@
 """Samples of a store's images: those drawn for the blind audit, and those to be shown twice."""
 
 import secrets
+import sqlite3
+import threading
+from contextlib import suppress
 
 from ad_core.console.chain import AUDIT, SCORED, Event
 from ad_core.console.image_state import ImageState
@@ -37,23 +40,25 @@ class Sampling:
                 raise UserError(f"`--{name}` (={value}) must lie in [0, 1].")
         self._store, self.share, self.repeats = store, share, repeats
         self._secret = _read_secret(store)
+        self._drawing = threading.Lock()
         last = store.last(AUDIT)
         self._seen = (last.about or 0) if last else 0
 
     def draw(self) -> None:
         """Notes in the store which images, scored since the last call, are drawn.
 
-        Where the store refuses, as on a full disk, the next call notes them.
+        Where the store refuses, as on a full disk, the next call notes them. From any thread.
         """
+        with self._drawing, suppress(StoreError, sqlite3.Error):
+            self._draw()
+
+    def _draw(self) -> None:
         scored = self._store.events(SCORED, after=self._seen)
         drawn = {event.image_sha: event for event in scored if self._is_drawn(event.image_sha)}
         new = [event for sha, event in drawn.items() if not self._is_noted(sha)]
         if new:
             notes = [Event(kind=AUDIT, image_sha=one.image_sha, about=one.seq) for one in new]
-            try:
-                self._store.append_all(notes)
-            except StoreError:
-                return
+            self._store.append_all(notes)
         if scored:
             self._seen = scored[-1].seq
 

@@ -277,7 +277,7 @@ class Store:
 
     def awaiting(self) -> set[str]:
         """Images that a person has still to look at."""
-        query = "SELECT sha FROM images WHERE decision = 'inspect' AND verdict = ''"
+        query = "SELECT sha FROM images WHERE verdict = '' AND (audited OR decision = 'inspect')"
         with self.reading() as connection:
             return {row["sha"] for row in connection.execute(query)}
 

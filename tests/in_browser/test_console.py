@@ -263,6 +263,18 @@ def test_accounts_are_made_by_an_admin(log_in, shots):
     assert page.locator("text=Wim (may log in)").count() == 1
 
 
+def test_without_javascript_a_verdict_is_a_form(console, log_in):
+    sha = console.send(403, contrast=0.7).sha
+    page = log_in("Wes", java_script_enabled=False)
+    page.goto(f"{ORIGIN}/inspect/{sha}")
+    page.fill("[name=defect]", "scratch")
+    page.click("button[value=defect]")
+    assert console.store.image(sha).defect == "scratch"
+    page.goto(f"{ORIGIN}/inspect/{sha}")
+    page.click("text=Undo my last")
+    assert console.store.image(sha).verdict == ""
+
+
 def test_history_checks_the_chain_and_exports_it(console, log_in, shots):
     page = log_in("Lea", viewport={"width": 1280, "height": 800})
     page.click("nav >> text=History")

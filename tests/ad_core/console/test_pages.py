@@ -85,6 +85,12 @@ def test_what_is_no_verdict_or_no_image_is_refused(console, people):
     assert console.store.last().seq == events
 
 
+def test_coins_are_noted_as_images_are_scored(console, people):
+    sha = console.send(220).sha
+    assert [event.kind for event in console.store.events(image=sha)][-1] == "audit"
+    people["Wim"].post(f"/inspect/{sha}", verdict="normal")
+
+
 def test_verdict_that_the_disk_refuses_is_told_to_be_lost(console, people, monkeypatch):
     sha = console.store.images()[0].sha
 

@@ -67,9 +67,10 @@ def test_changed_share_leaves_earlier_parts_as_they_are(store):
 
 def test_drawn_images_are_blind_until_they_are_judged(store):
     sampling = Sampling(store, share=1.0, repeats=0.0)
-    score(store, [1, 2])
+    score(store, [1, 2], value=0.1)
     sampling.draw()
     assert sampling.blind("Wim") == [sha(1), sha(2)]
+    assert store.awaiting() == {sha(1), sha(2)}
     judge(store, 1, "Wim")
     assert sampling.blind("Wim") == [sha(2)]
     assert not sampling.is_blind(store.image(sha(1)), "Wim")
