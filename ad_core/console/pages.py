@@ -30,6 +30,7 @@ def routes(
         UserError: a share beyond [0, 1], or the secret of the samples cannot be kept.
     """
     sampling = Sampling(store, share=audit_share, repeats=repeat_share)
+    sampling.draw()  # what was scored before the console was there
     # The coin is noted at once, before anybody can see the image.
     line.watchers.append(lambda verdict, by: sampling.draw())
     queue = Queue(line, sampling)

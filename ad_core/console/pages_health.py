@@ -16,6 +16,7 @@ from ad_core.console.pages_render import midnight, page
 from ad_core.console.promise import Agreement, agreement, weigh
 from ad_core.console.sampling import Sampling
 from ad_core.console.verdicts import read_standing, repeated_pairs
+from ad_core.errors import UserError
 
 PEOPLE_S = 60.0  # for which agreement and evidence are told unchanged
 ERRORS = 5  # that are shown
@@ -37,11 +38,15 @@ class Disk(NamedTuple):
 
 
 class People(NamedTuple):
-    """Agreement of people, drawn defects that count, drawn parts without a certain verdict."""
+    """Agreement of people, drawn defects that count, drawn parts without a certain verdict.
+
+    fault: why the last two are not known, "" where they are.
+    """
 
     agreement: Agreement
-    counted: int
-    waiting: int
+    counted: int = 0
+    waiting: int = 0
+    fault: str = ""
 
 
 class Health:
@@ -51,7 +56,7 @@ class Health:
         """Looks after a line from now on."""
         self._line, self._store, self._sampling = line, line.store, sampling
         self._drift = DayDrift()
-        self._known, self._until = People(agreement([]), 0, 0), 0.0
+        self._known, self._until = People(agreement([])), 0.0
         line.watchers.append(self._drift.see)
 
     async def show(self, request: Request) -> Response:
@@ -82,7 +87,12 @@ class Health:
         """Agreement and evidence, read again when they are old: a year has many verdicts."""
         if monotonic() > self._until:
             pairs = repeated_pairs(read_standing(self._store).values())
-            evidence = weigh(judged_parts(self._store, self._line.loaded))
-            self._known = People(agreement(pairs), len(evidence.counted), evidence.waiting)
+            self._known = People(agreement(pairs))
+            try:
+                evidence = weigh(judged_parts(self._store, self._line.loaded))
+                counts = {"counted": len(evidence.counted), "waiting": evidence.waiting}
+                self._known = self._known._replace(**counts)
+            except UserError as error:  # the detector's folder has gone
+                self._known = self._known._replace(fault=str(error))
             self._until = monotonic() + PEOPLE_S
         return self._known

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from ad_core.console.chain import ERROR, SCORED, VERDICT
 from ad_core.console.image_state import ImageState
 from ad_core.console.line import Line
+from ad_core.console.lineage import shown_name
 from ad_core.console.pages_render import midnight, page
 from ad_core.console.promise import AUDIT, REPEAT
 from ad_core.console.sampling import Sampling
@@ -66,6 +67,7 @@ class Queue:
             waiting=self._waiting(),
             blind=self._sampling.blind(user),
             hidden=hidden,
+            names={image.sha: shown_name(image) for image in shown},
         )
 
     def _images(self, show: str, since: str, offset: int) -> list[ImageState]:

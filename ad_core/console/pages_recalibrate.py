@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ad_core.console import recalibrations
 from ad_core.console.line import Line
+from ad_core.console.lineage import shown_name
 from ad_core.console.pages_render import page, refused
 from ad_core.console.recalibrate import LINE, LOWEST, OWN, WAYS
 from ad_core.console.sampling import Sampling
@@ -47,7 +48,8 @@ class Recalibrate:
             refusal = str(error)
         proposal = recalibrations.open_proposal(self._line)
         flips = preview.effect.flips[:SHOWN] if preview else ()
-        states = {flip.image: self._store.image(flip.image) for flip in flips}
+        states = [state for flip in flips if (state := self._store.image(flip.image))]
+        user = request.state.user.name
         return page(
             request,
             "recalibrate.html",
@@ -55,11 +57,12 @@ class Recalibrate:
             ways=WORDS,
             preview=preview,
             flips=flips,
-            names={sha: state.name or sha[:12] for sha, state in states.items() if state},
+            names={state.sha: shown_name(state) for state in states},
+            hidden={state.sha for state in states if self._sampling.is_blind(state, user)},
             refusal=refusal,
             proposal=proposal,
             proposed=proposal and _thresholds(proposal.detail),
-            own=bool(proposal and proposal.user == request.state.user.name),
+            own=bool(proposal and proposal.user == user),
             former=recalibrations.former(self._line),
             now=self._line.loaded,
         )

@@ -53,6 +53,8 @@ class Sampling:
             self._draw()
 
     def _draw(self) -> None:
+        if not self.share:
+            return
         scored = self._store.events(SCORED, after=self._seen)
         drawn = {event.image_sha: event for event in scored if self._is_drawn(event.image_sha)}
         new = [event for sha, event in drawn.items() if not self._is_noted(sha)]
