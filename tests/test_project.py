@@ -81,9 +81,9 @@ def test_the_scripts_of_ci_can_be_run(script):
     assert os.access(ROOT / script, os.X_OK)
 
 
-def ci(folder, make, *, chromium=True):
+def ci(folder, make, *, chromium=True, **others):
     """.ci/run where `make` does as this text says, as somebody who may install nothing."""
-    texts = {"make": make, "id": "echo 1000"} | ({"chromium": ""} if chromium else {})
+    texts = {"make": make, "id": "echo 1000"} | ({"chromium": ""} if chromium else {}) | others
     for name, text in texts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
@@ -113,6 +113,15 @@ def test_ci_says_that_it_tries_no_browser_where_there_is_none(tmp_path):
     ended, told = ci(tmp_path, "exit 0", chromium=False)
     assert (told, ended.returncode) == (["test", "test-3.11"], 0)
     assert "not tried in a browser" in ended.stdout
+
+
+def test_ci_installs_a_browser_as_root(tmp_path):
+    browser = tmp_path / "chromium"
+    apt_get = f'test "$1" = update && exit 0\n: > {browser}\n{shutil.which("chmod")} +x {browser}'
+    made = {"id": "echo 0", "apt-get": apt_get}
+    ended, told = ci(tmp_path, "exit 0", chromium=False, **made)
+    assert (told[-1], ended.returncode) == ("test-browser", 0)
+    assert "Installing Chromium" in ended.stdout
 
 
 def test_the_tests_that_python_3_11_leaves_out_are_there():

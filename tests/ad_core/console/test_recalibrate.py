@@ -9,6 +9,7 @@ from scipy.stats import beta
 from ad_core.console.promise import Evidence, Judged
 from ad_core.console.recalibrate import LINE, LOWEST, effect, refit
 from ad_core.decision import Threshold, fit_threshold
+from ad_core.decision.calibration import calibrate
 from ad_core.decision.facts import read_scored, scored
 from ad_core.decision.table import StatisticsTable
 from ad_core.errors import UserError
@@ -76,6 +77,25 @@ def test_without_evidence_nothing_changes():
     parts = detector([1.0, 2.0, 3.0])
     found = refit(parts, NOTHING)
     assert found.threshold == parts.thresholds["zfn"]
+
+
+def test_without_evidence_every_rule_of_a_calibration_stays_as_it_is():
+    rules = ("zfn", "miss_bound", "target_fpr", "accuracy", "normal_quantile", "np_umbrella")
+    config = small_config(decision={"rules": rules, "classifier": "logistic_regression"})
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1], [80, 70])
+    table = table_of(labels)._replace(
+        names=("a", "b"),
+        values=(rng.normal(size=(150, 2)) + 3 * labels[:, None]).astype(np.float32),
+        group=tuple(f"part {i // 2}" for i in range(75)) + tuple(f"{i}" for i in range(75)),
+    )
+    given = calibrate(table, config.decision, split="calibration", seed=0)
+    parts = detector([1.0])._replace(
+        config=config, thresholds=given.thresholds, rule=given.rule, facts=given.facts
+    )
+    found = refit(parts, NOTHING)
+    assert len(given.thresholds) >= 5 and found.thresholds == given.thresholds
+    assert found.rule == given.rule and found.facts["price"] == given.facts["price"]
+    assert found.facts["lowest"] == given.facts["lowest"]
 
 
 def test_drawn_defects_strengthen_the_promise():
