@@ -6,7 +6,9 @@ Whatever goes wrong on the way is answered `inspect`. A detector alone says `nor
 """
 
 import hashlib
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -250,7 +252,12 @@ class Line:
         if path is None:
             reason = "the picture was removed before it could be judged"
             return self.refuse("not_stored", reason, arrival, sha=sha, about=received.seq)
-        return self._judged(self._worker.put(path), received, arrival)
+        try:
+            return self._judged(self._worker.put(path), received, arrival)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            reason = f"the service failed ({type(error).__name__})"
+            return self.refuse("failed", reason, arrival, sha=sha, about=received.seq)
 
     def _judged(self, task: Task, received: Event, arrival: Arrival) -> Answer:
         sha, about = received.image_sha, received.seq

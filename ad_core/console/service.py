@@ -70,22 +70,27 @@ def serve(options: Options, stop: Stop) -> None:
     check_binding(options.host, **tls, behind_proxy=options.behind_proxy)
     keep = int(options.keep_gb * GIB) or None
     with _listening(options) as listener, Store(options.store, keep_bytes=keep) as store:
+        settings = _settings(options, listener.getsockname()[1])
         line = Line(
             options.detector, store, queue_limit=options.queue_limit, timeout_s=options.timeout_s
         )
         try:
-            _run(options, listener, line, stop)
+            _run(options, settings, listener, line, stop)
         finally:
             line.stop()
             print(f"{line.metrics.in_words()}; {_events(store)}")
     stop.check()
 
 
-def _run(options: Options, listener: socket.socket, line: Line, stop: Stop) -> None:
-    port = listener.getsockname()[1]
+def _settings(options: Options, port: int) -> Settings:
     encrypted = options.certificate is not None
     origins = origins_of(options.host, port, encrypted=encrypted, trusted=options.trusted)
-    settings = Settings(origins, encrypted or options.behind_proxy, options.most_bytes)
+    return Settings(origins, encrypted or options.behind_proxy, options.most_bytes)
+
+
+def _run(
+    options: Options, settings: Settings, listener: socket.socket, line: Line, stop: Stop
+) -> None:
     shares = {"audit_share": options.audit_share, "repeat_share": options.repeat_share}
     app = create_app(settings, line, pages.routes(line, line.store, **shares))
     server = uvicorn.Server(_configure(options, app))
@@ -97,7 +102,7 @@ def _run(options: Options, listener: socket.socket, line: Line, stop: Stop) -> N
             thread.join(0.01)
         if watcher:
             watcher.start()
-        _announce(options, line, app.state.users, origins[0])
+        _announce(options, line, app.state.users, settings.origins[0])
         while thread.is_alive() and not stop:
             thread.join(0.1)
         if not stop:

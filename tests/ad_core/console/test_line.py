@@ -73,6 +73,17 @@ def test_a_detector_that_raises_is_answered_inspect_and_the_next_image_is_scored
     assert line.score(GOOD, "one.png", "http").decision == "normal"
 
 
+def test_an_error_behind_the_detector_is_answered_inspect_too(line, store, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(line_module, "decided", fail)
+    answer = line.score(GOOD, "one.png", "http")
+    assert told(answer, "failed", 500, store) and "unforeseen" in capsys.readouterr().err
+    assert store.unanswered() == [] and store.image(answer.sha).decision == "inspect"
+    assert line.waiting == 0
+
+
 def test_a_verdict_that_comes_too_late_is_dropped(make_line, store, judge):
     line = make_line(timeout_s=0.2)
     judge.delay_s = 0.6
