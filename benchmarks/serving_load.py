@@ -8,6 +8,7 @@ late delays no other image. Prints p50, p99 and the outcomes, then resident memo
 """
 
 import io
+import logging
 import os
 import re
 import signal
@@ -103,6 +104,7 @@ class Load:
 
 def main(_):
     """Begins the service, sends the images, prints the tables."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     files = draw_images(round(FLAGS.rate * FLAGS.seconds), FLAGS.side)
     with tempfile.TemporaryDirectory() as folder:
         process, url, token = begin(Path(folder) / "store")

@@ -1,5 +1,6 @@
 """Service as a process: a line, its application on a port, a watched folder, and their end."""
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ def _configure(options: Options, app: object) -> uvicorn.Config:
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=int(options.timeout_s) + 5,
     )
+    # Broken forms are answered and counted; a line each would let anybody fill the log.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         config.load()
     except OSError as error:  # SSLError is one

@@ -44,8 +44,9 @@ class Judge:
             raise self.error
         name = str(path)
         try:
-            grey = np.asarray(Image.open(path).convert("L"), np.float32) / 255
-        except OSError:
+            with Image.open(io.BytesIO(path.read_bytes())) as image:
+                grey = np.asarray(image.convert("L"), np.float32) / 255
+        except (OSError, SyntaxError, ValueError):
             told = f"{name}: is none of PNG; convert it."
             return [Verdict(name, "error", told, None, "inspect", None, None, None, (), None)]
         score = float(grey.mean())
