@@ -124,7 +124,11 @@ class Store:
         connection = sqlite3.connect(self.file, timeout=10, check_same_thread=False)
         connection.isolation_level = None
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:  # the file is no database
+            connection.close()
+            raise
         return connection
 
     @contextmanager
