@@ -92,7 +92,7 @@ def test_a_verdict_that_comes_too_late_is_dropped(make_line, store, judge):
     wait_until(lambda: judge.judged)
     time.sleep(0.1)
     assert store.image(answer.sha).decision == "inspect" and store.events("scored") == []
-    judge.delay_s = 0.0
+    judge.delay_s, line.timeout_s = 0.0, 10.0
     assert line.score(GOOD, "one.png", "http").decision == "normal"
 
 
