@@ -28,12 +28,14 @@ MIDDLE = (8, 16)  # strides of levels that are neither pixels nor the whole imag
 class Frozen(NamedTuple):
     """The levels of a backbone that a memory is made of; it holds no weights.
 
-    spec: as `load_backbone` takes it. dtype: of the computation; the maps are float32.
+    spec: as `load_backbone` takes it. dtype: of the computation; the maps are float32. whole: as
+    `Network.stages` takes it, for levels from which the network goes on.
     """
 
     spec: str
     levels: tuple[str, ...]
     dtype: str
+    whole: bool = False
 
     @property
     def network(self) -> Network:
@@ -46,7 +48,9 @@ class Frozen(NamedTuple):
 
     def maps(self, weights: Any, image: Float[Array, "b h w c"]) -> Maps:
         """The activations of the levels, in the network's order, in float32."""
-        found = self.network.stages(weights, image, levels=self.levels, dtype=self.dtype)
+        found = self.network.stages(
+            weights, image, levels=self.levels, dtype=self.dtype, whole=self.whole
+        )
         return {name: x.astype(jnp.float32) for name, x in found.items()}
 
 

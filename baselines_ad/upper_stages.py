@@ -99,7 +99,7 @@ def make_upper(config: ConfigDict) -> tuple[Frozen, Upper]:
             f"known: {', '.join(names[1:])}."
         )
     below = names[names.index(first) - 1]
-    return Frozen(spec, (below,), config.train.dtype), Upper(network, below)
+    return Frozen(spec, (below,), config.train.dtype, whole=True), Upper(network, below)
 
 
 def member_logits(

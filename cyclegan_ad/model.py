@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ad_core.networks.patchgan import PatchGAN
+from ad_core.networks.discriminators import make_discriminator
 from ad_core.networks.starting import dcgan_start
-from cyclegan_ad.networks import Generator
+from cyclegan_ad.networks import make_generator
 from cyclegan_ad.settings import CycleganSettings
 from cyclegan_ad.spectral import normalise_kernels
 
@@ -32,21 +32,24 @@ class Model(NamedTuple):
 
 def make_model(settings: CycleganSettings, channels: int) -> Model:
     """Functions of these settings' networks for images of `channels` channels."""
-    dtype = jnp.dtype(settings.dtype)
-    # `apply` is declared to return more than these modules do.
-    generator: Any = Generator(
-        channels, settings.width, settings.blocks, settings.upsample, dtype=dtype
-    )
-    discriminator: Any = PatchGAN(
-        settings.disc_width, settings.disc_layers, settings.disc_norm, dtype
-    )
+    generator = make_generator(settings, channels)
+    discriminator = make_discriminator(settings.discriminator, jnp.dtype(settings.dtype))
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         image = jnp.zeros((1, *image_shape))
         modules = {name: generator for name in GENERATORS}
         modules |= {name: discriminator for name in DISCRIMINATORS}
-        shapes = {n: jax.eval_shape(m.init, key, image) for n, m in modules.items()}
-        return dcgan_start(shapes, key)
+        transformers = GENERATORS if settings.network == "vit" else ()
+        transformers += DISCRIMINATORS if settings.discriminator.kind == "vit" else ()
+        shapes = {
+            name: jax.eval_shape(module.init, key, image)
+            for name, module in modules.items()
+            if name not in transformers
+        }
+        params = dcgan_start(shapes, key) if shapes else {}
+        for number, name in enumerate(transformers):  # the recipe's start is for convolutions
+            params[name] = modules[name].init(jax.random.fold_in(key, number), image)
+        return params
 
     def discriminate(params: Params, image: Array) -> Array:
         params = normalise_kernels(params) if settings.spectral_norm else params

@@ -7,6 +7,13 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
+from ad_core.networks import discriminators
+from ad_core.networks.vit_settings import (
+    VitSettings,
+    explain_vit,
+    read_vit,
+    vit_defaults,
+)
 from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
 from ad_core.training.perceptual_loss import (
     PerceptualSettings,
@@ -16,17 +23,17 @@ from ad_core.training.perceptual_loss import (
 from ad_core.training.players import SECTIONS
 from cyclegan_ad.variation import KINDS
 
+NETWORKS = ("cnn", "vit")
 UPSAMPLE = ("resize", "transposed")
-NORMS = ("instance", "group", "none")
 
 
 EXPLAINED = {  # what --help says of each
-    "width": "channels of the generators' first layer",
-    "blocks": "residual blocks; the recipe has 6 at 64 px",
-    "upsample": "how generators enlarge (resize | transposed, the recipe's)",
-    "disc_width": "channels of the discriminators' first layer",
-    "disc_layers": "of the discriminators; 3 judge patches of 70 x 70 pixels",
-    "disc_norm": "of the discriminators (instance | group | none)",
+    "network": "of the generators (cnn | vit)",
+    "width": "channels of the generators' first layer, of cnn",
+    "blocks": "residual blocks, of cnn; the recipe has 6 at 64 px",
+    "upsample": "how generators enlarge, of cnn (resize | transposed, the recipe's)",
+    **explain_vit("vit", "of the generators vit", draws=True),
+    **discriminators.EXPLAINED,
     "adversarial": "loss of the players (log | non_saturating | hinge | least_squares)",
     "adversarial_weight": "weight of that loss",
     "cycle_weight": "weight of the loss between an image and its way there and back",
@@ -51,12 +58,12 @@ def defaults(size: str) -> ConfigDict:
     return ConfigDict(
         {
             # Networks; two generators and two discriminators of these sizes.
+            "network": "cnn",
             "width": 16 if small else 64,
             "blocks": 3 if small else 9,
             "upsample": "resize",
-            "disc_width": 16 if small else 64,
-            "disc_layers": 3,
-            "disc_norm": "instance",
+            "vit": _vit(small),
+            **discriminators.discriminator_defaults(small=small, norm="instance"),
             # Losses of the generators.
             "adversarial": "least_squares",  # log | non_saturating | hinge | least_squares
             "adversarial_weight": 1.0,
@@ -75,16 +82,22 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
+def _vit(small: bool) -> ConfigDict:
+    if small:
+        return vit_defaults(patch=4, width=64, depth=2, heads=4, features=16)
+    return vit_defaults(patch=8, width=384, depth=6, heads=6, features=32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CycleganSettings:
     """Part of a configuration that the networks and the step read; checked here once."""
 
+    network: str
     width: int
     blocks: int
     upsample: str
-    disc_width: int
-    disc_layers: int
-    disc_norm: str
+    vit: VitSettings
+    discriminator: discriminators.DiscriminatorSettings
     adversarial: str
     adversarial_weight: float
     cycle_weight: float
@@ -99,8 +112,8 @@ class CycleganSettings:
 
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of CycleGAN knows."""
+        require_choice("reconstructor.network", self.network, NETWORKS)
         require_choice("reconstructor.upsample", self.upsample, UPSAMPLE)
-        require_choice("reconstructor.disc_norm", self.disc_norm, NORMS)
         require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
         for kind in self.disc_augment:
             require_choice("reconstructor.disc_augment", kind, KINDS)
@@ -111,11 +124,19 @@ class CycleganSettings:
 def make_settings(config: ConfigDict) -> CycleganSettings:
     """Settings of a complete configuration.
 
-    Raises UserError if a value is unknown or the image does not divide by the downsampling.
+    Raises UserError if a value is unknown or the image does not divide by the downsampling or
+    into patches.
     """
     section = config.reconstructor.to_dict()
-    values = {key: value for key, value in section.items() if key not in SECTIONS}
+    beside = (*SECTIONS, *discriminators.NAMES)
+    values = {key: value for key, value in section.items() if key not in beside}
     values["disc_augment"] = tuple(values["disc_augment"])
     values["perceptual"] = PerceptualSettings(**values["perceptual"])
-    check_divisible_sides(config.data, 4, "the downsampling of the generators")
-    return CycleganSettings(**values, dtype=config.train.dtype)
+    values["discriminator"] = discriminators.read_discriminator(section, config.data)
+    values["vit"] = read_vit("vit", values["vit"])
+    found = CycleganSettings(**values, dtype=config.train.dtype)
+    if found.network == "vit":
+        check_divisible_sides(config.data, found.vit.patch, "`reconstructor.vit.patch`")
+    else:
+        check_divisible_sides(config.data, 4, "the downsampling of the generators")
+    return found

@@ -33,13 +33,28 @@ TINY = {
     "width": 4, "multipliers": (1,), "blocks": 1, "latent": 4, "codes": 8, "kmeans_at": 1,
     "disc_width": 4, "disc_layers": 1, "pool": 4, "least_images": 5, "steps": 2,
 }  # fmt: skip
+SMALL_VIT = {"patch": 8, "width": 8, "depth": 1, "heads": 2}
+DISC_VIT = {"discriminator": "vit", "disc_vit": SMALL_VIT}
+# Forms of a method beside that of its defaults: METHOD:FORM -> settings.
+FORMS = {
+    "vqgan_ad.vqgan:vit": {"network": "vit", "vit": SMALL_VIT | {"features": 2}, **DISC_VIT},
+    "vqgan_ad.vqgan:hybrid": {
+        "network": "hybrid",
+        "vit": SMALL_VIT | {"features": 2},
+        "multipliers": (1, 1),
+    },
+    "cyclegan_ad.cyclegan:vit": {"network": "vit", "vit": SMALL_VIT | {"features": 2}, **DISC_VIT},
+}
+SLOW_FORMS = [pytest.param(form, marks=pytest.mark.slow) for form in FORMS]
 BATCH, STEPS, IMAGES = 8, 2, 12
 ONE = jax.devices()[:1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32 sums of another order, over a few layers
 
 
-def config_of(name):
+def config_of(param):
+    name = param.partition(":")[0]
     settings = resolve(name).defaults("cpu")
+    tiny = {key: TINY[key] for key in TINY if key in settings}
     return complete(
         ConfigDict(
             {
@@ -47,7 +62,7 @@ def config_of(name):
                 "size": "cpu",
                 "data": {"image_size": 32},
                 "train": {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": 1},
-                "reconstructor": {key: TINY[key] for key in TINY if key in settings},
+                "reconstructor": tiny | FORMS.get(param, {}),
             }
         )
     )
@@ -128,10 +143,10 @@ def batches(images, method, *, size, padding):
     return found
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=[*METHODS, *SLOW_FORMS])
 def learnt(request, tmp_path_factory):
     config = config_of(request.param)
-    method, shape = resolve(request.param).make(config), image_shape(config.data)
+    method, shape = resolve(config.method).make(config), image_shape(config.data)
     workdir = tmp_path_factory.mktemp("learnt")
     if isinstance(method.learn, OnePass):
         given = batches(draw(0, IMAGES, shape), method, size=BATCH, padding=0.0)

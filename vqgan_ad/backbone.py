@@ -114,8 +114,17 @@ def taught(spec: str) -> ConfigDict:
 
 
 def shape_of(config: ConfigDict) -> EncoderShape:
-    """Shape of the encoder of a VQGAN's configuration."""
+    """Shape of the encoder of a VQGAN's configuration.
+
+    Raises:
+        UserError: its encoder is no CNN.
+    """
     own = config.reconstructor
+    if own.network == "vit":
+        raise UserError(
+            "A backbone vqgan:DETECTOR needs a convolutional encoder, and this VQGAN was trained "
+            "with `reconstructor.network` (=vit); name one of cnn or hybrid."
+        )
     return EncoderShape(
         width=own.width,
         multipliers=tuple(own.multipliers),

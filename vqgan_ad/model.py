@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ad_core.networks.patchgan import PatchGAN
+from ad_core.networks.discriminators import make_discriminator
 from vqgan_ad import quantiser
-from vqgan_ad.networks import Decoder, Encoder, Head
+from vqgan_ad.networks import make_networks
 from vqgan_ad.settings import VqganSettings
 
 Params = dict[str, Any]
@@ -41,15 +41,8 @@ class Model(NamedTuple):
 
 def make_model(settings: VqganSettings, channels: int) -> Model:
     """Functions of these settings' networks for images of `channels` channels."""
-    dtype = jnp.dtype(settings.dtype)
-    shape = (settings.width, settings.multipliers, settings.blocks, settings.attention)
-    # `apply` is declared to return more than these modules do.
-    encoder: Any = Encoder(*shape, latent=settings.latent, dtype=dtype)
-    decoder: Any = Decoder(*shape, dtype=dtype)
-    head: Any = Head(channels, dtype)
-    discriminator: Any = PatchGAN(
-        settings.disc_width, settings.disc_layers, settings.disc_norm, dtype
-    )
+    encoder, decoder, head = make_networks(settings, channels)
+    discriminator = make_discriminator(settings.discriminator, jnp.dtype(settings.dtype))
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
         keys = jax.random.split(key, 5)

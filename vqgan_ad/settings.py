@@ -7,6 +7,13 @@ from ml_collections import ConfigDict
 from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
+from ad_core.networks import discriminators
+from ad_core.networks.vit_settings import (
+    VitSettings,
+    explain_vit,
+    read_vit,
+    vit_defaults,
+)
 from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
 from ad_core.training.perceptual_loss import (
     PerceptualSettings,
@@ -15,15 +22,18 @@ from ad_core.training.perceptual_loss import (
 )
 from ad_core.training.players import SECTIONS
 
+NETWORKS = ("cnn", "vit", "hybrid")
+
 EXPLAINED = {  # what --help says of each
-    "width": "channels of the finest level",
+    "network": "of both halves (cnn | vit), or hybrid: encoder cnn, decoder vit",
+    "width": "channels of the finest level, of cnn",
     "multipliers": "channels of each level, times width; each after the first halves the sides",
     "blocks": "residual blocks a level",
     "attention": "levels with self-attention, 0 the finest",
+    **explain_vit("vit", "of vit and hybrid", draws=True),
+    "vit.patch": "pixels of the side of a patch, of vit; hybrid has that of `multipliers`",
     "latent": "channels of the latent, and of a code",
-    "disc_width": "channels of the discriminator's first layer",
-    "disc_layers": "of the discriminator; 3 judge patches of 70 x 70 pixels",
-    "disc_norm": "of the discriminator (group | instance | none)",
+    **discriminators.EXPLAINED,
     "codes": "in the codebook",
     "unit_codes": "compare unit vectors",
     "codebook_update": "how codes move (gradient | ema)",
@@ -56,14 +66,14 @@ def defaults(size: str) -> ConfigDict:
     return ConfigDict(
         {
             # Networks.
+            "network": "cnn",
             "width": 16 if small else 128,
             "multipliers": (1, 2, 4) if small else (1, 1, 2, 2, 4),
             "blocks": 1 if small else 2,
             "attention": () if small else (4,),
+            "vit": _vit(small),
             "latent": 32 if small else 256,
-            "disc_width": 16 if small else 64,
-            "disc_layers": 3,
-            "disc_norm": "group",
+            **discriminators.discriminator_defaults(small=small, norm="group"),
             # Codebook.
             "codes": 64 if small else 512,
             "unit_codes": False,
@@ -95,18 +105,25 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
+def _vit(small: bool) -> ConfigDict:
+    """ViT-VQGAN's small size (Yu et al. 2022, table 2) on an accelerator."""
+    if small:
+        return vit_defaults(patch=4, width=64, depth=2, heads=4, features=16)
+    return vit_defaults(patch=8, width=512, depth=8, heads=8, features=32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VqganSettings:
     """Part of a configuration that the networks and the step read; checked here once."""
 
+    network: str
     width: int
     multipliers: tuple[int, ...]
     blocks: int
     attention: tuple[int, ...]
+    vit: VitSettings
     latent: int
-    disc_width: int
-    disc_layers: int
-    disc_norm: str
+    discriminator: discriminators.DiscriminatorSettings
     codes: int
     unit_codes: bool
     codebook_update: str
@@ -132,25 +149,37 @@ class VqganSettings:
 
     def __post_init__(self) -> None:
         """Raises UserError on a value that no part of VQGAN knows."""
+        require_choice("reconstructor.network", self.network, NETWORKS)
         require_choice("reconstructor.reconstruction", self.reconstruction, RECONSTRUCTION)
         require_choice("reconstructor.adversarial", self.adversarial, ADVERSARIAL)
-        require_choice("reconstructor.disc_norm", self.disc_norm, ("group", "instance", "none"))
         require_choice("reconstructor.codebook_update", self.codebook_update, ("gradient", "ema"))
         require_choice("reconstructor.codebook_start", self.codebook_start, ("kmeans", "uniform"))
         if self.codes < 2:
             raise UserError(f"`reconstructor.codes` (={self.codes}) must be at least 2.")
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the side that a position of the latent stands for."""
+        return self.vit.patch if self.network == "vit" else 2 ** (len(self.multipliers) - 1)
+
 
 def make_settings(config: ConfigDict) -> VqganSettings:
     """Settings of a complete configuration.
 
-    Raises UserError if a value is unknown or the image does not divide by the downsampling.
+    Raises UserError if a value is unknown or the image does not divide by the downsampling or
+    into patches.
     """
     section = config.reconstructor.to_dict()
-    values = {key: value for key, value in section.items() if key not in SECTIONS}
+    beside = (*SECTIONS, *discriminators.NAMES)
+    values = {key: value for key, value in section.items() if key not in beside}
     values["multipliers"] = tuple(values["multipliers"])
     values["attention"] = tuple(values["attention"])
     values["perceptual"] = PerceptualSettings(**values["perceptual"])
-    factor = 2 ** (len(values["multipliers"]) - 1)
-    check_divisible_sides(config.data, factor, "the downsampling of `reconstructor.multipliers`")
-    return VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
+    values["discriminator"] = discriminators.read_discriminator(section, config.data)
+    values["vit"] = read_vit("vit", values["vit"])
+    found = VqganSettings(**values, epoch_steps=config.train.epoch_steps, dtype=config.train.dtype)
+    patches = "`reconstructor.vit.patch`"
+    halvings = "the downsampling of `reconstructor.multipliers`"
+    reason = patches if found.network == "vit" else halvings
+    check_divisible_sides(config.data, found.stride, reason)
+    return found

@@ -22,12 +22,14 @@ class Level(NamedTuple):
     """One place of a network at which its activations can be taken.
 
     stride: pixels of the image for one position. apply(params, x): the activations here from
-    those of the level before, in the dtype of x.
+    those of the level before, in the dtype of x. shown: of them the channels that are activations
+    of a place, where others behind them are for the next level alone; 0: all.
     """
 
     name: str
     stride: int
     apply: Callable[[Params, Array], Array]
+    shown: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +64,17 @@ class Network:
         levels: Sequence[str] = (),
         start: str = "",
         dtype: DTypeLike = jnp.float32,
+        whole: bool = False,
     ) -> dict[str, Float[Array, "b _ _ _"]]:
         """Activations of the asked levels; nothing beyond the last of them is computed.
 
         Args:
             x: images in [-1, 1] of any size and 1 or 3 channels; with `start`, the activations of
-                that level.
+                that level, whole.
             levels: names from `strides`; none: all that follow `start`.
             start: the level from whose activations to go on; "": from the image.
             dtype: of the computation and of the activations; weights keep theirs.
+            whole: with what only the next level needs, to go on from it (see Level.shown).
 
         Raises:
             UserError: a level that the network has not, or has only at or before `start`.
@@ -85,7 +89,8 @@ class Network:
             level = self.levels[number]
             x = level.apply(params, x)
             if number in wanted:
-                found[level.name] = x
+                shown = x[..., : level.shown] if level.shown and not whole else x
+                found[level.name] = shown
         return found
 
     def part(self, params: Params, levels: Sequence[str]) -> Params:

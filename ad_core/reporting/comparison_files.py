@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ad_core.reporting.comparison import (
@@ -23,16 +24,24 @@ from ad_core.reporting.comparison import (
 from ad_core.reporting.comparison_page import render
 from ad_core.reporting.differences import differences, words_of
 from ad_core.runtime.sealed import write_json, write_text
+from ad_core.scoring.pictures import png_uri
 
 NAMES = ("table.md", "table.csv", "table.json", "index.html")
 
 
-def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Writes the four files of NAMES, each whole or not at all."""
+def write_comparison(
+    folder: Path, comparison: Comparison, pictures: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Writes the four files of NAMES, each whole or not at all.
+
+    Args:
+        pictures: set -> figure of localisation, a PNG file below `folder`; the page holds it.
+    """
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", as_csv(comparison))
     write_json(folder / "table.json", as_json(comparison))
-    write_text(folder / "index.html", render(comparison))
+    shown_by_set = {name: png_uri((folder / path).read_bytes()) for name, path in pictures.items()}
+    write_text(folder / "index.html", render(comparison, shown_by_set))
 
 
 def markdown(comparison: Comparison) -> str:

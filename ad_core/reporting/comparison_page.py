@@ -1,6 +1,6 @@
 """The page of a comparison: a table a set, ours beside what was published, and what is real."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ad_core.reporting.comparison import (
@@ -24,8 +24,12 @@ from ad_core.reporting.page import Figure, Table, make_page
 _HEADINGS = [FIGURES[name].heading for name in SHARES]
 
 
-def render(comparison: Comparison) -> str:
-    """The page as text."""
+def render(comparison: Comparison, pictures: Mapping[str, str]) -> str:
+    """The page as text.
+
+    Args:
+        pictures: set -> figure of localisation, as a data URI.
+    """
     rows = rows_of(comparison.measurements)
     return make_page(
         "comparison.html",
@@ -35,6 +39,7 @@ def render(comparison: Comparison) -> str:
         failed=sum(len(one.seeds) for one in comparison.troubles),
         missing=[one.set for one in comparison.troubles if not one.method],
         sets=[_set(comparison, rows, name) for name in comparison.sets],
+        pictures=pictures,
         means=_means(comparison, rows),
         published=published(comparison.published),
         differences=[_difference(one) for one in differences(comparison)],

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 from ad_core.errors import UserError
 from ad_core.runtime.config import complete, differences, flat, require_key
 from ad_core.runtime.help import describe
-from ad_core.runtime.invocation import given
+from ad_core.runtime.invocation import given, script
 from ad_core.runtime.recipes import load_recipe
 from ad_core.runtime.stop import Stopped, stop_on_signals
 
@@ -252,7 +252,8 @@ def _split_names(config: ConfigDict, keys: Sequence[str]) -> ConfigDict:
 
 def _help(argv: Sequence[str], kind: Kind) -> str:
     """Help of a script: its purpose, its flags, and each key that the config named can use."""
-    lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
+    purpose = re.sub(r"python launch/(\w+)\.py", lambda m: script(m[1]), _purpose())
+    lines = [purpose, flags.FLAGS.main_module_help()]
     name, rest = take(argv, "config")
     config = kind.read(name, rest)
     if config is None:
@@ -260,6 +261,10 @@ def _help(argv: Sequence[str], kind: Kind) -> str:
     else:
         lines += kind.explain(config)
     return "\n".join(lines)
+
+
+def _purpose() -> str:
+    return sys.modules["__main__"].__doc__ or ""
 
 
 RECIPE = Kind(_base, describe)

@@ -22,6 +22,7 @@ from ad_core.types import Method, TrainState, View
 Content = Int[Array | np.ndarray, "b 4"] | None  # of a Batch
 Given = tuple[Array, Array | None]  # images, and what of each is its file's
 Knowledge = tuple[TrainState, Context | None]  # of a method, and of its statistics
+Look = Callable[[TrainState, Given], View]
 
 
 class Measured(NamedTuple):
@@ -75,6 +76,48 @@ class Measurer(NamedTuple):
         return self.begin(image, content).result()
 
 
+def make_look(method: Method) -> Look:
+    """The view of images by an inference state, each with a key of its own, made of its pixels.
+
+    Beyond `content` (see Batch) what is drawn is mirrored as the images are: what a method draws
+    there can raise no statistic and no map beyond what the image itself does.
+    """
+
+    def look(state: TrainState, given: Given) -> View:
+        image, content = given
+        seen = method.view(state, image, image_keys(image))
+        if content is None or seen.image is None:
+            return seen
+        return replace(seen, image=mirror(seen.image, content))
+
+    return look
+
+
+def make_measure(
+    look: Look, *, names: tuple[str, ...], windows: WindowSettings, localise: Localiser | None
+) -> Callable[[Knowledge, Given], tuple[Array, Array, Array | None]]:
+    """The pure function behind a measurer: what is known and given -> the fields of a Measured.
+
+    Args:
+        localise: None where another measurer's map is shown; the map is then 0.
+    """
+    scalars = tuple(name for name in names if not is_feature(name))
+    deep = names[len(scalars) :]  # `expand` puts them last
+
+    def measure(learnt: Knowledge, given: Given) -> tuple[Array, Array, Array | None]:
+        (state, context), (image, _) = learnt, given
+        seen = look(state, given)
+        statistics = compute(scalars, image, seen, context, windows=windows) if scalars else {}
+        columns = [statistics[name] for name in scalars]
+        stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
+        if deep:
+            stacked = jnp.concatenate([stacked, feature_block(deep, seen)], axis=1)
+        found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
+        return stacked, found, seen.image
+
+    return measure
+
+
 def make_measurer(
     method: Method,
     state: TrainState,
@@ -87,37 +130,13 @@ def make_measurer(
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
-    Each image has a key of its own, made of its pixels, and one program measures it however many
-    come with it: its scores depend on nothing but the image. Beyond `content` (see Batch) what is
-    drawn is mirrored as the images are: what a method draws there can raise no statistic and no
-    map beyond what the image itself does.
-
-    Args:
-        localise: None where another measurer's map is shown; the map is then 0.
+    One program measures an image however many come with it: its scores depend on nothing but the
+    image. What is measured and how: `make_look`, `make_measure`.
     """
-    scalars = tuple(name for name in names if not is_feature(name))
-    deep = names[len(scalars) :]  # `expand` puts them last
-
-    def view(state: TrainState, given: Given) -> View:
-        image, content = given
-        seen = method.view(state, image, image_keys(image))
-        if content is None or seen.image is None:
-            return seen
-        return replace(seen, image=mirror(seen.image, content))
-
-    def measure(learnt: Knowledge, given: Given) -> tuple[Any, ...]:
-        (state, context), (image, _) = learnt, given
-        seen = view(state, given)
-        statistics = compute(scalars, image, seen, context, windows=windows) if scalars else {}
-        columns = [statistics[name] for name in scalars]
-        stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
-        if deep:
-            stacked = jnp.concatenate([stacked, feature_block(deep, seen)], axis=1)
-        found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
-        return stacked, found, seen.image
-
+    look = make_look(method)
+    measure = make_measure(look, names=names, windows=windows, localise=localise)
     measuring = make_inference(measure, batch_size=batch_size)
-    viewing = infer(view, make_mesh())
+    viewing = infer(look, make_mesh())
 
     def knowing(learnt: Knowledge) -> Measurer:
         def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:

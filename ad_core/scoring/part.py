@@ -149,17 +149,25 @@ def measure_parts(
     Raises:
         UserError: `localisation.map` is no map of these methods.
     """
+    localisers, shown = find_localisers(parts, localisation)
+    pairs = zip(parts, localisers, strict=True)
+    return join([_measurer(part, localise, batch_size) for part, localise in pairs], shown=shown)
+
+
+def find_localisers(
+    parts: Sequence[Part], localisation: ConfigDict
+) -> tuple[list[Localiser | None], int]:
+    """The localiser of the part whose map is shown, None of each other part, and its place.
+
+    Raises:
+        UserError: as `measure_parts`.
+    """
     names = part_names(part.name for part in parts)
-    shown, chosen = shown_map(parts, localisation.map)
-    own = parts[names.index(shown)]
-    localise = Localiser(chosen, localisation.sigma * min(image_shape(own.config.data)[:2]))
-    return join(
-        [
-            _measurer(part, localise if name == shown else None, batch_size)
-            for name, part in zip(names, parts, strict=True)
-        ],
-        shown=names.index(shown),
-    )
+    name, chosen = shown_map(parts, localisation.map)
+    shown = names.index(name)
+    side = min(image_shape(parts[shown].config.data)[:2])
+    localise = Localiser(chosen, localisation.sigma * side)
+    return [localise if place == shown else None for place in range(len(parts))], shown
 
 
 def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:

@@ -118,7 +118,12 @@ def to_png_bytes(picture: UInt[np.ndarray, "h w *channels"]) -> bytes:
 
 def data_uri(picture: UInt8[np.ndarray, "h w *channels"]) -> str:
     """The picture as an address that carries its own content."""
-    return "data:image/png;base64," + base64.b64encode(to_png_bytes(picture)).decode("ascii")
+    return png_uri(to_png_bytes(picture))
+
+
+def png_uri(content: bytes) -> str:
+    """A PNG file as an address that carries its content."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 
 def write_png(path: str | Path, picture: UInt[np.ndarray, "h w *channels"]) -> None:

@@ -18,6 +18,7 @@ from ad_core.runtime.sealed import mark_own
 from ad_core.runtime.workdir import Workdir
 from ad_core.stages.benchmark_cells import Cell, Place, find_sets, make_cells
 from ad_core.stages.benchmark_figures import measure_cell
+from ad_core.stages.benchmark_localisation import LOCALISATION, draw_localisation
 from ad_core.stages.benchmark_running import Failed, read_note, run_cells
 
 FAILED, MISSING = 1, 3  # statuses: a run failed; a set is not there
@@ -26,7 +27,7 @@ _PROBE = "import jax; print(jax.default_backend())"
 
 
 def run_benchmark(benchmark: Benchmark, config: ConfigDict, workdir: Path) -> int:
-    """Runs what is left and writes WORKDIR/table.* and index.html; the status.
+    """Runs what is left and writes WORKDIR/table.*, index.html and the pictures; the status.
 
     Returns:
         FAILED where a run failed, else MISSING where a set is not there, else 0.
@@ -40,11 +41,12 @@ def run_benchmark(benchmark: Benchmark, config: ConfigDict, workdir: Path) -> in
     cells = make_cells(benchmark, config, places, workdir, size=size)
     parallel = int(config.parallel) or default_parallel(backend, os.cpu_count() or 1)
     with exclusive(workdir):
-        mark_own(workdir, (*NAMES, "cells"))
+        mark_own(workdir, (*NAMES, "cells", LOCALISATION))
         _announce(places, cells, parallel)
         failed = run_cells(cells, parallel=parallel, commit=commit_of(PROJECT))
         comparison = compare(benchmark, config, places, cells, failed)
-        write_comparison(workdir, comparison)
+        pictures = draw_localisation(workdir, _done(cells, failed))
+        write_comparison(workdir, comparison, pictures)
     print(markdown(comparison))
     print(f"tables: {', '.join(str(workdir / name) for name in NAMES)}")
     missing = any(place.missing for place in places)
@@ -80,8 +82,7 @@ def compare(
     failed: Sequence[Failed],
 ) -> Comparison:
     """The comparison of all cells that are done, with what failed and what is missing."""
-    gone = {one.cell.folder for one in failed}
-    done = [cell for cell in _by_set(cells) if cell.folder not in gone]
+    done = _done(cells, failed)
     measured = tuple(one for cell in done for one in measure_cell(cell))
     return Comparison(
         name=str(config.name),
@@ -92,6 +93,11 @@ def compare(
         published=benchmark.published,
         about=_about(config, done),
     )
+
+
+def _done(cells: Sequence[Cell], failed: Sequence[Failed]) -> list[Cell]:
+    gone = {one.cell.folder for one in failed}
+    return [cell for cell in _by_set(cells) if cell.folder not in gone]
 
 
 def _by_set(cells: Sequence[Cell]) -> list[Cell]:

@@ -53,7 +53,7 @@ class Judged(NamedTuple):
 
     split: "" where no image judges. scores: NaN where an image could not be read. flags: rule ->
     to be inspected. pixels: what the figures of localisation are taken of. gallery: what the report
-    shows.
+    shows. beyond: clipped beyond the normals, and so inspected; None where flags tell all.
     """
 
     split: str
@@ -62,6 +62,12 @@ class Judged(NamedTuple):
     flags: Flags
     pixels: Pixels
     gallery: Gallery
+    beyond: Bool[np.ndarray, " n"] | None = None
+
+    @property
+    def deciding(self) -> Float64[np.ndarray, " n"]:
+        """The scores, NaN for what is inspected whatever its score."""
+        return self.scores if self.beyond is None else np.where(self.beyond, np.nan, self.scores)
 
 
 class Passed(NamedTuple):
@@ -154,7 +160,7 @@ def _judge_test(job: Job, detector: Detector) -> Judged:
     write_table(job.workdir.statistics("test"), table)
     # As the detector decides: what is clipped beyond the normals is inspected by every rule.
     flags = {rule: beyond | t.flags(scores) for rule, t in detector.parts.thresholds.items()}
-    return Judged("test", table, scores, flags, pixels, gallery)
+    return Judged("test", table, scores, flags, pixels, gallery, beyond)
 
 
 def _judge_pool(job: Job, detector: Detector) -> Judged:
@@ -295,7 +301,7 @@ def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
 def _price(detector: Detector, judged: Judged) -> list[dict[str, Any]]:
     """Price of each bound, from calibration; judged on the test split where there is one."""
     offers = (detector.parts.facts or {}).get("price", [])
-    test = (judged.scores, judged.table.label) if judged.split == "test" else None
+    test = (judged.deciding, judged.table.label) if judged.split == "test" else None
     return judged_price(offers, test)
 
 
@@ -304,7 +310,7 @@ def _defects(detector: Detector, judged: Judged) -> dict[str, Any]:
     calibration = (detector.parts.facts or {}).get("defects", {})
     if judged.split != "test":
         return {"calibration": calibration}
-    found = by_defect(judged.table, judged.scores, detector.threshold)
+    found = by_defect(judged.table, judged.deciding, detector.threshold)
     return {"calibration": calibration, "test": found}
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ad_core.scoring.pictures import png_uri
+
 ROOT = Path(__file__).parents[2]
 RECIPE = '''"""A small recipe."""
 
@@ -63,6 +65,10 @@ def given(tmp_path_factory):
         for number in range(count):
             path = root / "sets" / "screws" / folder / f"{number}.png"
             draw(path, seed + number, spot=folder == "test/dot")
+    masks = root / "sets" / "screws" / "ground_truth" / "dot"
+    masks.mkdir(parents=True)
+    for number in range(8):
+        Image.fromarray(np.uint8(255 * np.eye(32))).save(masks / f"{number}_mask.png")
     (root / "small.py").write_text(RECIPE)
     (root / "benchmark_small.py").write_text(BENCHMARK)
     return [f"--config={root}/benchmark_small.py", f"--config.root={root / 'sets'}"]
@@ -148,6 +154,15 @@ def test_a_killed_benchmark_goes_on_and_a_run_that_was_cut_comes_to_the_same(kil
     assert rows["blur", "all"] == rows["blur again", "all"]
     assert rows["blur", "MSE"] == rows["blur again", "MSE"]
     assert 0.5 < rows["blur", "all"]["auc"]["mean"] <= 1
+
+
+def test_each_set_with_masks_has_a_picture_of_every_method_that_ran(killed):
+    picture = killed[0] / "localisation" / "screw.png"
+    rows = 2 * (3 + 1)  # methods that ran, three abnormal images and a normal one
+    with Image.open(picture) as opened:
+        assert opened.height > rows * 160
+    page = (killed[0] / "index.html").read_text()
+    assert f'src="{png_uri(picture.read_bytes())}"' in page
 
 
 def test_what_fails_and_what_is_missing_are_rows_and_the_status_is_1(killed):

@@ -21,6 +21,7 @@ from ad_core.backbones import (
     resnet,
     save_backbone,
     vgg16,
+    vit,
 )
 from ad_core.runtime.registry import known_modules, resolve
 from tests.quick import drawn
@@ -69,10 +70,21 @@ def of_resnet(name, rng):
     return arrays
 
 
+def of_dinov2(name, rng):
+    """Arrays of DINOv2's shapes."""
+    arrays = {}
+    for key, shape in vit.shapes(name).items():
+        x = rng.standard_normal(shape, "f")
+        norm = key.endswith((".gamma", "norm.weight", "norm1.weight", "norm2.weight"))
+        arrays[key] = 1 + 0.1 * x if norm else x * np.float32(np.prod(shape[1:]) ** -0.5)
+    return arrays
+
+
 FILES = {
     "vgg16": narrow_vgg16,
     "inception": inception,
     **{name: functools.partial(of_resnet, name) for name in resnet.NAMES},
+    **{name: functools.partial(of_dinov2, name) for name in vit.NAMES},
 }
 
 
@@ -83,7 +95,8 @@ def trained_vqgan(folder):
 
 
 FOLDERS = {"vqgan": trained_vqgan}  # of detectors
-LARGE = ("wide_resnet50_2",)  # weights of 270 MB, which each test here would copy
+# Weights of 90 to 340 MB, which each test here would copy.
+LARGE = ("wide_resnet50_2", "dinov2_vits14", "dinov2_vitb14")
 PARAMS = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES]
 
 
@@ -133,7 +146,14 @@ def assert_close(got, wanted):
 
 
 def test_the_known_backbones_are_looked_at():
-    assert {"efficientnet_lite0", "inception", "resnet18", "vgg16", "vqgan"} <= set(NAMES)
+    assert {
+        "efficientnet_lite0",
+        "inception",
+        "resnet18",
+        "vgg16",
+        "vqgan",
+        "dinov2_vits14",
+    } <= set(NAMES)
 
 
 def test_a_level_is_finite_float32_and_has_a_row_an_image(case):
@@ -176,7 +196,8 @@ def test_batch_size_padding_and_place_change_nothing(case):
 def test_a_run_that_goes_on_from_a_level_ends_where_a_whole_one_ends(case):
     first, last = case.levels[0], case.levels[-1]
     going = jax.jit(lambda b, x: b.stages(b.params, x, levels=(last,), start=first))
-    found = going(case.backbone, jnp.asarray(case.found[first]))
+    carried = jax.jit(lambda b, x: b.stages(b.params, x, levels=(first,), whole=True))
+    found = going(case.backbone, carried(case.backbone, jnp.asarray(case.images))[first])
     assert_close(jax.device_get(found), {last: case.found[last]})
 
 

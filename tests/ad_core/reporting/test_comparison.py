@@ -130,7 +130,7 @@ def test_a_cell_cannot_break_the_markdown_table(comparison):
 
 
 def test_the_page_shows_rows_troubles_poster_and_tests(comparison):
-    page = Page(render(comparison))
+    page = Page(render(comparison, {}))
     for words in ("70.0 ± 21.6", "out of memory", "Fetch <it>.", "62.7 ± 10.4", "91.4", "abc"):
         assert words in page.text, words
     assert "2 sets are few" in page.text and "missing 1 set: tile" in page.text

@@ -1,4 +1,5 @@
 import ast
+import subprocess
 import sys
 
 import pytest
@@ -102,3 +103,15 @@ def test_a_run_is_named_after_its_photos(tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_text("")
     assert invocation.run_name(tmp_path / "t.csv") == "t"
     assert str(invocation.default_workdir(invocation.Path("."))) == f"runs/{tmp_path.name}"
+
+
+def test_the_help_of_a_word_names_that_word():
+    script = str(invocation.PROJECT / "launch" / "score.py")
+    code = "import sys; from ad_core.runtime import entry; sys.argv[1:] = ['score', '--help']; "
+    ended = subprocess.run([sys.executable, "-c", code + "entry.main()"], capture_output=True)
+    told = ended.stdout.decode()
+    assert "zfn score --detector=" in told and "python launch" not in told
+    assert (
+        "score.py --detector="
+        in subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True).stdout
+    )

@@ -131,6 +131,10 @@ def test_what_is_clipped_beyond_the_normals_is_inspected_by_every_rule(judged, m
         np.testing.assert_array_equal(found.flags[rule], expected)
     figures = evaluate._held_out(job, detector, found)["zfn"]
     assert figures["tp"] + figures["fp"] == found.flags["zfn"].sum()
+    offer = {"bound": 0.05, "threshold": known.thresholds["zfn"].value}
+    detector.parts.facts = {"price": [offer]}
+    (price,) = evaluate._price(detector, found)
+    assert (price["test"]["fp"], price["test"]["fn"]) == (figures["fp"], figures["fn"])
 
 
 def test_the_gallery_shows_what_the_folds_decided(judged):
