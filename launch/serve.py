@@ -49,6 +49,20 @@ KEEP_GB = flags.DEFINE_float(
     "GiB of pictures and maps; beyond, the oldest go, those to judge last. 0: no limit.",
     lower_bound=0,
 )
+AUDIT_SHARE = flags.DEFINE_float(
+    "audit_share",
+    0.01,
+    "Share of all parts that people judge without seeing a score.",
+    lower_bound=0,
+    upper_bound=1,
+)
+REPEAT_SHARE = flags.DEFINE_float(
+    "repeat_share",
+    0.02,
+    "Share of the judged images that a second person judges too.",
+    lower_bound=0,
+    upper_bound=1,
+)
 CHECK = flags.DEFINE_bool("check", False, "Check the audit trail of --store, and end.")
 HEAD = flags.DEFINE_string(
     "head", None, "With --check: SEQ:HASH of an event that was noted earlier and must be there."
@@ -95,6 +109,8 @@ def main(_: None) -> int | None:
         timeout_s=TIMEOUT_S.value,
         max_upload_mb=MAX_UPLOAD_MB.value,
         keep_gb=KEEP_GB.value,
+        audit_share=AUDIT_SHARE.value,
+        repeat_share=REPEAT_SHARE.value,
     )
     with stop_on_signals() as stop:
         serve(options, stop)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from importlib.metadata import EntryPoint
@@ -80,22 +81,47 @@ def test_the_scripts_of_ci_can_be_run(script):
     assert os.access(ROOT / script, os.X_OK)
 
 
+def ci(folder, make, *, chromium=True, **others):
+    """.ci/run where `make` does as this text says, as somebody who may install nothing."""
+    texts = {"make": make, "id": "echo 1000"} | ({"chromium": ""} if chromium else {}) | others
+    for name, text in texts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    for name in ("bash", "dirname"):
+        (folder / name).symlink_to(shutil.which(name))
+    command = [folder / "bash", ROOT / ".ci" / "run"]
+    environment = os.environ | {"PATH": str(folder)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return ended, re.findall(r"make (\S+) took \d+ s", ended.stdout)
+
+
 @pytest.mark.parametrize(
-    ("test", "oldest", "ran", "status"),
+    ("failing", "ran", "status"),
     [
-        (0, 0, ["test", "test-3.11"], 0),
-        (2, 0, ["test"], 2),
-        (0, 3, ["test", "test-3.11"], 3),
+        ("none", ["test", "test-3.11", "test-browser"], 0),
+        ("test", ["test"], 2),
+        ("test-3.11", ["test", "test-3.11"], 2),
+        ("test-browser", ["test", "test-3.11", "test-browser"], 2),
     ],
 )
-def test_ci_runs_both_targets_and_ends_with_the_first_failure(tmp_path, test, oldest, ran, status):
-    make = tmp_path / "make"
-    make.write_text(f'#!/bin/sh\ntest "$1" = test && exit {test}\nexit {oldest}\n')
-    make.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    ended = subprocess.run([ROOT / ".ci" / "run"], env=environment, capture_output=True, text=True)
-    assert ended.returncode == status
-    assert re.findall(r"make (\S+) took \d+ s", ended.stdout) == ran
+def test_ci_runs_its_targets_and_ends_with_the_first_failure(tmp_path, failing, ran, status):
+    ended, told = ci(tmp_path, f'test "$1" = {failing} && exit 2\nexit 0')
+    assert (told, ended.returncode) == (ran, status)
+
+
+def test_ci_says_that_it_tries_no_browser_where_there_is_none(tmp_path):
+    ended, told = ci(tmp_path, "exit 0", chromium=False)
+    assert (told, ended.returncode) == (["test", "test-3.11"], 0)
+    assert "not tried in a browser" in ended.stdout
+
+
+def test_ci_installs_a_browser_as_root(tmp_path):
+    browser = tmp_path / "chromium"
+    apt_get = f'test "$1" = update && exit 0\n: > {browser}\n{shutil.which("chmod")} +x {browser}'
+    made = {"id": "echo 0", "apt-get": apt_get}
+    ended, told = ci(tmp_path, "exit 0", chromium=False, **made)
+    assert (told[-1], ended.returncode) == ("test-browser", 0)
+    assert "Installing Chromium" in ended.stdout
 
 
 def test_the_tests_that_python_3_11_leaves_out_are_there():

@@ -169,7 +169,7 @@ def _lists(people: list[User], devices: Mapping[str, str], request: Request) -> 
     add = _form("/accounts/add", fields, csrf, button="add a person")
     scopes = {"name": "text", "scope": SCOPES}
     device = _form("/accounts/device", scopes, csrf, button="add a device")
-    return f"<table>{''.join(rows)}</table>{add}{device}"
+    return f"<p><a href={HOME}>Console</a></p><table>{''.join(rows)}</table>{add}{device}"
 
 
 def _row(cells: list[str]) -> str:
@@ -209,8 +209,10 @@ def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         '<meta name="color-scheme" content="light dark">'
+        '<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/console.css">'
     )
-    return HTMLResponse(f"{head}<title>{title}</title><main><h1>{title}</h1>{body}</main>", status)
+    main = f'<main class="account"><h1>{title}</h1>{body}</main>'
+    return HTMLResponse(f"{head}<title>{title}</title>{main}", status)
 
 
 class _Form:

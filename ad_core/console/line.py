@@ -9,7 +9,7 @@ import hashlib
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -53,6 +53,8 @@ class Line:
 
     Attributes:
         store, metrics, queue_limit, timeout_s: as given.
+        watchers: are given each verdict that stands in the store, and its detector; they are
+            quick and raise nothing.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Line:
         """
         self.store, self.metrics = store, Metrics()
         self.queue_limit, self.timeout_s = queue_limit, timeout_s
+        self.watchers: list[Callable[[Verdict, Loaded], object]] = []
         self._count, self._counting = 0, threading.Condition()
         self._stopping, self._switching = False, threading.Lock()
         loaded = load(self._active(detector_dir))
@@ -290,7 +293,10 @@ class Line:
             origin=arrival.origin,
             about=received.seq,
             detail=_detail(verdict, len(task.verdicts), without_map, arrival.began)
-            | {"scale": by.detector.scale.to_dict()},
+            | {
+                "scale": by.detector.scale.to_dict(),
+                "nearest": by.nearest.path(verdict.statistics) if by.nearest else "",
+            },
         )
         try:
             event = self.store.append(event)
@@ -301,6 +307,8 @@ class Line:
             OUTCOME_SCORED, decision, "", sha, by.sha, by.threshold, event, verdict,
             len(task.verdicts),
         )  # fmt: skip
+        for watcher in self.watchers:
+            watcher(verdict, by)
         return self._counted(answer, arrival)
 
     def _keep_map(self, sha: str, verdict: Verdict, by: Loaded) -> str:

@@ -3,16 +3,18 @@
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.routing import BaseRoute
 
+from ad_core.console import pages
 from ad_core.console.app import Settings, create_app
 from ad_core.console.line import Line
+from ad_core.console.promise import REPEATS
+from ad_core.console.sampling import SHARE
 from ad_core.console.security import check_binding, origins_of
 from ad_core.console.store import Store
 from ad_core.console.users import SCORE, Users
@@ -32,7 +34,8 @@ class Options:
     detector, store: folders. host, port: where it listens; port 0: one that is free. certificate,
     key: of TLS. behind_proxy: a proxy on the way encrypts. trusted: further origins of the
     console. watch: a folder to score. queue_limit, timeout_s: as `Line`. max_upload_mb: MiB of an
-    image. keep_gb: GiB of pictures and maps; 0: no limit.
+    image. keep_gb: GiB of pictures and maps; 0: no limit. audit_share, repeat_share: as
+    `pages.routes`.
     """
 
     detector: Path
@@ -48,6 +51,8 @@ class Options:
     timeout_s: float = 10.0
     max_upload_mb: int = 64
     keep_gb: float = 20.0
+    audit_share: float = SHARE
+    repeat_share: float = REPEATS
 
     @property
     def most_bytes(self) -> int:
@@ -87,7 +92,8 @@ def _settings(options: Options, port: int) -> Settings:
 def _run(
     options: Options, settings: Settings, listener: socket.socket, line: Line, stop: Stop
 ) -> None:
-    app = create_app(settings, line, pages_of(line))
+    shares = {"audit_share": options.audit_share, "repeat_share": options.repeat_share}
+    app = create_app(settings, line, pages.routes(line, line.store, **shares))
     server = uvicorn.Server(_configure(options, app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
     watcher = _watcher(options, line)
@@ -107,11 +113,6 @@ def _run(
             watcher.stop()
         server.should_exit = True
         thread.join()
-
-
-def pages_of(line: Line) -> Sequence[BaseRoute]:
-    """Routes of the console's pages."""
-    return ()
 
 
 def _configure(options: Options, app: object) -> uvicorn.Config:

@@ -124,7 +124,11 @@ class Store:
         connection = sqlite3.connect(self.file, timeout=10, check_same_thread=False)
         connection.isolation_level = None
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:  # the file is no database
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -277,7 +281,7 @@ class Store:
 
     def awaiting(self) -> set[str]:
         """Images that a person has still to look at."""
-        query = "SELECT sha FROM images WHERE decision = 'inspect' AND verdict = ''"
+        query = "SELECT sha FROM images WHERE verdict = '' AND (audited OR decision = 'inspect')"
         with self.reading() as connection:
             return {row["sha"] for row in connection.execute(query)}
 

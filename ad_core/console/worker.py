@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ad_core.console.nearest import Nearest
 from ad_core.runtime.sealed import MANIFEST, find_folder
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.files import load_detector
@@ -18,11 +19,15 @@ from ad_core.scoring.verdict import ALL, Verdict
 
 
 class Loaded(NamedTuple):
-    """A detector that is ready to judge, its folder, and the SHA-256 of its manifest."""
+    """A detector that is ready to judge, its folder, and the SHA-256 of its manifest.
+
+    nearest: its normal calibration images; None where it does not name them.
+    """
 
     detector: Detector
     directory: Path
     sha: str
+    nearest: Nearest | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -41,7 +46,7 @@ def load(directory: Path) -> Loaded:
     # Images come alone, and on an accelerator each call measures as many as the batch holds.
     detector = load_detector(directory, batch_size=1)
     detector.judge(np.zeros(detector.image_shape, np.uint8), explain=ALL)
-    return Loaded(detector, directory, sha)
+    return Loaded(detector, directory, sha, Nearest.of(detector.parts))
 
 
 def detector_sha(directory: Path) -> str:

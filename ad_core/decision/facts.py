@@ -1,6 +1,6 @@
 """Facts of a calibration that its detector keeps: price, lowest scores, what was left out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from ad_core.decision.left_out import LeftOut
 from ad_core.decision.table import StatisticsTable
 from ad_core.decision.thresholds.price import price
 from ad_core.decision.thresholds.threshold import Threshold
+from ad_core.errors import UserError
 
 # Abnormal images shown before they count: one wrong label among them sets the price.
 SHOWN = 5
@@ -23,10 +24,10 @@ def facts_of(
     left_out: Sequence[LeftOut],
     confidence: float,
 ) -> dict[str, Any]:
-    """Plain data: {"price", "lowest", "left_out", "defects"}.
+    """Plain data: {"price", "lowest", "left_out", "defects", "scored"}.
 
     price: see `price`. lowest: the abnormal images with the lowest scores, lowest first. left_out:
-    the log. defects: type -> figures of its images, as `by_defect`.
+    the log. defects: type -> figures of its images, as `by_defect`. scored: see `scored`.
 
     Args:
         table: of the images that calibrated. scores: of each, out-of-fold.
@@ -39,7 +40,52 @@ def facts_of(
         "lowest": lowest(table, scores),
         "left_out": [entry.to_dict() for entry in left_out],
         "defects": by_defect(table, scores, threshold),
+        "scored": scored(table, scores),
     }
+
+
+def scored(table: StatisticsTable, scores: Float64[np.ndarray, " n"]) -> dict[str, list[Any]]:
+    """Every image that calibrated, by columns: {path, label, defect, group, score}.
+
+    score: None where it is not finite.
+    """
+    return {
+        "path": list(table.path),
+        "label": table.label.tolist(),
+        "defect": list(table.defect),
+        "group": list(table.group),
+        "score": [float(score) if np.isfinite(score) else None for score in scores],
+    }
+
+
+def read_scored(
+    facts: Mapping[str, Any],
+) -> tuple[StatisticsTable, Float64[np.ndarray, " n"]]:
+    """The images that calibrated, without their statistics, and the score of each.
+
+    Args:
+        facts: as `facts_of` gives them.
+
+    Raises:
+        UserError: the facts were written by a version that did not keep the scores.
+    """
+    if "scored" not in facts:
+        raise UserError(
+            "The detector does not hold the scores of its calibration images; calibrate its "
+            "workdir again with launch/calibrate.py."
+        )
+    rows = facts["scored"]
+    count = len(rows["path"])
+    table = StatisticsTable(
+        path=tuple(rows["path"]),
+        label=np.array(rows["label"], np.int64),
+        defect=tuple(rows["defect"]),
+        group=tuple(rows["group"]),
+        error=("",) * count,
+        names=(),
+        values=np.zeros((count, 0), np.float32),
+    )
+    return table, np.array([np.nan if s is None else s for s in rows["score"]], np.float64)
 
 
 def lowest(

@@ -1,6 +1,8 @@
 """A detector on disk: a folder without pickle, put in place as a whole, checked when read."""
 
+import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ad_core.statistics import Context
 from ad_core.types import Method, TrainState
 
 FORMAT = 5  # of the files; from 5 on with one-sided cleaning, groups and a profile of normals
+DESCRIBED, THRESHOLD = "detector.json", "threshold.json"
 PROFILE = "profile.npz"  # of normal maps, where they are told by it
 KINDS = (".json", ".npz", ".skops")  # what is read of a folder, and must be in its manifest
 BACKBONES = "backbones"  # folder of those that statistics need
@@ -52,14 +55,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
     if parts.profile is not None:
         _save_arrays(folder / PROFILE, parts.profile._asdict())
     save_classifier(parts.classifier, folder / "classifier.skops")
-    thresholds = {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()}
-    decided = {
-        "rule": parts.rule,
-        "reason": (parts.facts or {}).get("reason", ""),
-        "review": parts.review,
-        "thresholds": thresholds,
-    }
-    sealed.write_json(folder / "threshold.json", decided)
+    sealed.write_json(folder / THRESHOLD, _decided(parts))
     described = {
         "format": FORMAT,
         "method": parts.config.method,
@@ -74,7 +70,57 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "config": json.loads(to_json(_self_contained(parts.config))),
         "versions": dict(versions),
     }
-    sealed.write_json(folder / "detector.json", described)
+    sealed.write_json(folder / DESCRIBED, described)
+
+
+def _decided(parts: Parts) -> dict[str, Any]:
+    """Content of the file that says from which score on an image is inspected."""
+    return {
+        "rule": parts.rule,
+        "reason": (parts.facts or {}).get("reason", ""),
+        "review": parts.review,
+        "thresholds": {rule: threshold.to_dict() for rule, threshold in parts.thresholds.items()},
+    }
+
+
+def save_decided(directory: Path, parent: Path, parts: Parts) -> None:
+    """Writes a detector beside the one in `parent`, with other thresholds and facts alone.
+
+    Every other file is the same, byte for byte.
+
+    Args:
+        parts: of which thresholds, the rule and facts count.
+
+    Raises:
+        UserError: something stands there already, `parent` is no whole detector, or the place
+            cannot be written.
+    """
+    if directory.exists():
+        raise UserError(f"{directory} is there already; a detector is never overwritten.")
+    _verify(sealed.find_folder(parent), parent)
+    source = sealed.find_folder(parent)
+
+    def write(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        described = _described(source, parent) | {"facts": parts.facts}
+        sealed.write_json(folder / DESCRIBED, described)
+        sealed.write_json(folder / THRESHOLD, _decided(parts))
+
+    sealed.write_folder(directory, write)
+
+
+def scoring_hash(directory: Path) -> str:
+    """SHA-256 of all that measures and scores: the same for detectors that only decide otherwise.
+
+    Raises:
+        UserError: no detector there, or one written by another version.
+    """
+    folder = sealed.find_folder(directory)
+    described = _described(folder, directory)
+    del described["facts"]
+    files = json.loads((folder / sealed.MANIFEST).read_text())
+    told = [described, {name: files[name] for name in files if name not in (DESCRIBED, THRESHOLD)}]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def _write_part(folder: Path, part: Part) -> None:
@@ -146,7 +192,7 @@ def load_parts(directory: Path) -> Parts:
     with np.load(directory / "normals.npz", allow_pickle=False) as arrays:
         reference = arrays["reference"]
         groups = arrays["groups"] if "groups" in arrays else None
-    decided = json.loads((directory / "threshold.json").read_text())
+    decided = json.loads((directory / THRESHOLD).read_text())
     carried = directory / BACKBONES
     backbones = read_saved(carried) if carried.is_dir() else {}
     return Parts(
@@ -209,7 +255,7 @@ def _verify(folder: Path, directory: Path) -> None:
     try:
         read = [path for path in folder.rglob("*") if path.suffix in KINDS]
         needed = {path.relative_to(folder).as_posix() for path in read} - {sealed.MANIFEST}
-        sealed.verify_folder(folder, needed={"detector.json", *needed})
+        sealed.verify_folder(folder, needed={DESCRIBED, *needed})
     except sealed.Damaged as error:
         raise UserError(
             f"Detector file {folder / error.file} {error.fault}; calibrate again or restore a copy."
@@ -227,7 +273,7 @@ def _require(folder: Path, directory: Path) -> None:
 def _described(folder: Path, directory: Path) -> dict[str, Any]:
     """detector.json of a folder, in this version's format."""
     _require(folder, directory)
-    described = json.loads((folder / "detector.json").read_text())
+    described = json.loads((folder / DESCRIBED).read_text())
     if described["format"] != FORMAT:
         newer = described["format"] > FORMAT
         mend = "update zfn-ad" if newer else "train and calibrate again, in a new workdir"

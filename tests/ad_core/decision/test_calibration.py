@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -6,6 +8,7 @@ from ad_core.data.source import Record
 from ad_core.decision import anomaly_score
 from ad_core.decision.calibration import calibrate, check_decision, check_single, cross_fit
 from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.facts import read_scored
 from ad_core.decision.table import make_table, select
 from ad_core.errors import UserError
 from tests.small_config import small_config
@@ -58,6 +61,14 @@ def test_the_same_table_and_seed_give_the_same_thresholds(calibrated):
     first, again = calibrated, calibrate(table_of(), decision_of(), split="calibration", seed=0)
     assert first.thresholds == again.thresholds
     np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_facts_keep_the_out_of_fold_score_of_every_image(calibrated):
+    table, scores = read_scored(json.loads(json.dumps(calibrated.facts)))
+    np.testing.assert_array_equal(scores, calibrated.scores)
+    given = table_of()
+    assert (table.path, table.defect, table.group) == (given.path, given.defect, given.group)
+    np.testing.assert_array_equal(table.label, given.label)
 
 
 def test_unreadable_images_are_left_out_of_the_count():
