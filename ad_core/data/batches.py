@@ -33,10 +33,12 @@ class Reading(NamedTuple):
 class TrainBatches:
     """Endless training batches; the position can be saved and set. Made by `train_batches`."""
 
-    def __init__(self, draws: "_Draws", *, batch_size: int, workers: int):
+    def __init__(self, draws: "_Draws", *, share: "Share", batch_size: int, workers: int):
         self._draws = draws
-        self._batch_size = batch_size
-        self._images = _in_threads(draws, workers=workers, ahead=2 * batch_size)
+        self._share = share
+        self._batch_size = batch_size // share.count  # of this process
+        own = draws if share.count == 1 else _Own(draws, share, self._batch_size)
+        self._images = _in_threads(own, workers=workers, ahead=2 * self._batch_size)
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -53,7 +55,7 @@ class TrainBatches:
     def get_state(self) -> dict[str, int]:
         """The position after the batches given so far, as JSON values."""
         return {
-            "drawn": int(self._images.get_state()["next_index"]),
+            "drawn": int(self._images.get_state()["next_index"]) * self._share.count,
             "images": len(self._draws.indices),
             "seed": self._draws.seed,
         }
@@ -70,7 +72,17 @@ class TrainBatches:
                     f"The checkpoint was trained with {name} = {state[name]}, and this run "
                     f"has {name} = {own}; use the same training images and seed, or a new workdir."
                 )
-        self._images.set_state({"next_index": state["drawn"]})
+        self._images.set_state({"next_index": state["drawn"] // self._share.count})
+
+
+class Share(NamedTuple):
+    """Part of every batch that a process reads: the `own`th of `count` equal ones."""
+
+    own: int = 0
+    count: int = 1
+
+
+WHOLE = Share()  # of the only process
 
 
 def train_batches(
@@ -82,6 +94,7 @@ def train_batches(
     augment: str,
     workers: int,
     pairs: bool = False,
+    share: Share = WHOLE,
 ) -> TrainBatches:
     """Endless batches of the images at `indices`, never a partial one.
 
@@ -95,9 +108,11 @@ def train_batches(
     Args:
         augment: a kind of `ad_core.data.augment`.
         workers: decoding threads; 0 decodes in the caller's.
+        share: of each batch, in its order; the batches of all processes together are those of one.
 
     Raises:
-        UserError: no image (of a class, with `pairs`), an augmentation that is unknown or does not
+        UserError: no image (of a class, with `pairs`), processes that do not divide a batch, an
+            augmentation that is unknown or does not
             suit the images' shape, a batch that is empty or does not divide into pairs; or, from
             the iterator, a training image that cannot be read.
     """
@@ -110,9 +125,14 @@ def train_batches(
             f"`train.batch_size` (={batch_size}) must be even: this method trains on pairs of a "
             f"normal and an abnormal image; use {batch_size - 1 or 2} or {batch_size + 1}."
         )
+    if batch_size % (share.count * (2 if pairs else 1)):
+        raise UserError(
+            f"`train.batch_size` (={batch_size}) must be divisible by the number of processes "
+            f"(={share.count})" + (", and by 2: this method trains on pairs." if pairs else ".")
+        )
     kind = _PairDraws if pairs else _Draws
     draws = kind(source, np.asarray(indices), seed=seed, kind=augment)
-    return TrainBatches(draws, batch_size=batch_size, workers=workers)
+    return TrainBatches(draws, share=share, batch_size=batch_size, workers=workers)
 
 
 def make_pairs(
@@ -258,6 +278,20 @@ class _Draws:
             if (len(self._decoded) + 1) * image.nbytes <= CACHE_BYTES:
                 self._decoded[index] = image
         return image
+
+
+class _Own:
+    """Images that a process draws: its part of each batch, for grain to index."""
+
+    def __init__(self, draws: _Draws, share: Share, size: int):
+        self._draws, self._share, self._size = draws, share, size
+
+    def __len__(self) -> int:
+        return ENDLESS // self._share.count
+
+    def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
+        batch, row = divmod(position, self._size)
+        return self._draws[(batch * self._share.count + self._share.own) * self._size + row]
 
 
 class _PairDraws(_Draws):
