@@ -215,9 +215,10 @@ def _run(
     at_once = stop.at_once
     late: tuple[int, Metrics] | None = None  # metrics not fetched yet: the device is never idle
     coming = _take(batches, parts) if step < train.steps else None
+    train_step = parts.step if coming is None else parts.ready(state, coming.batch, key)
     while coming is not None:
         batch, position = coming
-        state, metrics = parts.step(state, batch, key)
+        state, metrics = train_step(state, batch, key)
         stop.at_once = False  # there is a step to save now; until it was compiled there was none
         step += 1
         coming = _take(batches, parts) if step < train.steps else None

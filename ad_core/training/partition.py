@@ -32,6 +32,7 @@ from ad_core.types import Batch, Metrics, TrainState
 
 MODES = ("jit", "pmap")
 Tree = TypeVar("Tree")
+Step = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
 def _in_pmap() -> bool:
@@ -88,6 +89,8 @@ class Partition(NamedTuple):
     step: (state, batch, key) -> (state, metrics), compiled; consumes (donates) the state.
         State and batch must have been placed; the key may lie anywhere, or of several processes on
         every device (`place_state`).
+    ready: (state, batch, key) of the first step -> `step`, compiled in every process before any of
+        them takes it: who began while others compile would give up waiting for them.
     place_state: a copy on each device, or divided among them, that shares no memory with its
         argument; of any tree of arrays that is equal in all processes.
     place_batch: host arrays to the devices, without waiting; of several processes each gives its
@@ -99,7 +102,8 @@ class Partition(NamedTuple):
     """
 
     mesh: Mesh
-    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
+    step: Step
+    ready: Callable[[TrainState, Batch, PRNGKeyArray], Step]
     place_state: Callable[[Any], Any]
     place_batch: Callable[[Batch], Batch]
     fetch_state: Callable[[TrainState], TrainState]
@@ -108,7 +112,7 @@ class Partition(NamedTuple):
 
 
 def partition(
-    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]],
+    step: Step,
     mode: str,
     *,
     devices: Sequence[Any] | None = None,
@@ -181,7 +185,14 @@ def partition(
         drawn = jax.jit(function, in_shardings=(None, parts), out_shardings=whole)
         return lambda state, rows: drawn(state, _place(rows, mesh, parts))
 
-    return Partition(mesh, compiled, place_state, place_batch, fetch_state, gathered, draw)
+    def ready(*first: Any) -> Step:
+        if processes.count() == 1:
+            return compiled
+        step = compiled.lower(*first).compile()
+        processes.meet("compiled")
+        return step
+
+    return Partition(mesh, compiled, ready, place_state, place_batch, fetch_state, gathered, draw)
 
 
 def _dividing(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
