@@ -23,7 +23,7 @@ NUMBERED = ("SLURM_PROCID", "JOB_COMPLETION_INDEX")  # number of this process, w
 
 
 class Joining(NamedTuple):
-    """How to find the other processes; of what is None JAX learns it from the launcher."""
+    """Address and numbers by which processes find each other; None: JAX asks the launcher."""
 
     coordinator: str | None = None
     processes: int | None = None
@@ -51,7 +51,7 @@ def join(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> No
 
 
 def find_joining(argv: Sequence[str], environment: Mapping[str, str]) -> Joining | None:
-    """How the other processes are found; None where there are none. Errors as `join`."""
+    """Address and numbers of the processes; None where there are none. Errors as `join`."""
     if ALONE in environment:
         return None
     given = {name: take(argv, name)[0] for name in FLAGS}

@@ -111,7 +111,7 @@ def create_file(path: Path, write: Callable[[Path], object], *, beside: Path) ->
 
 
 def create_folder(path: Path, write: Callable[[Path], object]) -> bool:
-    """As `write_folder`, unless a folder is there already; tells whether it did.
+    """Puts in place the folder that `write` fills, unless one is there; tells whether it did.
 
     Several processes on several machines may try at once: the first whose folder is whole wins, and
     what the others made is dropped.

@@ -63,19 +63,19 @@ class Plan:
         return rows_of_shard(number, self.count, self.images)
 
     def folder(self, number: int) -> Path:
-        """Where a shard lies once it is finished."""
+        """Place of a shard once it is finished."""
         return self.output / SHARDS / f"{number:05d}-of-{self.count:05d}"
 
     @property
     def is_merged(self) -> bool:
-        """Whether the tables of the whole lot are there."""
+        """Tells whether the tables of the whole lot are there."""
         try:
             return bool(json.loads((self.output / SUMMARY).read_bytes())["finished"])
         except (OSError, ValueError, KeyError):
             return False
 
     def is_done(self, number: int) -> bool:
-        """Whether a shard is finished."""
+        """Tells whether a shard is finished."""
         return self.folder(number).is_dir() or self.is_merged
 
     @property
