@@ -41,7 +41,7 @@ def score_here(detector: Path, image: Path, output: Path) -> None:
 
     phases: defaultdict[str, list[float]] = defaultdict(list)
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: phases[PHASES.get(event, "")].append(seconds)
+        lambda event, duration_secs, **_: phases[PHASES.get(event, "")].append(duration_secs)
     )
     imported = time.perf_counter()
     compilation_cache()
