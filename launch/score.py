@@ -4,9 +4,17 @@
 
 Every image gets a row. One that cannot be read is to be inspected, what is no image is told by
 name, and either makes the status 3. The same command goes on where it was stopped or killed.
+
+On many machines that share a folder, by any launcher, then once at the end; or by Ray:
+
+    python launch/score.py ... --shards=64 --shard=0     (to 63; an array of SLURM or Kubernetes
+                                                          sets --shard itself)
+    python launch/score.py ... --merge
+    python launch/score.py ... --engine=ray --address=auto
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -33,30 +41,47 @@ BATCH_SIZE = flags.DEFINE_integer(
     lower_bound=1,
 )
 WORKERS = flags.DEFINE_integer("workers", 2, "Threads that decode images.", lower_bound=1)
+ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "What shares out the work.")
+ADDRESS = flags.DEFINE_string("address", None, "Of a Ray cluster; without it, of this machine.")
+ACTORS = flags.DEFINE_integer(
+    "actors", None, "Processes of Ray; default: one a GPU, else one a machine.", lower_bound=1
+)
+SHARDS = flags.DEFINE_integer(
+    "shards", None, "Parts into which the images are divided, for many processes.", lower_bound=1
+)
+SHARD = flags.DEFINE_string(
+    "shard", None, "The part, or parts with commas, that this process scores; from 0."
+)
+MERGE = flags.DEFINE_bool("merge", False, "Make the tables of a lot whose shards are all finished.")
 
 
 def main(_: None) -> int:
-    """Scores the input; the status is 0, or 3 where a file was no image or could not be read."""
-    detector, given, output = (_path(flag) for flag in (DETECTOR, INPUT, OUTPUT))
+    """Scores the input; the status is 0, or 3 where a file was no image or could not be read.
+
+    Of some shards it is 0: the merge tells of all.
+    """
+    paths = [_path(flag) for flag in (DETECTOR, INPUT, OUTPUT)]
     from ad_core.runtime.compilation import compilation_cache
     from ad_core.runtime.stop import stop_on_signals
-    from ad_core.scoring.engines.local import score_files
+    from ad_core.scoring.engines.choice import score
     from ad_core.scoring.verdict import ALL
-    from ad_core.stages.messages import announce_scores
+    from ad_core.stages.messages import announce_scores, announce_shards
 
     compilation_cache()
+    options: dict[str, Any] = {
+        "maps": MAPS.value,
+        "explain": {"inspected": True, "all": ALL, "none": False}[EXPLAIN.value],
+        "batch_size": BATCH_SIZE.value,
+        "workers": WORKERS.value,
+    }
+    ray = {"address": ADDRESS.value, "actors": ACTORS.value} if ENGINE.value == "ray" else None
+    parts = {"shards": SHARDS.value, "shard": SHARD.value, "merge": MERGE.value}
     with stop_on_signals() as stop:
-        summary = score_files(
-            detector,
-            given,
-            output,
-            maps=MAPS.value,
-            explain={"inspected": True, "all": ALL, "none": False}[EXPLAIN.value],
-            batch_size=BATCH_SIZE.value,
-            workers=WORKERS.value,
-            stop=stop,
-        )
-    announce_scores(output, summary)
+        summary = score(*paths, ray=ray, stop=stop, **parts, **options)
+    if "counts" not in summary:
+        announce_shards(paths[-1], summary)
+        return 0
+    announce_scores(paths[-1], summary)
     return 3 if summary["counts"]["error"] or summary["left_out"] else 0
 
 

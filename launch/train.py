@@ -5,6 +5,10 @@
 
 PHOTOS is a folder (ok/ and nok/, MVTec's layout, normal images alone) or a table of images: what
 is chosen for it is printed. The same command on the same workdir resumes.
+
+Several processes train together where srun starts them, on a TPU slice, or by three flags:
+
+    python launch/train.py ... --coordinator=HOST:PORT --processes=4 --process=0     (to 3)
 """
 
 import sys
@@ -18,6 +22,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that this 
 UNTIL = flags.DEFINE_enum(
     "until", "evaluate", ["train", "calibrate", "evaluate"], "The last stage to run."
 )
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first of the processes.")
+PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process", None, "Number of this one, from 0.", lower_bound=0)
 
 
 def first(argv: list[str]) -> list[str] | None:
@@ -26,6 +33,9 @@ def first(argv: list[str]) -> list[str] | None:
 
     if tell_finished(argv):
         return None
+    from ad_core.runtime.processes import join
+
+    join(argv)  # before a recipe asks which devices there are
     from ad_core.stages.photos import train_arguments
 
     return train_arguments(argv)

@@ -35,10 +35,12 @@ class Reading(NamedTuple):
 class TrainBatches:
     """Endless training batches; the position can be saved and set. Made by `train_batches`."""
 
-    def __init__(self, draws: "_Draws", *, batch_size: int, workers: int):
+    def __init__(self, draws: "_Draws", *, share: "Share", batch_size: int, workers: int):
         self._draws = draws
-        self._batch_size = batch_size
-        self._images = _in_threads(draws, workers=workers, ahead=2 * batch_size)
+        self._share = share
+        self._batch_size = batch_size // share.count  # of this process
+        own = draws if share.count == 1 else _Own(draws, share, self._batch_size)
+        self._images = _in_threads(own, workers=workers, ahead=2 * self._batch_size)
 
     def __iter__(self) -> "TrainBatches":
         return self
@@ -55,7 +57,7 @@ class TrainBatches:
     def get_state(self) -> dict[str, int]:
         """The position after the batches given so far, as JSON values."""
         return {
-            "drawn": int(self._images.get_state()["next_index"]),
+            "drawn": int(self._images.get_state()["next_index"]) * self._share.count,
             "images": len(self._draws.indices),
             "seed": self._draws.seed,
         }
@@ -72,7 +74,17 @@ class TrainBatches:
                     f"The checkpoint was trained with {name} = {state[name]}, and this run "
                     f"has {name} = {own}; use the same training images and seed, or a new workdir."
                 )
-        self._images.set_state({"next_index": state["drawn"]})
+        self._images.set_state({"next_index": state["drawn"] // self._share.count})
+
+
+class Share(NamedTuple):
+    """Part of every batch that a process reads: the `own`th of `count` equal ones."""
+
+    own: int = 0
+    count: int = 1
+
+
+WHOLE = Share()  # of the only process
 
 
 def train_batches(
@@ -85,6 +97,7 @@ def train_batches(
     workers: int,
     pairs: bool = False,
     crop: Crop | None = None,
+    share: Share = WHOLE,
 ) -> TrainBatches:
     """Endless batches of the images at `indices`, never a partial one.
 
@@ -100,9 +113,11 @@ def train_batches(
         workers: decoding threads; 0 decodes in the caller's.
         crop: what is cut of each image, each time it is drawn; None: all of it. Of abnormal images
             only those with a mask are then drawn.
+        share: of each batch, in its order; the batches of all processes together are those of one.
 
     Raises:
-        UserError: no image (of a class, with `pairs`), an augmentation that is unknown or does not
+        UserError: no image (of a class, with `pairs`), processes that do not divide a batch, an
+            augmentation that is unknown or does not
             suit the images' shape, a batch that is empty or does not divide into pairs; or, from
             the iterator, a training image that cannot be read.
     """
@@ -115,9 +130,14 @@ def train_batches(
             f"`train.batch_size` (={batch_size}) must be even: this method trains on pairs of a "
             f"normal and an abnormal image; use {batch_size - 1 or 2} or {batch_size + 1}."
         )
+    if batch_size % (share.count * (2 if pairs else 1)):
+        raise UserError(
+            f"`train.batch_size` (={batch_size}) must be divisible by the number of processes "
+            f"(={share.count})" + (", and by 2: this method trains on pairs." if pairs else ".")
+        )
     kind = _PairDraws if pairs else _Draws
     draws = kind(source, np.asarray(indices), seed=seed, kind=augment, crop=crop)
-    return TrainBatches(draws, batch_size=batch_size, workers=workers)
+    return TrainBatches(draws, share=share, batch_size=batch_size, workers=workers)
 
 
 def make_pairs(
@@ -325,6 +345,20 @@ class _Draws:
             return mask
         moved = sample.motion(mask.astype(np.float32)) > 0
         return moved if moved.any() else mask
+
+
+class _Own:
+    """Images that a process draws: its part of each batch, for grain to index."""
+
+    def __init__(self, draws: _Draws, share: Share, size: int):
+        self._draws, self._share, self._size = draws, share, size
+
+    def __len__(self) -> int:
+        return ENDLESS // self._share.count
+
+    def __getitem__(self, position: int) -> tuple[int, np.ndarray]:
+        batch, row = divmod(position, self._size)
+        return self._draws[(batch * self._share.count + self._share.own) * self._size + row]
 
 
 class _PairDraws(_Draws):

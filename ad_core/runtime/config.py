@@ -230,6 +230,9 @@ def _train(small: bool) -> Keys:
         "epochs": Key(0, "over the training images instead of a number of steps; 0: steps count"),
         "batch_size": Key(8 if small else 64, "images a step"),
         "partition": Key("jit", "how a step is spread over devices", ("jit", "pmap")),
+        "model_devices": Key(
+            1, "devices that divide parameters and optimiser among them; 1: each holds all"
+        ),
         "dtype": Key(
             "float32",
             "of computing; parameters and losses stay float32",

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,11 +80,71 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         _remove(partial)
         partial.mkdir(parents=True)
         write(partial)
-        (partial / MANIFEST).write_text(json.dumps(_digests(partial), indent=2) + "\n", "utf-8")
-        for inside in partial.rglob("*"):
-            _sync(inside)
-        _sync(partial)
+        _seal(partial)
         replace(partial, path)
+
+
+def create_file(path: Path, write: Callable[[Path], object], *, beside: Path) -> bool:
+    """Puts in place the file that `write` makes, unless one is there; tells whether it did.
+
+    Several processes on several machines may try at once: the first whose file is whole wins, and
+    what the others made is dropped.
+
+    Args:
+        beside: a folder on the same disk for what is not whole; made if it does not exist.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written or has no hard links.
+    """
+    with _partial_of(beside / path.name, by=uuid.uuid4().hex) as partial:
+        beside.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        _sync(partial)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        finally:
+            _remove(partial)
+        _sync(path.parent)
+    return True
+
+
+def create_folder(path: Path, write: Callable[[Path], object]) -> bool:
+    """Puts in place the folder that `write` fills, unless one is there; tells whether it did.
+
+    Several processes on several machines may try at once: the first whose folder is whole wins, and
+    what the others made is dropped.
+
+    Args:
+        write: as for `write_folder`; it must put something into the folder.
+
+    Raises:
+        UserError: the disk is full, or the place cannot be written.
+    """
+    if path.exists():
+        return False
+    with _partial_of(path, by=uuid.uuid4().hex) as partial:
+        partial.mkdir(parents=True)
+        write(partial)
+        _seal(partial)
+        try:
+            partial.rename(path)  # no folder takes the place of one that holds something
+        except OSError:
+            if not path.is_dir():
+                raise
+            _remove(partial)
+            return False
+        _sync(path.parent)
+    return True
+
+
+def _seal(partial: Path) -> None:
+    """Writes the manifest of a folder, and brings all of it to the disk."""
+    (partial / MANIFEST).write_text(json.dumps(_digests(partial), indent=2) + "\n", "utf-8")
+    for inside in partial.rglob("*"):
+        _sync(inside)
+    _sync(partial)
 
 
 def mark_own(folder: Path, names: Iterable[str]) -> None:
@@ -183,6 +244,26 @@ def verify_folder(path: Path, *, needed: Collection[str] | None = None) -> None:
             raise Damaged(name, "was changed or damaged")
 
 
+def verify_files(path: Path, names: Collection[str]) -> None:
+    """Compares some files of a folder with the SHA-256 that its manifest lists; reads no other.
+
+    Raises:
+        Damaged: one of them is missing, or not the one that was written.
+    """
+    listed = _read_manifest(path)
+    for name in names:
+        if name not in listed:
+            raise Damaged(name, f"is not in {MANIFEST}")
+        try:
+            found = _sha256(path / name)
+        except FileNotFoundError as error:
+            raise Damaged(name, "is missing") from error
+        except OSError as error:
+            raise Damaged(name, f"cannot be read ({error.strerror})") from error
+        if found != listed[name]:
+            raise Damaged(name, "was changed or damaged")
+
+
 def _read_manifest(path: Path) -> dict[str, str]:
     try:
         listed = json.loads((path / MANIFEST).read_bytes())
@@ -221,9 +302,13 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _partial_of(path: Path) -> Iterator[Path]:
-    """The name under which `path` is written; whatever fails leaves nothing there."""
-    partial = path.with_name(path.name + PARTIAL)
+def _partial_of(path: Path, *, by: str = "") -> Iterator[Path]:
+    """The name under which `path` is written; whatever fails leaves nothing there.
+
+    Args:
+        by: who writes it, where several may at once.
+    """
+    partial = path.with_name(f"{path.name}.{by}{PARTIAL}" if by else path.name + PARTIAL)
     try:
         yield partial
     except BaseException as error:

@@ -33,9 +33,11 @@ from ad_core.scoring.drift import drawn_places
 from ad_core.scoring.rows import (
     SCHEMA,
     count_rows,
+    join_parts,
     list_parts,
     merge_parts,
     read_index,
+    read_mapped,
     read_statistics,
     write_part,
 )
@@ -43,6 +45,7 @@ from ad_core.scoring.rows import (
 FORMAT = 2  # of lot.json and the parts
 JOURNAL, SUMMARY, PARTS, MAPS = "lot.json", "summary.json", "parts", "maps"
 TABLES = ("scores.parquet", "scores.csv")
+PLAN = "plan.json"  # of a lot in shards (`scoring.plan`)
 # In the order in which a lot is removed: at no moment does a rest look like a whole one.
 NAMES = (SUMMARY, *TABLES, JOURNAL, PARTS, MAPS)
 
@@ -51,15 +54,26 @@ class Lot:
     """A lot that has begun. Made by `open_lot`.
 
     Attributes:
-        output: its folder. count: how many images it has. before: how many of them had a row when
-            this process took it up. drawn: places whose rows keep their statistics.
+        output: its folder. count: how many images it has. within: places of those that are scored
+            here. before: how many of them had a row when this process took it up. drawn: places
+            whose rows keep their statistics.
     """
 
-    def __init__(self, output: Path, count: int):
+    def __init__(
+        self,
+        output: Path,
+        count: int,
+        *,
+        within: range | None = None,
+        parts: Sequence[Path] | None = None,
+    ):
+        """Takes up the rows of `parts`, in their order; None: those that lie in its folder."""
         self.output, self.count = output, count
+        self.within = range(count) if within is None else within
         self.drawn = frozenset(drawn_places(count).tolist())
         self._done = np.zeros(count, bool)
-        self._parts = [part for part in list_parts(output / PARTS) if self._take(part)]
+        found = list_parts(output / PARTS) if parts is None else parts
+        self._parts = [part for part in found if self._take(part)]
         self.before = self.done
 
     @property
@@ -69,8 +83,9 @@ class Lot:
 
     @property
     def remaining(self) -> Int[np.ndarray, " n"]:
-        """Places of the images that have no row yet."""
-        return np.flatnonzero(~self._done)
+        """Places of the images to score here that have no row yet."""
+        places = np.asarray(self.within)
+        return places[~self._done[places]]
 
     def seal(self, index: Sequence[int], rows: Sequence[dict[str, Any]]) -> None:
         """Puts rows on the disk: from now on they are decided, whatever happens.
@@ -100,6 +115,18 @@ class Lot:
         with self._told():
             return read_statistics(self._parts)
 
+    def mapped(self) -> Iterator[int]:
+        """Yields places of the images that have a map, where maps are written."""
+        with self._told():
+            yield from read_mapped(self._parts)
+
+    def join(self, path: Path) -> None:
+        """Seals the rows so far as one part at `path`, in place of theirs; errors as `seal`."""
+        with self._told():
+            join_parts(self._parts, path)
+            _remove(self.output, (PARTS,))
+        self._parts = [path]
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Writes the tables of all rows so far, then summary.json; a lot that is whole ends here.
 
@@ -126,9 +153,11 @@ class Lot:
         try:
             yield
         except (UserError, OSError) as error:
+            kept = f"The rows of {self.done} of {self.count} images are kept, and the"
+            if len(self.within) < self.count:
+                kept = "The shard is left as if it had not begun, and the"
             raise UserError(
-                f"`--output` (={self.output}): {error} The rows of {self.done} of {self.count} "
-                "images are kept, and the same command goes on."
+                f"`--output` (={self.output}): {error} {kept} same command goes on."
             ) from error
 
 
@@ -158,20 +187,32 @@ def open_lot(output: Path, identity: Mapping[str, Any], *, count: int) -> Iterat
         yield Lot(output, count)
 
 
-def identify(detector: Path, source: FileSource, **options: Any) -> dict[str, Any]:
-    """Identity of a lot: the detector's files, the images with size and time, the options."""
-    listing = hashlib.sha256()
-    for index, path in enumerate(source.paths):
-        listing.update(f"{printable(path)}\0{_stamp(source, index)}\n".encode())
+def identify(
+    detector: Path, source: FileSource, *, stamped: bool = True, **options: Any
+) -> dict[str, Any]:
+    """Identity of a lot: the detector's files, the images with size and time, the options.
+
+    Args:
+        stamped: False leaves out size and time, for which each file must be looked at.
+    """
     manifest = sealed.find_folder(detector) / sealed.MANIFEST
     return {
         "format": FORMAT,
         "detector": hashlib.sha256(manifest.read_bytes()).hexdigest(),
         "images": len(source),
-        "listing": listing.hexdigest(),
+        "listing": digest(source, range(len(source)), stamped=stamped),
         "columns": SCHEMA.names,
         **options,
     }
+
+
+def digest(source: FileSource, places: range, *, stamped: bool) -> str:
+    """SHA-256 of the names of images, `stamped` with their files' size and time of change."""
+    listing = hashlib.sha256()
+    for place in places:
+        stamp = _stamp(source, place) if stamped else ""
+        listing.update(f"{printable(source.paths[place])}\0{stamp}\n".encode())
+    return listing.hexdigest()
 
 
 def _stamp(source: FileSource, index: int) -> str:
@@ -202,6 +243,11 @@ def _read_journal(output: Path) -> Any:
 def _refuse_foreign(output: Path) -> None:
     """Refuses a folder in which another's files bear the names that a lot needs."""
     own = sealed.own_names(output)
+    if os.path.lexists(output / PLAN):
+        raise UserError(
+            f"`--output` (={output}) holds a lot that is scored in shards; choose another folder, "
+            "or give its --shards and --shard, or --merge."
+        )
     for name in NAMES:
         path = output / name
         if not os.path.lexists(path):

@@ -86,11 +86,28 @@ def read_index(part: Path) -> list[int] | None:
         return None
 
 
+def read_paths(part: Path) -> list[str]:
+    """Paths of the rows of a part."""
+    return pq.read_table(part, columns=["path"])["path"].to_pylist()
+
+
+def read_mapped(parts: Iterable[Path]) -> Iterator[int]:
+    """Yields places of the rows whose image was read and whose map was not told as missing."""
+    for row in _rows(parts, [INDEX, "status", "error"]):
+        if row["status"] == OK and row["error"] is None:
+            yield row[INDEX]
+
+
 def read_statistics(parts: Sequence[Path]) -> tuple[list[int], Float[np.ndarray, "n k"]]:
     """Places and statistics of the rows that kept them."""
     kept = [row for row in _rows(parts, [INDEX, STATISTICS]) if row[STATISTICS] is not None]
     values = np.array([row[STATISTICS] for row in kept], np.float32)
     return [row[INDEX] for row in kept], values
+
+
+def join_parts(parts: Sequence[Path], path: Path) -> None:
+    """Writes one part of all, with what only parts hold; errors as `write_file`."""
+    write_file(path, lambda partial: _write_parquet(parts, partial, PART_SCHEMA))
 
 
 def merge_parts(parts: Sequence[Path], output: Path) -> None:
@@ -102,10 +119,10 @@ def merge_parts(parts: Sequence[Path], output: Path) -> None:
     write_file(output / "scores.csv", lambda path: _write_csv(parts, path))
 
 
-def _write_parquet(parts: Iterable[Path], path: Path) -> None:
-    with pq.ParquetWriter(path, SCHEMA) as writer:
+def _write_parquet(parts: Iterable[Path], path: Path, schema: pa.Schema = SCHEMA) -> None:
+    with pq.ParquetWriter(path, schema) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part).drop_columns([INDEX, STATISTICS]))
+            writer.write_table(pq.read_table(part, columns=schema.names))
 
 
 def _write_csv(parts: Iterable[Path], path: Path) -> None:

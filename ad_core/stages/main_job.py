@@ -1,13 +1,18 @@
 """The main job from end to end: trains, calibrates, evaluates; goes on where it stopped."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ml_collections import ConfigDict
 
+from ad_core.runtime import processes
 from ad_core.runtime.compilation import compilation_cache
 from ad_core.runtime.lock import exclusive
+from ad_core.runtime.progress import quiet
 from ad_core.runtime.stop import stop_on_signals
+from ad_core.runtime.workdir import Workdir
 from ad_core.stages.calibrate import recalibrate, review_lowest, run_calibration
 from ad_core.stages.evaluate import run_evaluation
 from ad_core.stages.finished import (
@@ -36,6 +41,11 @@ def run_main_job(config: ConfigDict, workdir: Path, *, until: str, argv: Sequenc
         argv: the command line, which is remembered: given again it has nothing to do.
     """
     compilation_cache()
+    if processes.count() > 1:
+        train_together(config, workdir)
+        if until == "train" or not processes.is_first():
+            return
+        processes.go_on_alone()
     with exclusive(workdir), stop_on_signals(at_once=True) as stop:
         job = prepare(config, workdir, stop)
         announce(job)
@@ -45,6 +55,29 @@ def run_main_job(config: ConfigDict, workdir: Path, *, until: str, argv: Sequenc
             _run(job, until)
         if until != "train":
             mark_command(job.workdir, argv, until)
+
+
+def train_together(config: ConfigDict, workdir: Path) -> None:
+    """Trains by several processes, and parts them.
+
+    The first holds the workdir and writes to it. The others find the same images and splits, with a
+    folder that is thrown away for what they would write.
+    """
+    with ExitStack() as held:
+        stop = held.enter_context(stop_on_signals(at_once=True))
+        if processes.is_first():
+            held.enter_context(exclusive(workdir))
+            job = prepare(config, workdir, stop)
+            announce(job)
+        else:
+            held.enter_context(quiet())
+            own = held.enter_context(TemporaryDirectory(prefix="zfn-ad-"))
+            job = prepare(config, Path(own), stop)._replace(workdir=Workdir(workdir))
+        processes.meet("prepared")
+        if not processes.from_first(is_finished(job.workdir, "calibrate")):
+            run_training(job)
+        processes.meet("trained")
+        processes.part()
 
 
 def _run(job: Job, until: str) -> None:

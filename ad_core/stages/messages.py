@@ -179,6 +179,16 @@ def announce_inspection(inspection: Inspection, page: Path, command: str) -> Non
         print(f"  {command}")
 
 
+def announce_shards(output: Path, counts: Mapping[str, int]) -> None:
+    """Prints how many shards of a lot are finished, and what to do once all are."""
+    finished, shards, skipped = (counts[name] for name in ("finished", "shards", "skipped"))
+    print(f"{finished} of {shards} shards are finished in {output}")
+    if skipped:
+        print(f"{skipped} of those asked for were finished before")
+    if finished == shards:
+        print("All are: the same command with --merge, without --shard, makes the tables")
+
+
 def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
     """Prints counts and speed of a batch scoring."""
     counts = summary["counts"]

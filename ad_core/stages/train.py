@@ -1,6 +1,7 @@
 """The first stage: every method learns, each by itself, or is found to have learnt."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import jax
@@ -8,10 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from ad_core.data.batches import eval_batches, teaching, train_batches
+from ad_core.data.batches import Share, eval_batches, teaching, train_batches
 from ad_core.data.crops import Crop
 from ad_core.data.tiles import make_tiling
 from ad_core.errors import UserError
+from ad_core.runtime import processes
 from ad_core.runtime.progress import Progress
 from ad_core.stages.backbones import check_taught, record
 from ad_core.stages.checks import check_methods, check_settings
@@ -48,11 +50,13 @@ def run_training(job: Job) -> tuple[Learnt, ...]:
     check_taught(job.config)
     for name, (method, _) in methods.items():
         check_folds(job, name, method)
-    record(job.workdir, job.config)
+    if processes.is_first():
+        record(job.workdir, job.config)
     several = len(methods) > 1
     once = [name for name, (method, _) in methods.items() if isinstance(method.learn, OnePass)]
     images = sum(_images(job, method) for method, _ in methods.values())
-    with timed(job.workdir, "train", count=lambda: images):
+    clock = timed(job.workdir, "train", count=lambda: images)
+    with clock if processes.is_first() else nullcontext():
         states = {name: _learn(job, name, *methods[name], several=several) for name in once}
         check_methods(job.config, methods, states)
         for name in methods:
@@ -85,6 +89,7 @@ def _learn(job: Job, name: str, method: Method, config: ConfigDict, *, several: 
         workers=config.data.workers,
         pairs=method.trains_on_abnormal,
         crop=crop_of(config),
+        share=Share(processes.own(), processes.count()),
     )
     state = train(method, config, batches, workdir=workdir, sample=_samples(job), stop=job.stop)
     return jax.device_get(inference_state(state))

@@ -2,6 +2,9 @@
 
 Orbax writes each step into a sealed folder. A checkpoint is read only when all its files agree
 with the manifest; otherwise it is reported and the one before it is tried.
+
+Of several processes each writes the parts of arrays that it holds, and the first seals the folder
+and says which checkpoint all of them read.
 """
 
 import logging
@@ -18,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ad_core.errors import UserError
+from ad_core.runtime import processes
 from ad_core.runtime.sealed import (
     OLD,
     PARTIAL,
@@ -51,9 +55,26 @@ def _describe(x: Any) -> str:
     return f"{x.dtype}{list(x.shape)}"
 
 
+def _data(x: Any) -> Any:
+    """The numbers of an array, those of a key where it is one."""
+    return jax.random.key_data(x) if is_key(x) else x
+
+
 def _host(x: Any) -> np.ndarray:
     """A copy of `x` in memory of its own, out of reach of the donation of `x`."""
-    return np.array(jax.random.key_data(x) if is_key(x) else x)
+    return np.array(_data(x))
+
+
+def _alone() -> ocp.Checkpointer:
+    """What reads without waiting for the other processes."""
+    own = processes.own()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options)
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _difference(stored: Mapping[str, str], wanted: Mapping[str, str]) -> str | None:
@@ -76,7 +97,8 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one training, a directory each, the newest `keep` of them.
 
-    One process at a time may use a directory (`lock.exclusive`).
+    One training at a time may use a directory (`lock.exclusive`). Of several processes all make
+    every call.
 
     Args:
         keep: at least 2, so that a damaged newest one leaves another.
@@ -88,10 +110,13 @@ class Checkpoints:
         self._directory = directory.absolute()
         self._keep = keep
         self._checkpointer = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._reader = _alone() if processes.count() > 1 else self._checkpointer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._clean()
+        if processes.is_first():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._clean()
+        processes.meet("checkpoints")
 
     def steps(self) -> list[int]:
         """The steps that are there, oldest first, verified or not."""
@@ -100,20 +125,33 @@ class Checkpoints:
     def save(self, step: int, state: TrainState, position: Position) -> None:
         """Writes a checkpoint in the background; the state may be donated on return.
 
-        Waits for the save before this one, and raises its error.
+        Waits for the save before this one, and raises its error. Several processes do not write in
+        the background, where their messages to each other would cross those of the training.
 
         Args:
             position: of the data after the batches that made this state; JSON values.
         """
         self.wait()
-        arrays = {path: _host(x) for path, x in _flat(state).items()}
         leaves = {path: _describe(x) for path, x in _flat(state).items()}
         record = {"position": position, "leaves": leaves}
+        if processes.count() > 1:
+            arrays = {path: _data(x) for path, x in _flat(state).items()}
+            if processes.is_first():
+                self._save(step, arrays, record)
+            else:
+                partial = self._directory / f"{step}{PARTIAL}"
+                _write_arrays(self._checkpointer, partial, arrays, record)
+            processes.meet("saved")
+            return
+        arrays = {path: _host(x) for path, x in _flat(state).items()}
         self._pending = self._thread.submit(self._save, step, arrays, record)
 
-    def _save(self, step: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    def _save(self, step: int, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         try:
-            _write(self._checkpointer, self._directory / str(step), arrays, record)
+            write_folder(
+                self._directory / str(step),
+                lambda partial: _write_arrays(self._checkpointer, partial, arrays, record),
+            )
             for old in self.steps()[: -self._keep]:
                 remove_folder(self._directory / str(old))
             self._clean()
@@ -137,10 +175,19 @@ class Checkpoints:
         Raises:
             UserError: there are checkpoints, but none is whole and of this model.
         """
+        found = self._newest(template) if processes.is_first() else None
+        if processes.count() == 1:
+            return found
+        step = processes.from_first(-1 if found is None else found.step)
+        if step < 0 or found is not None:
+            return found
+        return _read(self._reader, self._directory / str(step), template)
+
+    def _newest(self, template: TrainState | None) -> Restored | None:
         reasons: dict[int, str] = {}
         for step in reversed(self.steps()):
             try:
-                restored = _read(self._checkpointer, self._directory / str(step), template)
+                restored = _read(self._reader, self._directory / str(step), template)
             except (Damaged, _OfAnotherModel) as error:
                 reasons[step] = str(error)
                 log.warning("Checkpoint %s is passed over: %s.", self._directory / str(step), error)
@@ -169,6 +216,8 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
             self._checkpointer.close()
+            if self._reader is not self._checkpointer:
+                self._reader.close()
 
     def _set_aside(self, step: int) -> None:
         """Renames a checkpoint, so that its step is free."""
@@ -184,17 +233,17 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def _write(
+def _write_arrays(
     checkpointer: ocp.Checkpointer,
     path: Path,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Any],
     record: Mapping[str, Any],
 ) -> None:
     # Orbax refuses arrays without elements; `_read_arrays` makes those from their shape.
     items = {name: x for name, x in arrays.items() if x.size}
     args = ocp.args.Composite(state=ocp.args.PyTreeSave(items), record=ocp.args.JsonSave(record))
     # Orbax writes beside the folder that it is given, and forced puts its own in place of it.
-    write_folder(path, lambda partial: checkpointer.save(partial, args=args, force=True))
+    checkpointer.save(path, args=args, force=True)
 
 
 def _read(checkpointer: ocp.Checkpointer, path: Path, template: TrainState | None) -> Restored:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,22 +11,23 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
-from ad_core.runtime.devices import check_divisible, infer, replicated
+from ad_core.runtime import processes
+from ad_core.runtime.devices import check_divisible
 from ad_core.runtime.keys import image_keys
 from ad_core.runtime.progress import Progress
 from ad_core.runtime.stop import Stop
 from ad_core.training.checkpoint import Checkpoints
 from ad_core.training.guard import COUNTERS, check_skipped, guarded
 from ad_core.training.partition import Partition, partition
-from ad_core.training.writers import Writers
+from ad_core.training.writers import Silent, Writers
 from ad_core.types import Batch, Method, Metrics, Steps, TrainState, inference_state
 
 log = logging.getLogger(__name__)
+ASK_EVERY = 8  # steps of several processes between two questions whether one was asked to end
 
 
 @runtime_checkable
@@ -58,6 +60,7 @@ class _Settings(NamedTuple):
     checkpoint_every: int
     keep: int
     max_skipped: int
+    model_devices: int = 1
 
 
 def _settings(config: ConfigDict) -> _Settings:
@@ -102,7 +105,7 @@ class _Record:
 
     def __init__(
         self,
-        writers: Writers,
+        writers: Writers | Silent,
         progress: Progress,
         train: _Settings,
         watch: Callable[[Mapping[str, float]], str] | None,
@@ -152,18 +155,19 @@ def _drawer(
     method: Method,
     image: Float[np.ndarray, "n h w c"] | None,
     *,
-    mesh: Mesh,
-    writers: Writers,
+    parts: Partition,
+    writers: Writers | Silent,
 ) -> Callable[[int, TrainState], None]:
     """Writes `image` and its normal version by the weights that inference uses."""
     if image is None:
         return lambda step, state: None
-    padded = np.concatenate([image, np.repeat(image[-1:], -len(image) % mesh.size, axis=0)])
+    size = parts.mesh.size
+    padded = np.concatenate([image, np.repeat(image[-1:], -len(image) % size, axis=0)])
 
     def drawn(state: TrainState, x: Array) -> Array | None:
         return method.view(inference_state(state), x, image_keys(x)).image
 
-    compiled = infer(drawn, mesh)
+    compiled = parts.draw(drawn)
 
     def draw(step: int, state: TrainState) -> None:
         pictures = compiled(state, padded)
@@ -211,9 +215,10 @@ def _run(
     at_once = stop.at_once
     late: tuple[int, Metrics] | None = None  # metrics not fetched yet: the device is never idle
     coming = _take(batches, parts) if step < train.steps else None
+    train_step = parts.step if coming is None else parts.ready(state, coming.batch, key)
     while coming is not None:
         batch, position = coming
-        state, metrics = parts.step(state, batch, key)
+        state, metrics = train_step(state, batch, key)
         stop.at_once = False  # there is a step to save now; until it was compiled there was none
         step += 1
         coming = _take(batches, parts) if step < train.steps else None
@@ -222,7 +227,7 @@ def _run(
         late = (step, metrics)
         if step % train.image_every == 0 or coming is None:
             draw(step, state)
-        stopping = bool(stop)
+        stopping = _agreed(stop, step, last=coming is None)
         if step % train.checkpoint_every == 0 or coming is None or stopping:
             record(*late)  # before the save: after a resume, this step is not seen again
             late = None
@@ -233,6 +238,16 @@ def _run(
     stop.check()
     stop.at_once = at_once
     return state
+
+
+def _agreed(stop: Stop, step: int, *, last: bool) -> bool:
+    """Whether a process was asked to end; then all are. Several ask each other now and then."""
+    if processes.count() == 1:
+        return bool(stop)
+    asked = (last or step % ASK_EVERY == 0) and processes.any_of(bool(stop))
+    if asked and not stop:
+        stop.signal = signal.SIGTERM
+    return asked
 
 
 def train(
@@ -254,7 +269,7 @@ def train(
         method: one that learns by `Steps`.
         sample: images whose normal versions are written every `train.image_every` steps.
         stop: looked at after each step; when set, the state is saved and Stopped raised.
-        devices: default, all of this machine.
+        devices: default, all of all processes. Each process gives its part of the batches.
 
     Returns:
         the state, a copy on each device.
@@ -267,10 +282,15 @@ def train(
     assert isinstance(method.learn, Steps)  # the caller saw to it
     settings = _settings(config)
     steps = guarded(method.learn)
-    parts = partition(_keyed(steps.train_step), settings.partition, devices=devices)
+    parts = partition(
+        _keyed(steps.train_step),
+        settings.partition,
+        devices=devices,
+        model=settings.model_devices,
+    )
     check_divisible(settings.batch_size, parts.mesh)
     init_key, key = jax.random.split(jax.random.key(settings.seed))
-    key = jax.device_put(key, replicated(parts.mesh))
+    key = parts.place_state(key)
     with closing(Checkpoints(workdir / "checkpoints", keep=settings.keep)) as checkpoints:
         state, step = _start(
             steps, settings.image_shape, batches, parts=parts, checkpoints=checkpoints, key=init_key
@@ -278,8 +298,9 @@ def train(
         size = settings.batch_size
         first = "compiling" if step < settings.steps else ""
         progress = Progress(settings.steps * size, label="train", done=step * size, first=first)
-        with closing(Writers(workdir, resume_at=step)) as writers, closing(progress):
-            return _run(
+        writers = Writers(workdir, resume_at=step) if processes.is_first() else Silent()
+        with closing(writers), closing(progress):
+            state = _run(
                 state,
                 step,
                 batches,
@@ -288,6 +309,7 @@ def train(
                 key=key,
                 checkpoints=checkpoints,
                 record=_Record(writers, progress, settings, steps.watch, method.curves),
-                draw=_drawer(method, sample, mesh=parts.mesh, writers=writers),
+                draw=_drawer(method, sample, parts=parts, writers=writers),
                 stop=Stop() if stop is None else stop,
             )
+        return parts.whole(state)

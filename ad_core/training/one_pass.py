@@ -25,6 +25,7 @@ def fit(learn: OnePass, batches: Iterable[Batch], *, seed: int, workdir: Path) -
         restored = checkpoints.restore(None)
         if restored is not None:
             return restored.state
+        # Of several processes each fits all by itself, to the same bits.
         state = jax.device_get(learn.fit(batches, jax.random.key(seed)))
         checkpoints.save(1, state, {})
     return state

@@ -29,6 +29,7 @@ class OptimiserSettings(NamedTuple):
     lr_warmup_steps: int = 0
     lr_decay_start: float = 0.0
     lr_end: float = 0.0
+    accumulate: int = 1
 
 
 _EXPLAINED = {
@@ -44,6 +45,7 @@ _EXPLAINED = {
     "lr_warmup_steps": "steps in which the rate rises from 0",
     "lr_decay_start": "share of the steps before which the rate does not fall",
     "lr_end": "share of the rate that is left at the last step",
+    "accumulate": "batches whose mean gradient makes one update",
 }
 
 
@@ -165,14 +167,22 @@ def make_optimiser(
 ) -> optax.GradientTransformation:
     """The optimiser that `section` (see `optimiser_defaults`) describes.
 
+    With `accumulate` of k, every kth step updates, by the mean gradient of k batches; schedules
+    count updates. It is then the update of one batch of k times the size, where the loss is a mean
+    over the images and nothing else changes from batch to batch.
+
     Args:
         steps: length of the training; only a schedule that falls needs it.
         epochs: as in `learning_rate`.
 
     Raises:
-        UserError: an unknown optimiser or schedule.
+        UserError: an unknown optimiser or schedule, or an `accumulate` below 1.
     """
     settings = OptimiserSettings(**section.to_dict())
+    if settings.accumulate < 1:
+        raise UserError(f"`optimiser.accumulate` (={settings.accumulate}) must be 1 or more.")
+    if steps is not None:
+        steps = -(-steps // settings.accumulate)
     if settings.name not in OPTIMISERS:
         raise UserError(f"Unknown optimiser {settings.name!r}; known: {', '.join(OPTIMISERS)}.")
     optimiser = OPTIMISERS[settings.name](
@@ -180,4 +190,7 @@ def make_optimiser(
     )
     if settings.clip_norm:
         optimiser = optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimiser)
+    if settings.accumulate > 1:
+        several = optax.MultiSteps(optimiser, settings.accumulate)
+        optimiser = several.gradient_transformation()
     return _promoting(optimiser)

@@ -3,6 +3,9 @@
 The state is replicated and the batch split along its leading axis in both modes, so that a
 state moves freely between them. A step written once serves both: it takes its means with
 `mean_over_devices`, which is the identity under jit, where arrays are global already.
+
+Under jit the arrays of the state may be divided among devices instead (an axis "model"), and the
+devices may belong to several processes, each of which reads its own part of a batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +15,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PRNGKeyArray
 
 from ad_core.errors import UserError
-from ad_core.runtime.devices import AXIS, check_divisible, make_mesh, replicated, split
+from ad_core.runtime import processes
+from ad_core.runtime.devices import (
+    AXIS,
+    check_divisible,
+    divided,
+    make_mesh,
+    replicated,
+    split,
+)
 from ad_core.types import Batch, Metrics, TrainState
 
 MODES = ("jit", "pmap")
 Tree = TypeVar("Tree")
+Step = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
 
 
 def _in_pmap() -> bool:
@@ -75,47 +87,73 @@ class Partition(NamedTuple):
     """A training step on the devices of `mesh`.
 
     step: (state, batch, key) -> (state, metrics), compiled; consumes (donates) the state.
-        State and batch must have been placed; the key may lie anywhere.
-    place_state: a copy on each device that shares no memory with its argument.
-    place_batch: host arrays to the devices, without waiting. Raises UserError when the devices
-        do not divide the batch.
+        State and batch must have been placed; the key may lie anywhere, or of several processes on
+        every device (`place_state`).
+    ready: (state, batch, key) of the first step -> `step`, compiled in every process before any of
+        them takes it: who began while others compile would give up waiting for them.
+    place_state: a copy on each device, or divided among them, that shares no memory with its
+        argument; of any tree of arrays that is equal in all processes.
+    place_batch: host arrays to the devices, without waiting; of several processes each gives its
+        part. Raises UserError when the devices do not divide the batch.
     fetch_state: one copy of the state as host arrays of its own memory.
+    whole: the state with a copy of each array on each device.
+    draw: a function (state, rows) -> the same, compiled, of rows that every process holds: they are
+        divided among the devices, and the result lies on each of them.
     """
 
     mesh: Mesh
-    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]]
-    place_state: Callable[[TrainState], TrainState]
+    step: Step
+    ready: Callable[[TrainState, Batch, PRNGKeyArray], Step]
+    place_state: Callable[[Any], Any]
     place_batch: Callable[[Batch], Batch]
     fetch_state: Callable[[TrainState], TrainState]
+    whole: Callable[[TrainState], TrainState]
+    draw: Callable[[Callable[..., Any]], Callable[[TrainState, np.ndarray], Any]]
 
 
 def partition(
-    step: Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Metrics]],
+    step: Step,
     mode: str,
     *,
     devices: Sequence[Any] | None = None,
+    model: int = 1,
 ) -> Partition:
-    """`step` compiled for all `devices` (default: every local one).
+    """`step` compiled for all `devices` (default: every one of every process).
 
     mode "jit" gives the step the whole batch; "pmap" gives it each device's part, with the axis
     "data" bound, and the step must make state and metrics equal on all devices
     (`mean_over_devices`, `sum_over_devices`).
 
+    Args:
+        model: devices among which the arrays of the state are divided; 1: each holds all of them.
+
     Raises:
-        UserError: an unknown mode.
+        UserError: an unknown mode, or "pmap" where a state is divided or processes are several.
     """
     if mode not in MODES:
         raise UserError(f"Unknown `train.partition` {mode!r}; known: {', '.join(MODES)}.")
-    mesh = make_mesh(devices)
+    if mode == "pmap" and (model > 1 or processes.count() > 1):
+        raise UserError(
+            "`train.partition` (=pmap) takes one process and `train.model_devices=1`; use jit."
+        )
+    mesh = make_mesh(jax.devices() if devices is None else devices, model=model)
     whole, parts = replicated(mesh), split(mesh)
 
     def place_batch(batch: Batch) -> Batch:
-        check_divisible(len(batch.image), mesh)
+        check_divisible(len(batch.image) * processes.count(), mesh)
+        if processes.count() > 1:
+            return jax.tree.map(
+                lambda x: jax.make_array_from_process_local_data(parts, np.asarray(x)), batch
+            )
         if mode == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
         return jax.device_put(batch, parts)
 
-    if mode == "jit":
+    if mode == "jit" and model > 1:
+        compiled = jax.jit(
+            _dividing(step, mesh), in_shardings=(None, parts, whole), donate_argnums=0
+        )
+    elif mode == "jit":
         compiled = jax.jit(
             step,
             in_shardings=(whole, parts, whole),
@@ -133,12 +171,49 @@ def partition(
             donate_argnums=0,
         )
 
-    def place_state(state: TrainState) -> TrainState:
+    def place_state(state: Any) -> Any:
+        if processes.count() > 1 or model > 1:
+            return jax.tree.map(lambda x: _place(x, mesh), state)
         # Through host copies: `device_put` alone shares buffers with its argument, and two
         # leaves that share one (averaged weights at the start) cannot both be donated.
         return jax.device_put(fetch_state(state), whole, may_alias=False)
 
-    return Partition(mesh, compiled, place_state, place_batch, fetch_state)
+    def gathered(state: TrainState) -> TrainState:
+        return state if model == 1 else jax.jit(lambda x: x, out_shardings=whole)(state)
+
+    def draw(function: Callable[..., Any]) -> Callable[[TrainState, np.ndarray], Any]:
+        drawn = jax.jit(function, in_shardings=(None, parts), out_shardings=whole)
+        return lambda state, rows: drawn(state, _place(rows, mesh, parts))
+
+    def ready(*first: Any) -> Step:
+        if processes.count() == 1:
+            return compiled
+        step = compiled.lower(*first).compile()
+        processes.meet("compiled")
+        return step
+
+    return Partition(mesh, compiled, ready, place_state, place_batch, fetch_state, gathered, draw)
+
+
+def _dividing(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """`step` whose new state is divided as `divided` says."""
+
+    def train_step(state: TrainState, *given: Any) -> tuple[TrainState, Metrics]:
+        new, metrics = step(state, *given)
+        shardings = jax.tree.map(lambda x: divided(mesh, x.shape), new)
+        return lax.with_sharding_constraint(new, shardings), metrics
+
+    return train_step
+
+
+def _place(x: Any, mesh: Mesh, sharding: NamedSharding | None = None) -> Array:
+    """An array that every process holds as one on all devices, in memory of its own."""
+    if is_key(x):
+        data = _place(jax.random.key_data(x), mesh, replicated(mesh))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    host = np.asarray(x)
+    sharding = sharding or divided(mesh, host.shape)
+    return jax.make_array_from_callback(host.shape, sharding, lambda at: np.array(host[at]))
 
 
 def is_key(x: Any) -> bool:

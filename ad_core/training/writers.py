@@ -40,6 +40,24 @@ def side_by_side(
     return to_pixels(pairs.reshape(n * h, 2 * w, c))
 
 
+class Silent:
+    """Stands in for `Writers` in a process that writes nothing."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def sample(
+        self,
+        step: int,
+        image: Float[np.ndarray, "n h w c"],
+        reconstruction: Float[np.ndarray, "n h w c"],
+    ) -> None:
+        """Writes nothing."""
+
+    def close(self) -> None:
+        """Closes nothing."""
+
+
 class Writers:
     """Appends to the records of a training that stands at step `resume_at`.
 

@@ -223,10 +223,10 @@ def test_a_folder_that_is_removed_under_way_is_one_message(workdir, images, tmp_
     monkeypatch.setattr(local, "BLOCK", 8)
     write = local._write_map
 
-    def remove(lot, detector, source, index, *rest):
+    def remove(lot, task, index, *rest):
         if index == 10:
             shutil.rmtree(output)
-        return write(lot, detector, source, index, *rest)
+        return write(lot, task, index, *rest)
 
     monkeypatch.setattr(local, "_write_map", remove)
     with pytest.raises(UserError, match="was removed while the lot ran, and the rows of 8 images"):

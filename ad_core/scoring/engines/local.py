@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -50,6 +50,10 @@ class Stopwatch:
         yield
         self.seconds[what] += time.monotonic() - start
 
+    def total(self) -> dict[str, float]:
+        """Seconds since it began, as `total`, and by the work they went to."""
+        return {"total": time.monotonic() - self.began, **self.seconds}
+
     def each(self, what: str, items: Iterator[T]) -> Iterator[T]:
         """`items`, with the time spent waiting for each added to `what`."""
         while True:
@@ -58,6 +62,19 @@ class Stopwatch:
             if item is None:
                 return
             yield item
+
+
+class Task(NamedTuple):
+    """Work that an engine shares out: a detector, images, and what is asked for.
+
+    maps: whether maps are written. explain: as `judge` takes it. workers: threads that decode.
+    """
+
+    detector: Detector
+    source: FileSource
+    maps: bool
+    explain: Explain
+    workers: int
 
 
 class Block(NamedTuple):
@@ -95,59 +112,61 @@ def score_files(
     """
     detector = load_detector(detector_dir, batch_size=batch_size)
     source = open_input(given, detector.parts.config.data)
+    task = Task(detector, source, maps, explain, workers)
     stop, watch = Stop() if stop is None else stop, Stopwatch()  # an unset Stop is false
     identity = identify(detector_dir, source, input=str(given), maps=maps, explain=explain)
     with open_lot(output, identity, count=len(source)) as lot:
-        measured = _measured(detector, source, lot, workers, watch, stop)
         try:
-            for block in _blocks(measured):
-                with watch("write"):
-                    _seal(lot, detector, source, block, maps=maps, explain=explain)
+            score_lot(task, lot, watch, stop)
         except Stopped:
-            lot.finish(_summary(detector, source, lot, watch, maps=maps))
+            lot.finish(summarise(task, lot, watch.total(), resumed=lot.before))
             raise
-        summary = _summary(detector, source, lot, watch, maps=maps)
+        summary = summarise(task, lot, watch.total(), resumed=lot.before)
         lot.finish(summary)
     return summary
 
 
-def _seal(
-    lot: Lot,
-    detector: Detector,
-    source: FileSource,
-    block: Block,
-    *,
-    maps: bool,
-    explain: Explain,
-) -> None:
+def score_lot(task: Task, lot: Lot, watch: Stopwatch, stop: Stop) -> None:
+    """Scores what of a lot has no row yet: the one way from images to rows and maps.
+
+    Raises:
+        UserError: rows cannot be written; those so far stay.
+        Stopped: `stop` was set; the rows so far are written.
+    """
+    for block in _blocks(_measured(task, lot, watch, stop)):
+        with watch("write"):
+            _seal(task, lot, block)
+
+
+def _seal(task: Task, lot: Lot, block: Block) -> None:
     """Judges a block, writes its maps, then its rows: a row stands for a map that is there."""
-    verdicts = judge(detector, block.seen, block.measured, explain=explain)
+    detector = task.detector
+    verdicts = judge(detector, block.seen, block.measured, explain=task.explain)
     threshold = detector.threshold.value
     rows = []
     for index, seen, verdict in zip(block.index, block.seen, verdicts, strict=True):
-        failed = _write_map(lot, detector, source, index, seen, verdict) if maps else ""
+        failed = _write_map(lot, task, index, seen, verdict) if task.maps else ""
         row = row_of(verdict, threshold, without_map=failed)
         rows.append(row | {STATISTICS: verdict.statistics if index in lot.drawn else None})
     lot.seal(block.index, rows)
 
 
-def _measured(
-    detector: Detector, source: FileSource, lot: Lot, workers: int, watch: Stopwatch, stop: Stop
-) -> Iterator[Block]:
+def _measured(task: Task, lot: Lot, watch: Stopwatch, stop: Stop) -> Iterator[Block]:
     """Yields the measurements of each batch of what has no row yet, padding left out."""
     indices = lot.remaining
     if not len(indices):
         return
-    measurer = detector.measurer
+    source, measurer = task.source, task.detector.measurer
 
     def readings() -> Iterator[Reading]:
-        read = eval_batches(source, indices, batch_size=measurer.batch_size, workers=workers)
+        size = measurer.batch_size
+        read = eval_batches(source, indices, batch_size=size, workers=task.workers)
         for item in watch.each("decode", read):
             stop.check()
             yield item
 
     before = 0.0
-    with closing(Progress(len(source), label="score", done=lot.before)) as progress:
+    with closing(Progress(len(lot.within), label="score", done=lot.before)) as progress:
         for reading, measured in watch.each("device", measure_batches(measurer, readings())):
             # Waiting for the device includes the decoding that happened meanwhile.
             watch.seconds["device"] -= watch.seconds["decode"] - before
@@ -198,9 +217,7 @@ def _together(blocks: list[Block]) -> Block:
     return Block(index, seen, join_rows([block.measured for block in blocks]))
 
 
-def _write_map(
-    lot: Lot, detector: Detector, source: FileSource, index: int, seen: Seen, verdict: Verdict
-) -> str:
+def _write_map(lot: Lot, task: Task, index: int, seen: Seen, verdict: Verdict) -> str:
     """Writes the map over an image that was read, in the one colour scale, and the raw map.
 
     In the pixels of the file, or fewer: no side is longer than MAP_SIDE. What the detector does not
@@ -211,22 +228,28 @@ def _write_map(
     """
     if verdict.map is None or seen.placement is None:
         return ""
-    scale, heat = detector.parts.scale, HeatScale.of(detector.parts.scale)
+    detector = task.detector
+    scale, heat = detector.scale, HeatScale.of(detector.scale)
     placement = reduced(seen.placement, MAP_SIDE)
     anomaly = to_file(verdict.map, placement, unseen=scale.low)
     try:
-        image = source.view(index, MAP_SIDE)
+        image = task.source.view(index, MAP_SIDE)
         picture = overlay(image, anomaly, scale, min_area=detector.least_region)
         left, top, right, bottom = placement.shown
         dark = picture // 3
         dark[top:bottom, left:right] = picture[top:bottom, left:right]
-        path = lot.output / MAPS / f"{seen.path}.png"
+        path, raw_path = (lot.output / MAPS / name for name in map_names(seen.path))
         write_file(path, lambda partial: write_png(partial, dark))
         raw = heat.grey(to_file(verdict.map, placement, unseen=heat.zero))
-        write_file(path.with_suffix(".heat.png"), lambda partial: write_png(partial, raw))
+        write_file(raw_path, lambda partial: write_png(partial, raw))
     except UserError as error:
         return f"no map: {printable(str(error))}"
     return ""
+
+
+def map_names(path: str) -> tuple[str, str]:
+    """Names of the files of an image's map below MAPS: over the image, and raw."""
+    return f"{path}.png", f"{path}.heat.png"
 
 
 def _drift(detector: Detector, source: FileSource, lot: Lot) -> Drift:
@@ -239,14 +262,19 @@ def _drift(detector: Detector, source: FileSource, lot: Lot) -> Drift:
     return drift_of(detector.normals, values, group_names(source, places))
 
 
-def _summary(
-    detector: Detector, source: FileSource, lot: Lot, watch: Stopwatch, *, maps: bool
+def summarise(
+    task: Task, lot: Lot, seconds: Mapping[str, float], *, resumed: int
 ) -> dict[str, Any]:
+    """Content of summary.json, with the rows so far and the look at the whole lot.
+
+    Args:
+        seconds: `total`, and by the work they went to, of the rows but those `resumed`.
+    """
+    detector, source = task.detector, task.source
     counts, clipped = lot.count_rows(clipped=detector.clipped)
     total = counts["ok"] + counts["error"]
     drift = _drift(detector, source, lot)
-    seconds = time.monotonic() - watch.began
-    heat = HeatScale.of(detector.parts.scale).to_dict(longest_px=MAP_SIDE) if maps else None
+    heat = HeatScale.of(detector.scale).to_dict(longest_px=MAP_SIDE) if task.maps else None
     return {
         "detector": detector.describe(),
         "counts": {"images": total, **counts},
@@ -255,7 +283,7 @@ def _summary(
         "drift": drift.to_dict(),
         **({"heat": heat} if heat else {}),
         "left_out": [printable(name) for name in source.left_out],
-        "resumed": lot.before,
-        "images_per_s": (total - lot.before) / seconds,
-        "seconds": {"total": seconds, **watch.seconds},
+        "resumed": resumed,
+        "images_per_s": (total - resumed) / seconds["total"],
+        "seconds": dict(seconds),
     }

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ad_core.data import batches
-from ad_core.data.batches import eval_batches, train_batches
+from ad_core.data.batches import Share, eval_batches, train_batches
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.folder import open_source
 from ad_core.data.layouts.listing import list_images
@@ -292,3 +292,44 @@ def test_leaving_early_stops_the_threads():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_parts_of_processes_make_the_batches_of_one(pairs):
+    source = Numbered(10)
+
+    def begin(own=0, count=1):
+        return train_batches(
+            source,
+            np.arange(10),
+            batch_size=8,
+            seed=3,
+            augment="flips_and_turns",
+            workers=1,
+            pairs=pairs,
+            share=Share(own, count),
+        )
+
+    alone, together = (
+        begin(),
+        [begin(own, 4 if not pairs else 2) for own in range(2 if pairs else 4)],
+    )
+    for _ in range(4):
+        batch, parts = next(alone), [next(each) for each in together]
+        for name in ("image", "label", "index"):
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            np.testing.assert_array_equal(joined, getattr(batch, name))
+        assert all(each.get_state() == alone.get_state() for each in together)
+    resumed = begin(1, 2)
+    resumed.set_state(json.loads(json.dumps(alone.get_state())))
+    np.testing.assert_array_equal(next(resumed).index, next(alone).index[4:])
+
+
+def test_processes_that_do_not_divide_a_batch_are_refused():
+    options = {"seed": 0, "augment": "none", "workers": 0}
+    with pytest.raises(UserError, match=r"`train.batch_size` \(=8\) .* processes \(=3\)"):
+        train_batches(Numbered(4), np.arange(4), batch_size=8, share=Share(0, 3), **options)
+    with pytest.raises(UserError, match="and by 2: this method trains on pairs"):
+        train_batches(
+            Numbered(4), np.arange(4), batch_size=6, share=Share(0, 2), pairs=True, **options
+        )

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,38 @@ def test_a_damaged_mark_makes_nothing_the_programs_own(tmp_path):
     for content in ("{", '{"maps": 1}', "\udcff"):
         (tmp_path / OWN_OUTPUT).write_text(content, errors="surrogateescape")
         assert own_names(tmp_path) == frozenset()
+
+
+def test_of_many_that_create_one_file_exactly_one_wins(tmp_path):
+    def create(number):
+        return sealed.create_file(
+            tmp_path / "plan",
+            lambda path: path.write_text(f"{number}" * 999),
+            beside=tmp_path / "b",
+        )
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(create, range(8)))
+    assert sum(won) == 1
+    assert (tmp_path / "plan").read_text() == f"{won.index(True)}" * 999
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_folder_is_created_once_and_what_came_late_is_dropped(tmp_path):
+    def fill(text):
+        return lambda path: (path / "rows").write_text(text)
+
+    def late(path):
+        assert sealed.create_folder(tmp_path / "shard", fill("early"))
+        fill("late")(path)
+
+    assert not sealed.create_folder(tmp_path / "shard", late)
+    assert not sealed.create_folder(tmp_path / "shard", fill("later"))
+    assert (tmp_path / "shard" / "rows").read_text() == "early"
+    assert [path.name for path in tmp_path.iterdir()] == ["shard"]
+    sealed.verify_files(tmp_path / "shard", ["rows"])
+    (tmp_path / "shard" / "rows").write_text("earl")
+    with pytest.raises(sealed.Damaged, match="was changed or damaged"):
+        sealed.verify_files(tmp_path / "shard", ["rows"])
+    with pytest.raises(sealed.Damaged, match="is not in"):
+        sealed.verify_files(tmp_path / "shard", ["other"])

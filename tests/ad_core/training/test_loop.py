@@ -76,6 +76,21 @@ def toy(optimiser=None, *, noise=0.1, bad_steps=()):
     return Method(Steps(init, train_step), view)
 
 
+def wide():
+    """A `toy` of which a parameter is large enough to be divided among devices."""
+    model = toy()
+
+    def init(key, image_shape):
+        state = model.learn.init(key, image_shape)
+        grown = {**state.params, "unused": jnp.ones((64, 128))}
+        optimiser = make_optimiser(optimiser_defaults(lr=1e-2))
+        return state._replace(
+            params=grown, opt_state=optimiser.init(grown), extra={**state.extra, "ema": grown}
+        )
+
+    return model._replace(learn=model.learn._replace(init=init))
+
+
 class Images:
     """Shuffled anew each epoch of 2.5 batches, so that batches cross the epochs' border."""
 
@@ -166,6 +181,29 @@ def test_a_stopped_and_resumed_training_ends_in_the_same_bits(tmp_path, stops, d
     assert_same_bits(whole, parts)
     assert int(parts.extra["seen"].sum()) == 12 * BATCH
     assert Checkpoints(tmp_path / "parts" / "checkpoints", keep=3).steps()[-1] == 12
+
+
+def test_a_gradient_that_is_half_gathered_is_resumed_to_the_same_bits(tmp_path):
+    section = optimiser_defaults(lr=1e-2)
+    section.accumulate = 4
+    whole = run(tmp_path / "whole", model=toy(make_optimiser(section)))
+    with pytest.raises(Stopped):
+        run(tmp_path / "cut", model=toy(make_optimiser(section)), stop=StopAt(6))
+    cut = run(tmp_path / "cut", model=toy(make_optimiser(section)))
+    assert_same_bits(whole, cut)
+
+
+def test_a_divided_state_takes_the_same_steps_and_is_resumed_whole(tmp_path):
+    section = {"model_devices": 4, "image_every": 4}
+    alone = run(tmp_path / "alone", model=wide(), devices=8)
+    sample = Images().images[:3]
+    with pytest.raises(Stopped):
+        run(tmp_path / "cut", model=wide(), devices=8, stop=StopAt(6), sample=sample, **section)
+    divided = run(tmp_path / "cut", model=wide(), devices=8, sample=sample, **section)
+    assert divided.params["down"].sharding.is_fully_replicated
+    for name, x in alone.params.items():
+        np.testing.assert_allclose(divided.params[name], x, atol=1e-5, rtol=0)
+    assert (tmp_path / "cut" / "samples" / "step_000012.png").is_file()
 
 
 def test_a_training_that_lost_its_last_steps_ends_in_the_same_bits_and_rows(tmp_path):

@@ -157,3 +157,36 @@ def test_unknown_names_are_refused_with_the_known_ones():
         make_optimiser(settings(schedule="step"), steps=3)
     with pytest.raises(UserError, match="'cosine' needs the number of steps"):
         make_optimiser(settings(schedule="cosine"))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_gathered_gradients_of_parts_update_as_one_batch(name):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 3)).astype(np.float32), rng.normal(size=24).astype(np.float32)
+
+    def trained(accumulate, batches):
+        section = settings(name=name, accumulate=accumulate, clip_norm=0.5)
+        optimiser, w = make_optimiser(section), jnp.ones(3)
+        state = optimiser.init(w)
+        update = jax.jit(optimiser.update)
+        for part in batches:
+            gradient = jax.grad(lambda w, part=part: jnp.mean((x[part] @ w - y[part]) ** 2))(w)
+            updates, state = update(gradient, state, w)
+            w = optax.apply_updates(w, updates)
+        return np.asarray(w)
+
+    whole = trained(1, [slice(0, 12), slice(12, 24)] * 3)
+    parts = trained(3, [slice(at, at + 4) for at in range(0, 24, 4)] * 3)
+    assert np.abs(whole - 1).max() > 0.1
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_a_falling_rate_counts_updates_and_not_batches():
+    falling = {"name": "sgd", "schedule": "linear"}
+    path = walk(settings(**falling), [1.0] * 4, steps=4)
+    assert walk(settings(**falling, accumulate=3), [1.0] * 12, steps=12)[2::3] == path
+
+
+def test_a_count_of_batches_below_one_is_refused():
+    with pytest.raises(UserError, match=r"`optimiser.accumulate` \(=0\) must be 1 or more"):
+        make_optimiser(settings(accumulate=0))

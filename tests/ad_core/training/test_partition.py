@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from ad_core.errors import UserError
-from ad_core.runtime.devices import AXIS, infer, make_mesh
+from ad_core.runtime.devices import AXIS, MODEL, divided, infer, make_mesh
 from ad_core.training.partition import (
     device_key,
     fetch_state,
@@ -54,6 +55,48 @@ def test_means_sums_and_gathers_are_those_of_the_whole_batch(mode, devices, key)
     assert float(metrics["shared"]) == float(jax.random.uniform(key))
     assert metrics["local_rows"] == (16 // devices if mode == "pmap" else 16)
     assert len(np.unique(metrics["own"])) == (devices if mode == "pmap" else 1)
+
+
+def learn(state, batch, key):
+    """A step of a linear model, by the whole batch."""
+
+    def loss_of(w):
+        return jnp.mean((batch.image.reshape(-1, 1) @ w - 1.0) ** 2)
+
+    loss, gradient = jax.value_and_grad(loss_of)(state.params["w"])
+    params = {"w": state.params["w"] - 0.1 * gradient}
+    return state._replace(step=state.step + 1, params=params), {"loss": loss}
+
+
+@pytest.mark.parametrize("model", [2, 8])
+def test_a_divided_state_takes_the_step_of_one_device(model, key):
+    large = TrainState(jnp.int32(0), {"w": jnp.ones((1, 4096))}, (), {"key": key})
+    batch, found = batch_of(8), {}
+    for name, options in (("one", {"devices": jax.devices()[:1]}), ("many", {"model": model})):
+        parts = partition(learn, "jit", **options)
+        state, metrics = parts.place_state(large), None
+        for _ in range(3):
+            state, metrics = parts.step(state, parts.place_batch(batch), key)
+        found[name] = (np.asarray(parts.fetch_state(state).params["w"]), float(metrics["loss"]))
+        shares = {shard.data.shape for shard in state.params["w"].addressable_shards}
+        assert shares == {(1, 4096 // (model if name == "many" else 1))}
+        assert parts.whole(state).params["w"].sharding.is_fully_replicated
+    np.testing.assert_allclose(found["many"][0], found["one"][0], rtol=1e-6)
+    assert found["many"][1] == pytest.approx(found["one"][1], rel=1e-6)
+
+
+def test_a_state_is_divided_along_its_longest_axis_that_can_be():
+    mesh = make_mesh(model=4)
+    assert divided(mesh, (3, 3, 64, 128)).spec == PartitionSpec(None, None, None, MODEL)
+    assert divided(mesh, (3, 3, 256, 130)).spec == PartitionSpec(None, None, MODEL)
+    for shape in ((), (8, 8), (4097, 3)):  # a number, a small one, one that cannot be
+        assert divided(mesh, shape).is_fully_replicated
+    assert divided(make_mesh(), (4096, 4096)).is_fully_replicated
+    assert mesh.shape == {AXIS: 2, MODEL: 4}
+    with pytest.raises(UserError, match=r"`train.model_devices` \(=3\) must divide .* \(=8\)"):
+        make_mesh(model=3)
+    with pytest.raises(UserError, match="pmap.* takes one process and `train.model_devices=1`"):
+        partition(learn, "pmap", model=2)
 
 
 def test_helpers_are_the_identity_outside_pmap(key):

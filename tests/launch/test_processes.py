@@ -1,0 +1,98 @@
+"""Several processes go on after one of them was killed, to the bits of an undisturbed job."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from ad_core.data.shape import image_shape
+from ad_core.runtime.config import from_json
+from ad_core.runtime.registry import resolve
+from ad_core.runtime.sealed import verify_folder
+from ad_core.training.checkpoint import Checkpoints
+from ad_core.training.guard import guarded
+from tests.launch.conftest import ROOT, TINY
+
+DEVICES = 8  # of all processes together
+# The small networks run for a shorter time than XLA takes to make them fast.
+UNHURRIED = "--xla_backend_optimization_level=0"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts the processes of a training; each has its part of the devices, and its own log."""
+
+    def start(workdir, *arguments, processes):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        flag = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+        environment = os.environ | {"XLA_FLAGS": f"{flag} {UNHURRIED}", "JAX_PLATFORMS": "cpu"}
+        environment["PYTHONPATH"] = str(ROOT)
+        command = [sys.executable, ROOT / "launch" / "train.py", *arguments, f"--workdir={workdir}"]
+        running = []
+        for number in range(processes):
+            joining = [f"--coordinator=localhost:{port}", f"--processes={processes}"]
+            joining.append(f"--process={number}")
+            with (tmp_path / f"log{number}").open("a") as log:
+                running.append(
+                    subprocess.Popen(
+                        list(map(str, [*command, *(joining if processes > 1 else [])])),
+                        env=environment,
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+        return running
+
+    return start
+
+
+def ended(running, tmp_path):
+    """Waits; the logs are the message where one failed."""
+    logs = sorted(tmp_path.glob("log*"))
+    status = [process.wait() for process in running]
+    assert not any(status), "\n".join(path.read_text()[-4000:] for path in logs)
+
+
+def state_of(workdir):
+    """The newest checkpoint, as arrays by name."""
+    config = from_json((workdir / "config.json").read_text())
+    learn = resolve(config.method).make(config).learn
+    template = None
+    if hasattr(learn, "init"):
+        shape = image_shape(config.data)
+        template = jax.eval_shape(lambda key: guarded(learn).init(key, shape), jax.random.key(0))
+    found = Checkpoints(workdir / "checkpoints", keep=3).restore(template)
+    verify_folder(workdir / "checkpoints" / str(found.step))
+    leaves = jax.tree_util.tree_leaves_with_path(found.state.params)
+    return found, {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+
+
+@pytest.mark.slow
+def test_a_job_of_which_a_process_was_killed_ends_as_an_undisturbed_one(start, tmp_path):
+    job = (*TINY, "--config.train.steps=12")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    ended(start(whole, *job, "--until=train", processes=2), tmp_path)
+    running = start(cut, *job, processes=2)
+    last = time.monotonic() + 600
+    while not (cut / "checkpoints" / "4").is_dir():
+        assert time.monotonic() < last and running[1].poll() is None
+        time.sleep(0.01)
+    running[1].kill()
+    running[1].wait()
+    running[0].send_signal(signal.SIGKILL)  # as a launcher does, which then starts all again
+    running[0].wait()
+    ended(start(cut, *job, processes=2), tmp_path)
+    (undisturbed, weights), (_, others) = state_of(whole), state_of(cut)
+    assert undisturbed.step == 12
+    for name, x in weights.items():
+        np.testing.assert_array_equal(others[name], x, err_msg=name)
+    # The first process went on alone to the end of the main job.
+    assert (cut / "detector" / "MANIFEST.json").is_file() and (cut / "results.json").is_file()
