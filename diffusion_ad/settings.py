@@ -39,7 +39,7 @@ EXPLAINED = {  # what --help says of each
     "eta": "share of fresh noise in each step; 0: none (DDIM), 1: as DDPM",
     "draws": "of noise, over which normal version, maps and losses are means",
     "guidance": "pull towards the image while it is drawn again; 0: none",
-    "levels": "times at which a residual and a denoising error are measured in one step",
+    "noise_levels": "times at which a residual and a denoising error are measured in one step",
     "perceptual.backbone": "which network compares image and normal version; '': none",
     "perceptual.levels": "of that network; (): all",
 }
@@ -67,7 +67,7 @@ def common_defaults(size: str) -> ConfigDict:
             "eta": 0.0,
             "draws": 2 if small else 4,
             "guidance": 0.0,
-            "levels": (100, 250, 400),
+            "noise_levels": (100, 250, 400),
             "perceptual": {"backbone": "", "levels": ()},
         }
     )
@@ -94,7 +94,7 @@ class DiffusionSettings:
     eta: float
     draws: int
     guidance: float
-    levels: tuple[int, ...]
+    noise_levels: tuple[int, ...]
     dtype: str
 
     def __post_init__(self) -> None:
@@ -112,17 +112,18 @@ class DiffusionSettings:
         _require_range("min_snr", self.min_snr, 0.0, 1e9)
         _require_range("simplex.octaves", self.simplex.octaves, 1, 16)
         _require_range("simplex.wavelength", self.simplex.wavelength, 1e-3, 10.0)
-        for level in self.levels:
-            _require_range("levels", level, 1, self.times)
-        if not self.levels or len(set(self.levels)) < len(self.levels):
+        for level in self.noise_levels:
+            _require_range("noise_levels", level, 1, self.times)
+        if not self.noise_levels or len(set(self.noise_levels)) < len(self.noise_levels):
             raise UserError(
-                f"`reconstructor.levels` (={self.levels}) must name one time or more, each once."
+                f"`reconstructor.noise_levels` (={self.noise_levels}) must name one time or more, "
+                "each once."
             )
 
     @property
     def latest(self) -> int:
         """The latest time that scoring asks for, and so the latest to learn."""
-        return max(self.start, *self.levels)
+        return max(self.start, *self.noise_levels)
 
 
 def _require_range(name: str, value: int | float, low: int | float, high: int | float) -> None:
@@ -134,7 +135,7 @@ def make_settings(config: ConfigDict) -> DiffusionSettings:
     """Settings of a complete configuration. Raises UserError if a value is unknown."""
     section = config.reconstructor.to_dict()
     values = {key: value for key, value in section.items() if key not in (*SECTIONS, *NETWORKS)}
-    values["levels"] = tuple(int(level) for level in values["levels"])
+    values["noise_levels"] = tuple(int(level) for level in values["noise_levels"])
     values["simplex"] = Simplex(**values["simplex"])
     require_choice("reconstructor.network", values["network"], NETWORKS)
     shape = section[values["network"]]

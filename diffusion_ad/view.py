@@ -25,8 +25,8 @@ def names_of(
     settings: DiffusionSettings, space: Space, perceptual: Perceptual | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the losses and of the maps of a view, in order."""
-    losses = tuple(f"denoising_{time}" for time in settings.levels)
-    maps = tuple(f"residual_{time}" for time in settings.levels)
+    losses = tuple(f"denoising_{time}" for time in settings.noise_levels)
+    maps = tuple(f"residual_{time}" for time in settings.noise_levels)
     latent = ("latent",) if space.measure is not None else ()
     return (*losses, *latent), (*maps, *latent, *(("perceptual",) if perceptual else ()))
 
@@ -42,12 +42,12 @@ def make_view(
     """Makes the function that `Method.view` is.
 
     The view's image is drawn in several steps from the time `start`; residual_TIME and
-    denoising_TIME come of one step from each time of `levels`. All are means over the draws of
-    noise. denoising_TIME is the mean squared error of the noise found, a bound on how unlikely the
-    image is in the sum over all times (Ho et al. 2020, equation 12).
+    denoising_TIME come of one step from each time of `noise_levels`. All are means over the draws
+    of noise. denoising_TIME is the mean squared error of the noise found, a bound on how unlikely
+    the image is in the sum over all times (Ho et al. 2020, equation 12).
     """
     steps = plan(schedule, start=settings.start, steps=settings.steps, eta=settings.eta)
-    draws, levels = settings.draws, len(settings.levels)
+    draws, levels = settings.draws, len(settings.noise_levels)
 
     def view(state: TrainState, image: Images, keys: Key[Array, " b"]) -> View:
         params = state.params
@@ -58,7 +58,7 @@ def make_view(
         told, errors = _at_levels(params, x, split[:, :, 2:])
         drawn = jnp.clip(space.decode(params, clean), -1.0, 1.0)
         maps, losses = _residuals(params, image, told), {}
-        for number, time in enumerate(settings.levels):
+        for number, time in enumerate(settings.noise_levels):
             losses[f"denoising_{time}"] = errors[:, number]
         if space.measure is not None:
             maps["latent"] = jnp.mean(jnp.abs(x - clean), axis=-1)
@@ -92,7 +92,7 @@ def make_view(
         """Clean images told in one step from each level, and the error of the noise found."""
         rows = jnp.repeat(x, draws * levels, axis=0)
         noise = jax.vmap(lambda key: draw(key, x.shape[1:]))(keys.reshape(-1))
-        time = np.tile(np.array(settings.levels, np.int32), len(x) * draws)
+        time = np.tile(np.array(settings.noise_levels, np.int32), len(x) * draws)
         signal, spread = (jnp.asarray(f[time], jnp.float32) for f in schedule)
         noisy = wide(signal) * rows + wide(spread) * noise
         clean = denoiser.clean(params[NETWORK], noisy, signal, spread, jnp.asarray(time))
@@ -106,6 +106,6 @@ def make_view(
         drawn = space.decode(params, told.reshape(-1, *told.shape[2:]))
         drawn = jnp.clip(drawn, -1.0, 1.0).reshape(-1, levels, *image.shape[1:])
         found = jnp.mean(jnp.abs(image[:, None] - drawn), axis=-1)
-        return {f"residual_{time}": found[:, n] for n, time in enumerate(settings.levels)}
+        return {f"residual_{time}": found[:, n] for n, time in enumerate(settings.noise_levels)}
 
     return view

@@ -32,7 +32,8 @@ METHODS = [*known_modules("make"), *(f"tests.toys.{name}" for name in TOYS)]
 TINY = {
     "width": 4, "multipliers": (1,), "blocks": 1, "latent": 4, "codes": 8, "kmeans_at": 1,
     "disc_width": 4, "disc_layers": 1, "pool": 4, "least_images": 5, "steps": 2,
-    "unet": {"width": 4, "multipliers": (1,), "attention": ()}, "draws": 1, "levels": (20, 300),
+    "unet": {"width": 4, "multipliers": (1,), "attention": ()}, "draws": 1,
+    "noise_levels": (20, 300),
     "autoencoder": {"backbone": "tests.diffusion_ad.toy_autoencoder:toy"},
 }  # fmt: skip
 SMALL_VIT = {"patch": 8, "width": 8, "depth": 1, "heads": 2}
@@ -47,10 +48,16 @@ FORMS = {
     },
     "cyclegan_ad.cyclegan:vit": {"network": "vit", "vit": SMALL_VIT | {"features": 2}, **DISC_VIT},
 }
-SLOW_FORMS = [pytest.param(form, marks=pytest.mark.slow) for form in FORMS]
+# What pixel diffusion shows already is shown of the latent one where time does not matter.
+SLOW = ("diffusion_ad.latent", *FORMS)
 BATCH, STEPS, IMAGES = 8, 2, 12
 ONE = jax.devices()[:1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32 sums of another order, over a few layers
+
+
+def _params():
+    forms = [*METHODS, *FORMS]
+    return [pytest.param(form, marks=[pytest.mark.slow] * (form in SLOW)) for form in forms]
 
 
 def config_of(param):
@@ -145,7 +152,7 @@ def batches(images, method, *, size, padding):
     return found
 
 
-@pytest.fixture(scope="module", params=[*METHODS, *SLOW_FORMS])
+@pytest.fixture(scope="module", params=_params())
 def learnt(request, tmp_path_factory):
     config = config_of(request.param)
     method, shape = resolve(config.method).make(config), image_shape(config.data)

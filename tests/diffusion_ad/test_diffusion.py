@@ -36,7 +36,7 @@ SMALL = {"width": 4, "multipliers": (1,), "attention": ()}
 
 
 def config_of(method="diffusion_ad.pixel", *, train=None, **reconstructor):
-    own = {"unet": SMALL, "draws": 1, "levels": (30, 300), "steps": 2, **reconstructor}
+    own = {"unet": SMALL, "draws": 1, "noise_levels": (30, 300), "steps": 2, **reconstructor}
     if method.endswith("latent"):
         own = {"autoencoder": {"backbone": TOY}, **own}
     recipe = {"method": method, "size": "cpu", "data": {"image_size": 8}, "reconstructor": own}
@@ -108,7 +108,7 @@ def test_draws_of_noise_are_averaged():
     image = image + jnp.linspace(-0.1, 0.1, 20)[:, None, None, None]
     spread = {}
     for draws in (1, 16):
-        view = view_of(config_of(draws=draws, levels=(30,), start=30, steps=1), noisy)(image)
+        view = view_of(config_of(draws=draws, noise_levels=(30,), start=30, steps=1), noisy)(image)
         a = make_schedule("cosine", 1000).signal[30]
         spread[draws] = np.mean(np.square(np.asarray(view.image - a * image)))
     assert spread[1] / spread[16] == pytest.approx(16, rel=0.2)
@@ -120,7 +120,7 @@ def test_a_perfect_network_returns_the_image():
     def knowing(params, x, signal, spread, time):
         return jnp.tile(image, (len(x) // len(image), 1, 1, 1))
 
-    view = view_of(config_of(levels=(30,)), knowing)(image)
+    view = view_of(config_of(noise_levels=(30,)), knowing)(image)
     np.testing.assert_allclose(view.image, image, atol=1e-5)
     np.testing.assert_allclose(view.maps["residual_30"], 0.0, atol=1e-5)
     np.testing.assert_allclose(view.losses["denoising_30"], 0.0, atol=1e-8)
@@ -185,9 +185,9 @@ def test_times_are_spread_evenly_in_any_order():
 
 
 def test_no_time_is_learnt_that_scoring_does_not_ask_for():
-    settings = make_settings(config_of(start=250, levels=(30, 120)))
+    settings = make_settings(config_of(start=250, noise_levels=(30, 120)))
     assert settings.latest == 250
-    assert make_settings(config_of(start=50, levels=(30, 120))).latest == 120
+    assert make_settings(config_of(start=50, noise_levels=(30, 120))).latest == 120
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
@@ -300,9 +300,9 @@ def test_the_perceptual_map_is_the_distance_in_the_backbone_whose_weights_travel
         ({"noise": "perlin"}, "must be one of gaussian, simplex"),
         ({"start": 1001}, r"start` \(=1001\) must lie in \[1, 1000\]"),
         ({"steps": 251}, r"steps` \(=251\) must lie in \[1, 250\]"),
-        ({"levels": ()}, "must name one time or more"),
-        ({"levels": (30, 30)}, "each once"),
-        ({"levels": (0, 30)}, r"levels` \(=0\) must lie in"),
+        ({"noise_levels": ()}, "must name one time or more"),
+        ({"noise_levels": (30, 30)}, "each once"),
+        ({"noise_levels": (0, 30)}, r"noise_levels` \(=0\) must lie in"),
         ({"ema": 1.0}, "ema` .=1.0. must lie in"),
     ],
 )

@@ -1,5 +1,6 @@
-"""Several processes go on after one of them was killed, to the bits of an undisturbed job."""
+"""Several processes train to the weights of one, and go on after one of them was killed."""
 
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,29 @@ from tests.launch.conftest import ROOT, TINY
 DEVICES = 8  # of all processes together
 # The small networks run for a shorter time than XLA takes to make them fast.
 UNHURRIED = "--xla_backend_optimization_level=0"
+# Adam divides by the size of a gradient: a bias in front of a norm has none but what is rounded,
+# and of that it makes steps of full length. Plain descent leaves rounding as small as it is.
+PLAIN = tuple(
+    f"--config.reconstructor.{name}.{setting}"
+    for name in ("optimiser", "disc_optimiser")
+    for setting in ("name=sgd", "lr=0.01")
+)
+CYCLEGAN = (
+    f"--config={ROOT}/configs/retina_oct.py:phantom,cpu",
+    "--config.method=cyclegan_ad.cyclegan",
+    "--config.data.image_size=32",
+    "--config.data.protocol=cyclegan_ad",
+    "--config.data.calibration.normal=0.3",
+    "--config.data.calibration.abnormal=0.3",
+    "--config.data.augment=none",
+    "--config.data.phantom.normal=48",
+    "--config.data.phantom.abnormal=40",
+    "--config.train.batch_size=8",
+    "--config.train.checkpoint_every=10",
+    "--config.reconstructor.width=4",
+    "--config.reconstructor.blocks=1",
+    "--config.reconstructor.disc_width=4",
+)
 
 
 @pytest.fixture
@@ -73,6 +97,27 @@ def state_of(workdir):
     verify_folder(workdir / "checkpoints" / str(found.step))
     leaves = jax.tree_util.tree_leaves_with_path(found.state.params)
     return found, {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [TINY, CYCLEGAN], ids=["vqgan", "cyclegan"])
+def test_two_processes_train_to_the_weights_of_one(arguments, start, tmp_path):
+    job = (*arguments, *PLAIN, "--config.train.steps=20", "--until=train")
+    ended(start(tmp_path / "one", *job, processes=1), tmp_path)
+    ended(start(tmp_path / "two", *job, processes=2), tmp_path)
+    (one, weights), (two, others) = state_of(tmp_path / "one"), state_of(tmp_path / "two")
+    assert one.step == two.step == 20 and one.position == two.position
+    assert weights.keys() == others.keys()
+    for name, x in weights.items():
+        np.testing.assert_allclose(others[name], x, atol=1e-5, rtol=0, err_msg=name)
+    told = [
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").open()]
+        for run in ("one", "two")
+    ]
+    steps, again = ([row["step"] for row in rows] for rows in told)
+    assert steps == again
+    moved = abs(told[0][-1]["loss"] - told[0][0]["loss"])
+    assert moved > 1e-3, "nothing was learnt that could differ"
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ LIGHT = (
     "pathlib",
     "shlex",
     "sys",
+    "typing",
     "ad_core.errors",
     "ad_core.runtime.benchmarks",
     "ad_core.runtime.command",
