@@ -21,7 +21,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 EXTRAS := boosting browser cluster cuda export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-3.11 test-slow test-browser lock clean
+.PHONY: help setup demo test lint test-3.11 test-slow test-browser test-export lock clean
 .PHONY: $(EXTRAS) $(EXTRAS:%=lock-%)
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test       set up, then ruff, pyright and the tests on the newest Python found"
 	@echo "make test-3.11  what is shared, without the long tests, on Python 3.11 where there is one"
 	@echo "make test-slow  the tests that take more than 20 seconds each"
+	@echo "make test-export  exported programs in ONNX Runtime and OpenVINO, which it adds"
 	@echo "make test-browser  the console in Chromium, which must be there; adds Playwright"
 	@echo "make setup      the virtual environment $(VENV) from $(LOCK), once"
 	@echo "make boosting   add XGBoost and LightGBM to it"
@@ -84,6 +85,9 @@ test-3.11: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+test-export: setup export
+	$(BIN)/python -m pytest -q -m "not slow" tests/ad_core/exporting tests/launch/test_export.py
 
 test-browser: setup browser
 	$(BIN)/python -m pytest -q tests/in_browser

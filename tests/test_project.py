@@ -98,10 +98,11 @@ def ci(folder, make, *, chromium=True, **others):
 @pytest.mark.parametrize(
     ("failing", "ran", "status"),
     [
-        ("none", ["test", "test-3.11", "test-browser"], 0),
+        ("none", ["test", "test-3.11", "test-export", "test-browser"], 0),
         ("test", ["test"], 2),
         ("test-3.11", ["test", "test-3.11"], 2),
-        ("test-browser", ["test", "test-3.11", "test-browser"], 2),
+        ("test-export", ["test", "test-3.11", "test-export"], 2),
+        ("test-browser", ["test", "test-3.11", "test-export", "test-browser"], 2),
     ],
 )
 def test_ci_runs_its_targets_and_ends_with_the_first_failure(tmp_path, failing, ran, status):
@@ -111,7 +112,7 @@ def test_ci_runs_its_targets_and_ends_with_the_first_failure(tmp_path, failing, 
 
 def test_ci_says_that_it_tries_no_browser_where_there_is_none(tmp_path):
     ended, told = ci(tmp_path, "exit 0", chromium=False)
-    assert (told, ended.returncode) == (["test", "test-3.11"], 0)
+    assert (told, ended.returncode) == (["test", "test-3.11", "test-export"], 0)
     assert "not tried in a browser" in ended.stdout
 
 
