@@ -7,6 +7,7 @@ from typing import Any
 from ad_core.errors import UserError
 from ad_core.runtime.stop import Stop
 from ad_core.scoring.engines.local import score_files
+from ad_core.scoring.engines.ray_actors import score_by_ray
 from ad_core.scoring.engines.shards import merge_shards, open_shards, score_shard, shard_numbers
 
 
@@ -41,8 +42,6 @@ def score(
     if shard is not None and shards is None:
         raise UserError(f"`--shard` (={shard}) needs --shards, the number of all.")
     if ray is not None and not merge:
-        from ad_core.scoring.engines.ray import score_by_ray  # a large library, which few have
-
         return score_by_ray(*files, shards=shards, stop=stop, **ray, **options)
     if merge:
         return merge_shards(open_shards(*files, shards=shards, **options))

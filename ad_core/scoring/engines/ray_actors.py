@@ -4,6 +4,7 @@ Ray starts processes, gives each its GPU and starts a lost one again. What is fi
 shared folder alone, so that the same command goes on after the driver or the cluster died.
 """
 
+import importlib
 import logging
 import warnings
 from collections import deque
@@ -18,17 +19,20 @@ from ad_core.scoring.engines.shards import SHARD_IMAGES, merge_shards, open_shar
 from ad_core.scoring.files import load_detector
 from ad_core.scoring.inputs import TFDS, open_input
 
-try:
-    import ray
-    from ray.exceptions import RayActorError, RayTaskError
-except ImportError as error:
-    raise UserError(
-        "`--engine=ray` needs Ray, which is not installed: pip install 'zfn-ad[cluster]', or "
-        "score with --shards=N --shard=i."
-    ) from error
-
 RETRIES = 3  # of a shard whose process was lost
 WAIT_S = 1.0  # between two looks at a stop
+
+
+def load_ray() -> Any:
+    """The library. Raises UserError, with how to install it, where it is missing."""
+    try:
+        importlib.import_module("ray.exceptions")
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise UserError(
+            "`--engine=ray` needs Ray, which is not installed: run `make cluster`, or "
+            "`pip install 'zfn-ad[cluster]'`, or score with --shards=N --shard=i."
+        ) from error
 
 
 class _Share(NamedTuple):
@@ -73,7 +77,7 @@ def score_by_ray(
             was lost again and again.
         Stopped: `stop` was set; shards that are finished stay.
     """
-    stop = Stop() if stop is None else stop
+    ray, stop = load_ray(), Stop() if stop is None else stop
     shards = _count(detector_dir, given) if shards is None else shards
     settings: dict[str, Any] = {
         "detector_dir": detector_dir.absolute(),
@@ -83,9 +87,9 @@ def score_by_ray(
     settings |= {"given": _everywhere(given), "output": output.absolute()}
     lot = open_shards(**settings)
     if lot.plan.missing:
-        _connect(address)
+        _connect(ray, address)
         try:
-            _run(settings, deque(lot.plan.missing), _share(actors), stop)
+            _run(ray, settings, deque(lot.plan.missing), _share(ray, actors), stop)
         finally:
             ray.shutdown()
     return merge_shards(lot)
@@ -101,7 +105,7 @@ def _everywhere(given: Path) -> Path:
     return given if str(given).startswith(TFDS) else given.absolute()
 
 
-def _connect(address: str | None) -> None:
+def _connect(ray: Any, address: str | None) -> None:
     try:
         with warnings.catch_warnings():
             # Ray starts programs, which JAX takes for copies of this process.
@@ -113,7 +117,7 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def _share(actors: int | None) -> _Share:
+def _share(ray: Any, actors: int | None) -> _Share:
     """Share of an actor: a GPU, or without GPUs its part of the processors."""
     has = ray.cluster_resources()
     gpus, cpus = int(has.get("GPU", 0)), has.get("CPU", 1.0)
@@ -124,7 +128,9 @@ def _share(actors: int | None) -> _Share:
     return _Share(count, {"num_cpus": int(part) if part >= 1 else part})
 
 
-def _run(settings: Mapping[str, Any], waiting: deque[int], share: _Share, stop: Stop) -> None:
+def _run(
+    ray: Any, settings: Mapping[str, Any], waiting: deque[int], share: _Share, stop: Stop
+) -> None:
     """Gives each idle actor the next shard until none is left."""
     make = ray.remote(max_restarts=-1, max_task_retries=RETRIES, **share.options)(_Scorer)
     idle = [make.remote(settings) for _ in range(min(share.actors, len(waiting)))]
@@ -138,22 +144,22 @@ def _run(settings: Mapping[str, Any], waiting: deque[int], share: _Share, stop: 
         stop.check()
         for call in ready:
             actor, number = busy.pop(call)
-            _result(call, number)
+            _result(ray, call, number)
             idle.append(actor)
             progress.update(1)
     progress.close()
 
 
-def _result(call: Any, number: int) -> None:
+def _result(ray: Any, call: Any, number: int) -> None:
     """Raises as UserError what went wrong in an actor."""
     try:
         ray.get(call)
-    except RayActorError as error:
+    except ray.exceptions.RayActorError as error:
         raise UserError(
             f"Shard {number}: its process was lost {RETRIES + 1} times, or could not start "
             f"({str(error).strip().splitlines()[-1]}); the finished shards stay."
         ) from error
-    except RayTaskError as error:
+    except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from error
         raise
