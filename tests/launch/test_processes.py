@@ -117,7 +117,7 @@ def test_two_processes_train_to_the_weights_of_one(arguments, count, start, tmp_
     for name, x in weights.items():
         np.testing.assert_allclose(others[name], x, atol=1e-5, rtol=0, err_msg=name)
     told = [
-        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").open()]
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
         for run in ("one", "two")
     ]
     steps, again = ([row["step"] for row in rows] for rows in told)
