@@ -44,7 +44,7 @@ def create_app(settings: Settings, line: Line, pages: Sequence[BaseRoute] = ()) 
         *line_api.routes(line, users, most_bytes=settings.max_upload_bytes),
         *accounts.routes(users, cookie),
         Route("/v1/pictures/{sha}", guarded()(_view(line, views.picture)), methods=["GET"]),
-        Route("/v1/maps/{sha}", guarded()(_view(line, views.map_over)), methods=["GET"]),
+        Route("/v1/maps/{sha}", guarded()(_map(line)), methods=["GET"]),
         *map(_closed, pages),
     ]
     if not any(getattr(page, "path", "") == accounts.HOME for page in pages):
@@ -78,6 +78,20 @@ def _view(line: Line, draw: Callable[..., bytes]) -> Endpoint:
             return PlainTextResponse(str(error), 404)
         headers = {"Cache-Control": f"private, max-age={PICTURES_FOR_S}"}
         return Response(content, media_type="image/png", headers=headers)
+
+    return view
+
+
+def _map(line: Line) -> Endpoint:
+    """The map over an image, but for people who are to judge it without."""
+    shown = _view(line, views.map_over)
+
+    async def view(request: Request) -> Response:
+        sha, user = request.path_params["sha"], request.state.user.name
+        for hides in line.blinds:
+            if await run_in_threadpool(hides, sha, user):
+                return PlainTextResponse("Judge this image first; its map is shown then.", 403)
+        return await shown(request)
 
     return view
 

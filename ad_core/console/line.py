@@ -55,6 +55,7 @@ class Line:
         store, metrics, queue_limit, timeout_s: as given.
         watchers: are given each verdict that stands in the store, and its detector; they are
             quick and raise nothing.
+        blinds: tell of an image, by its hash, and a person whether the map is kept from them.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Line:
         self.store, self.metrics = store, Metrics()
         self.queue_limit, self.timeout_s = queue_limit, timeout_s
         self.watchers: list[Callable[[Verdict, Loaded], object]] = []
+        self.blinds: list[Callable[[str, str], bool]] = []
         self._count, self._counting = 0, threading.Condition()
         self._stopping, self._switching = False, threading.Lock()
         loaded = load(self._active(detector_dir))

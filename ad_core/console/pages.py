@@ -33,6 +33,7 @@ def routes(
     sampling.draw()  # what was scored before the console was there
     # The coin is noted at once, before anybody can see the image.
     line.watchers.append(lambda verdict, by: sampling.draw())
+    line.blinds.append(sampling.hides)
     queue = Queue(line, sampling)
     inspect = Inspect(line, sampling, queue)
     recalibrate, history = Recalibrate(line, sampling), History(store, sampling)

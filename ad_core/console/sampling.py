@@ -94,6 +94,11 @@ class Sampling:
             return bool(state.audited)
         return self._is_due_again(state, user)
 
+    def hides(self, sha: str, user: str) -> bool:
+        """Tells the same of an image by its hash; nothing is hidden of one that never came."""
+        state = self._store.image(sha)
+        return state is not None and self.is_blind(state, user)
+
     def came(self, state: ImageState, user: str, *, verdict: str) -> str:
         """Way in which an image came to be judged, at the verdict of a person.
 

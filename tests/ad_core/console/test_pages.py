@@ -55,11 +55,13 @@ def test_blind_image_shows_neither_score_nor_map_until_it_is_judged(console, peo
     before = people["Wim"].get(f"/inspect/{sha}").text
     assert f"/v1/pictures/{sha}" in before and f"/v1/maps/{sha}" not in before
     assert score not in before and "inspected from" not in before
+    assert people["Wim"].get(f"/v1/maps/{sha}").status_code == 403
     for page in ("/?show=all", "/history"):
         assert score not in people["Wim"].get(page).text
     people["Wim"].post(f"/inspect/{sha}", verdict="defect", defect="scratch")
     after = people["Wim"].get(f"/inspect/{sha}").text
     assert score in after and f"/v1/maps/{sha}" in after
+    assert people["Wim"].get(f"/v1/maps/{sha}").status_code == 200
     event = console.store.last(VERDICT)
     assert (event.user, event.verdict, event.defect, event.origin) == (
         "Wim", "defect", "scratch", "audit",
