@@ -116,6 +116,7 @@ def kill_and_go_on(start, images, output, *, block, kills, seed):
     return reached
 
 
+@pytest.mark.slow
 def test_a_lot_that_is_killed_goes_on_to_the_rows_of_an_undisturbed_one(start, images, tmp_path):
     root = images(40)
     whole, cut = tmp_path / "whole", tmp_path / "cut"

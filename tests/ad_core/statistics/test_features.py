@@ -131,6 +131,7 @@ def counting(seen_shapes):
     return Network("net_2024", __name__, prepare, (level,), "free", "made up")
 
 
+@pytest.mark.slow
 def test_the_backbone_sees_image_and_normal_version_once_for_all_statistics(pair):
     shapes = []
     weights = {"w": np.array([1.0, 2.0], np.float32)}
