@@ -33,7 +33,7 @@ from ad_core.data.batches import eval_batches
 from ad_core.data.formats.pages import spread
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import list_images
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 flags.DEFINE_integer("images", 64, "Images of each format.")
 flags.DEFINE_integer("side", 512, "Side of the files' images in pixels.")

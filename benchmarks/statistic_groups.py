@@ -25,7 +25,7 @@ from ad_core.decision import anomaly_score, important_statistics
 from ad_core.decision.calibration import calibrate
 from ad_core.decision.table import StatisticsTable, read_table
 from ad_core.metrics import confusion, oracle
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.statistics import Available, names
 
 GROUPS = (

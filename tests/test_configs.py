@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import SIZES, complete, flat
+from ad_core.runtime.config import complete, flat
+from ad_core.runtime.defaults import SIZES
 from ad_core.runtime.recipes import load_recipe
 
 ROOT = Path(__file__).parent.parent / "configs"

@@ -1,9 +1,12 @@
 """Answer to a line: `normal` only where the detector said so, else `inspect` with the reason."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ad_core.console.chain import Event
-from ad_core.scoring.verdict import INSPECT, Verdict
+from ad_core.scoring.verdict import INSPECT, NORMAL, OK, Verdict
 
 SCORED = "scored"
 # What went wrong -> HTTP status. Each of them is `inspect`.
@@ -69,3 +72,21 @@ def refusal(
 ) -> Answer:
     """The answer `inspect` on an image that has no verdict; it has no event yet."""
     return Answer(outcome, INSPECT, reason, sha, detector_sha, threshold, None)
+
+
+def decided(verdict: Verdict) -> str:
+    """The decision to tell: normal only of a verdict that is sound in every part."""
+    sound = verdict.status == OK and verdict.score is not None and np.isfinite(verdict.score)
+    return NORMAL if sound and verdict.decision == NORMAL else INSPECT
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict that stands for a file of several pages: unread, then inspected, then highest."""
+    return max(
+        verdicts,
+        key=lambda each: (
+            each.status != OK or each.score is None,
+            each.decision == INSPECT,
+            0.0 if each.score is None else each.score,
+        ),
+    )

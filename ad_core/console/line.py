@@ -9,15 +9,13 @@ import hashlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ad_core.console.answer import SCORED as OUTCOME_SCORED
-from ad_core.console.answer import Answer, refusal
+from ad_core.console.answer import Answer, decided, refusal, worst
 from ad_core.console.chain import ACTIVATED, ERROR, RECEIVED, SCORED, Event
 from ad_core.console.metrics import Metrics
 from ad_core.console.store import Store, StoreError
@@ -26,7 +24,7 @@ from ad_core.console.worker import Loaded, Task, Worker, detector_sha, load
 from ad_core.data.source import printable
 from ad_core.errors import UserError
 from ad_core.scoring.heat import HeatScale
-from ad_core.scoring.verdict import INSPECT, NORMAL, OK, Verdict
+from ad_core.scoring.verdict import INSPECT, OK, Verdict
 
 TOLD_REGIONS = 20  # the strongest, in the store
 INTERRUPTED = "interrupted"  # outcome of an image that nobody was answered on
@@ -376,24 +374,6 @@ class Line:
         ]
         if events:
             self.store.append_all(events)
-
-
-def decided(verdict: Verdict) -> str:
-    """The decision to tell: normal only of a verdict that is sound in every part."""
-    sound = verdict.status == OK and verdict.score is not None and np.isfinite(verdict.score)
-    return NORMAL if sound and verdict.decision == NORMAL else INSPECT
-
-
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict that stands for a file of several pages: unread, then inspected, then highest."""
-    return max(
-        verdicts,
-        key=lambda each: (
-            each.status != OK or each.score is None,
-            each.decision == INSPECT,
-            0.0 if each.score is None else each.score,
-        ),
-    )
 
 
 def shown_name(name: str) -> str:

@@ -1,12 +1,12 @@
 """An ONNX graph that grows node by node, and the tensors in it by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ad_core.errors import UserError
-from ad_core.exporting.equations import Operand, Term
+from ad_core.exporting.equations import Equation, Operand, Term
 from ad_core.exporting.libraries import require
 
 OPSET = 18
@@ -110,3 +110,20 @@ class Graph:
     def rename(self, name: str, wanted: str) -> None:
         """Gives a tensor the name of an output."""
         self._nodes.append(self._onnx.helper.make_node("Identity", [name], [wanted]))
+
+
+# Adds a primitive's nodes, given the names of its inputs; the names of its outputs.
+Emit = Callable[[Graph, Equation, list[str]], Any]
+
+
+def refuse(equation: Equation, why: str) -> UserError:
+    """The error that a use of a primitive has no operator here."""
+    return UserError(
+        f"The detector computes {equation.primitive} with {why}, which has no ONNX operator here; "
+        "use --format=stablehlo."
+    )
+
+
+def kind_of(operand: Operand) -> np.dtype:
+    """Type of the numbers of an operand."""
+    return np.dtype(operand.dtype)

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.command import Kind
-from ad_core.runtime.config import SIZES, Key, require_key, values_of
+from ad_core.runtime.config import require_key
+from ad_core.runtime.defaults import SIZES, Key, values_of
 from ad_core.runtime.help import line_of_key
 from ad_core.runtime.invocation import PROJECT, shown
 from ad_core.runtime.recipes import BENCHMARKS, execute

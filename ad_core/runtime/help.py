@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ml_collections import ConfigDict
 
-from ad_core.runtime.config import Key, Keys, flat, shared_keys
+from ad_core.runtime.config import flat
+from ad_core.runtime.defaults import Key, Keys, shared_keys
 from ad_core.runtime.methods import learns_in_one_pass, method_configs
 from ad_core.runtime.registry import resolve
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import SIZES, from_json
+from ad_core.runtime.config import from_json
+from ad_core.runtime.defaults import SIZES
 from ad_core.runtime.invocation import PROJECT, shown
 
 BENCHMARKS = "benchmark_"  # begins the name of a file that holds no recipe

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from ad_core.data.batches import Reading, epoch_images, eval_batches
+from ad_core.data.batches import Reading, eval_batches
+from ad_core.data.draws import epoch_images
 from ad_core.data.formats.intensity import settle_range
 from ad_core.data.likeness import Likeness, group_alike
 from ad_core.data.reference_files import settle_reference

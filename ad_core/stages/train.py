@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from ad_core.data.batches import Share, eval_batches, teaching, train_batches
+from ad_core.data.batches import eval_batches, teaching, train_batches
 from ad_core.data.crops import Crop
+from ad_core.data.draws import Share
 from ad_core.data.tiles import make_tiling
 from ad_core.errors import UserError
 from ad_core.runtime import processes

@@ -19,7 +19,7 @@ from ad_core.data.layouts.files import LabelledFiles
 from ad_core.data.layouts.tfds import data_dir as place_of
 from ad_core.data.sets.known_set import KnownSet, open_known
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 FIRST = "1.0.0"
 UNDIVIDED = "undivided"  # the split of a set that nothing divides

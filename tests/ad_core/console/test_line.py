@@ -8,8 +8,9 @@ import pytest
 
 from ad_core.console import archive as archive_module
 from ad_core.console import line as line_module
+from ad_core.console.answer import worst
 from ad_core.console.chain import Event
-from ad_core.console.line import Line, shown_name, worst
+from ad_core.console.line import Line, shown_name
 from ad_core.console.store import Store
 from ad_core.errors import UserError
 from ad_core.scoring.verdict import Verdict

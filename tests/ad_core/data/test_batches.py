@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ad_core.data import batches
-from ad_core.data.batches import Share, eval_batches, train_batches
+from ad_core.data import draws
+from ad_core.data.batches import eval_batches, train_batches
+from ad_core.data.draws import Share
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.folder import open_source
 from ad_core.data.layouts.listing import list_images
 from ad_core.data.source import Record
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.training.loop import Batches
 from tests.samples import whole
 
@@ -98,7 +99,7 @@ def test_the_order_is_numpys_permutation_of_seed_and_epoch():
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_workers_and_cache_change_nothing(workers, monkeypatch):
     usual = _take(_train(Numbered(10), augment="flips_and_turns"), 8)
-    monkeypatch.setattr(batches, "CACHE_BYTES", 200)
+    monkeypatch.setattr(draws, "CACHE_BYTES", 200)
     source = Numbered(10, wait=0.002)
     _assert_equal(usual, _take(_train(source, augment="flips_and_turns", workers=workers), 8))
     caller = {threading.get_ident()}
@@ -122,7 +123,7 @@ def test_images_that_fit_into_memory_are_decoded_once(monkeypatch):
     source = Numbered(6)
     _take(_train(source, workers=0), 9)
     assert sorted(source.calls) == list(range(6))
-    monkeypatch.setattr(batches, "CACHE_BYTES", 2 * 64)
+    monkeypatch.setattr(draws, "CACHE_BYTES", 2 * 64)
     source = Numbered(6)
     _take(_train(source, workers=0), 9)  # six epochs; two images stay
     assert len(source.calls) == 2 + 4 * 6

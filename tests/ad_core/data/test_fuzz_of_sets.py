@@ -21,7 +21,7 @@ from ad_core.data.layouts.listing import find_images
 from ad_core.data.source import open_source
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.runtime.sealed import mark_own
 from tests.ad_core.data.formats.test_dicom import RAMP, save
 

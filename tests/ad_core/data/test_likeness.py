@@ -10,7 +10,7 @@ from ad_core.data.layouts.memory import MemorySource
 from ad_core.data.likeness import Kin, Likeness, group_alike
 from ad_core.data.source import open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 SIDE = 48
 

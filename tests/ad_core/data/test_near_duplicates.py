@@ -16,7 +16,7 @@ from ad_core.data.near_duplicates import (
 )
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from tests.samples import whole
 
 

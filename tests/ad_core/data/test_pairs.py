@@ -4,7 +4,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ad_core.data.batches import epoch_images, make_pairs, train_batches
+from ad_core.data.batches import train_batches
+from ad_core.data.draws import epoch_images, make_pairs
 from ad_core.data.source import Record
 from ad_core.errors import UserError
 from tests.samples import whole

@@ -2,7 +2,8 @@ import pytest
 
 from ad_core.data.shape import check_divisible_sides, check_square, image_shape, sides
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults, differences, from_json, to_json
+from ad_core.runtime.config import differences, from_json, to_json
+from ad_core.runtime.defaults import defaults
 from tests.small_config import small_config
 
 

@@ -18,7 +18,7 @@ from ad_core.data.layouts.tfds import open_images
 from ad_core.data.phantoms.worlds import KINDS
 from ad_core.data.source import DataSource, Source, open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 NORMAL, MASKED, BARE = (0, 1, 2), (3, 4), (5,)  # by the number of an image; BARE have no mask
 FILES = ("any_depth", "class_folders", "folder", "manifest", "tfds", "to_score", "tfds_to_score")

@@ -24,7 +24,7 @@ from ad_core.decision.synthetic import (
     usable,
 )
 from ad_core.decision.table import joined, make_table
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 NAMES = ("loss_a", "loss_b", "other")
 KINDS = ("scratch", "texture")

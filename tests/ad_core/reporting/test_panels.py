@@ -6,7 +6,7 @@ from PIL import Image
 
 from ad_core.data.layouts.folder import open_source
 from ad_core.reporting.panels import SIDE, Looked, draw
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.pictures import colour, overlay, to_rgb
 from tests.samples import whole

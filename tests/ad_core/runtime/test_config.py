@@ -4,14 +4,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import (
-    complete,
-    defaults,
-    differences,
-    flat,
-    from_json,
-    to_json,
-)
+from ad_core.runtime.config import complete, differences, flat, from_json, to_json
+from ad_core.runtime.defaults import defaults
 from ad_core.statistics import WindowSettings
 
 

@@ -6,7 +6,8 @@ from ad_core.data.formats.resizing import RESIZES
 from ad_core.data.source import Record
 from ad_core.data.splits import make_splits
 from ad_core.decision.selection import CRITERIA
-from ad_core.runtime.config import SIZES, Key, complete, defaults, flat, shared_keys
+from ad_core.runtime.config import complete, flat
+from ad_core.runtime.defaults import SIZES, Key, defaults, shared_keys
 from ad_core.runtime.help import USERS, describe, method_keys
 from ad_core.runtime.recipes import load_recipe
 from ad_core.runtime.registry import known_modules

@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.runtime.sealed import mark_own
 from ad_core.scoring.inputs import open_input
 

@@ -13,7 +13,8 @@ from ad_core.errors import UserError
 from ad_core.metrics import oracle
 from ad_core.runtime.benchmarks import BENCHMARK, KEYS, Entrant, load_benchmark
 from ad_core.runtime.command import configure
-from ad_core.runtime.config import to_json, values_of
+from ad_core.runtime.config import to_json
+from ad_core.runtime.defaults import values_of
 from ad_core.runtime.registry import resolve
 from ad_core.runtime.workdir import Workdir
 from ad_core.stages.benchmark import commit_of, default_parallel

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ad_core.data.formats.resizing import mask_to_network
 from ad_core.data.layouts.folder import open_source
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.stages.pixels import Pixels
 from tests.samples import whole
 

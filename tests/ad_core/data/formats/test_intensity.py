@@ -12,7 +12,8 @@ from ad_core.data.formats.intensity import (
 from ad_core.data.layouts.files import FileSource, LabelledFiles
 from ad_core.data.source import Record
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults, from_json, to_json
+from ad_core.runtime.config import from_json, to_json
+from ad_core.runtime.defaults import defaults
 from tests.ad_core.data.formats.test_dicom import save
 from tests.small_config import small_config
 

@@ -8,7 +8,7 @@ from ad_core.data.formats.masks import covered, read_mask
 from ad_core.data.formats.stored import Limits, Wanted
 from ad_core.data.layouts.folder import open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 LIMITS = Limits(10**6, 10**7, 1, 99)
 SPOT = np.zeros((40, 60), bool)

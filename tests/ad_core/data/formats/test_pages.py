@@ -13,7 +13,7 @@ from ad_core.data.layouts.folder import open_source
 from ad_core.data.layouts.listing import list_images
 from ad_core.data.layouts.manifest import read_manifest
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 LIMITS = {"max_pixels": 1_000_000, "max_bytes": 10_000_000, "min_side": 4}
 

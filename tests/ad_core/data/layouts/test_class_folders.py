@@ -4,7 +4,7 @@ from PIL import Image
 
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 
 def draw(path, value=100, size=(12, 10)):

@@ -10,7 +10,7 @@ from ad_core.data.layouts.listing import list_images
 from ad_core.data.source import Record
 from ad_core.data.source import open_source as open_by_name
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 
 def _draw(path, value=100, size=(12, 10)):

@@ -11,7 +11,7 @@ from PIL import Image
 from ad_core.data.source import open_source
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 SCAN_STACK = np.random.default_rng(0).integers(0, 9, (3, 9, 9), "u1")
 SHARES = {"normal": 0.4, "abnormal": 1.0, "abnormal_of_test": 0.5}

@@ -14,7 +14,7 @@ from ad_core.data.layouts.class_folders import open_source
 from ad_core.data.layouts.files import FileSource
 from ad_core.data.layouts.listing import find_images, list_images, split_name
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.runtime.sealed import mark_own
 from tests.ad_core.data.formats.test_dicom import RAMP, save
 

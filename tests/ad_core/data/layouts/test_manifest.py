@@ -7,7 +7,7 @@ from PIL import Image
 from ad_core.data.layouts.manifest import read_manifest
 from ad_core.data.source import Record, open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from ad_core.runtime.sealed import mark_own
 
 FULL = """path,label,defect,mask,group,split,remark

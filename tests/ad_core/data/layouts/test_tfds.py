@@ -10,7 +10,7 @@ from PIL import Image
 from ad_core.data.layouts.tfds import find, open_images
 from ad_core.data.source import open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from tests.known_trees import scene
 
 NAMES = ("ok", "scratch")

@@ -6,7 +6,7 @@ import pytest
 from ad_core.data.phantoms.worlds import KINDS, MAX_SCANS, PhantomSource
 from ad_core.data.source import open_source
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 
 def _data(size=32, channels=1, **phantom):

@@ -9,7 +9,7 @@ from ad_core.data.sets.packing import pack
 from ad_core.data.source import Record, open_source
 from ad_core.data.splits import make_splits
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 from tests import known_trees
 
 NAMES = ("retina_oct", "brain_mri", "breast_ultrasound", "mvtec_ad", "pcba")

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from ad_core.data.synthetic.defects import KINDS, fill, make_defect
 from ad_core.errors import UserError
-from ad_core.runtime.config import defaults
+from ad_core.runtime.defaults import defaults
 
 SHAPES = [(64, 64, 1), (40, 72, 3), (33, 20, 3), (8, 8, 1)]
 
