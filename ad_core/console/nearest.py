@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 
 from ad_core.data.source import DataSource, open_source, printable
 from ad_core.errors import UserError
-from ad_core.reporting.panels import Viewable
+from ad_core.reporting.panels import picture_of
 from ad_core.scoring.detector import Parts
-from ad_core.scoring.pictures import to_rgb
 
 MOST = 4_000_000  # numbers that are compared; of more images every n-th is taken
 
@@ -75,9 +74,7 @@ class NormalPictures:
         source, index = self._listed(parts)
         if source is None or path not in index:
             raise UserError(f"{path}: this calibration image is not where it was.")
-        if isinstance(source, Viewable):
-            return to_rgb(source.view(index[path], longest))
-        return to_rgb(source.read(index[path]).image)
+        return picture_of(source, index[path], longest)
 
     def _listed(self, parts: Parts) -> tuple[DataSource | None, Mapping[str, int]]:
         data = ConfigDict(parts.config.data.to_dict())

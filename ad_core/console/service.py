@@ -18,7 +18,7 @@ from ad_core.console.sampling import SHARE
 from ad_core.console.security import check_binding, origins_of
 from ad_core.console.store import Store
 from ad_core.console.users import SCORE, Users
-from ad_core.console.watch import Watcher
+from ad_core.console.watch import Watcher, check_folder
 from ad_core.errors import UserError
 from ad_core.runtime.invocation import script
 from ad_core.runtime.stop import Stop
@@ -69,6 +69,8 @@ def serve(options: Options, stop: Stop) -> None:
     """
     tls = {"certificate": options.certificate, "key": options.key}
     check_binding(options.host, **tls, behind_proxy=options.behind_proxy)
+    if options.watch is not None:
+        check_folder(options.watch)
     keep = int(options.keep_gb * GIB) or None
     with _listening(options) as listener, Store(options.store, keep_bytes=keep) as store:
         settings = _settings(options, listener.getsockname()[1])

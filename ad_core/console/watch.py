@@ -36,6 +36,22 @@ class Seen(NamedTuple):
     turn: float = 0.0
 
 
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be watched, before anything takes long.
+
+    Raises:
+        UserError: no such folder, or `normal` or `inspect` in it are not this program's.
+    """
+    if not folder.is_dir():
+        raise UserError(f"`--watch` (={folder}): no such folder; make it, or give another one.")
+    for name in FOLDERS:
+        if (folder / name).exists() and name not in own_names(folder):
+            raise UserError(
+                f"`--watch` (={folder}): {name} there is not this program's, and images would "
+                "be moved to it; move it away or give another folder."
+            )
+
+
 class Watcher:
     """Thread that hands the images of a folder to a line and moves each to `normal` or `inspect`.
 
@@ -67,14 +83,7 @@ class Watcher:
         self._told: set[Path] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        if not folder.is_dir():
-            raise UserError(f"`--watch` (={folder}): no such folder; make it, or give another one.")
-        for name in FOLDERS:
-            if (folder / name).exists() and name not in own_names(folder):
-                raise UserError(
-                    f"`--watch` (={folder}): {name} there is not this program's, and images would "
-                    "be moved to it; move it away or give another folder."
-                )
+        check_folder(folder)
         mark_own(folder, FOLDERS)
 
     def start(self) -> None:

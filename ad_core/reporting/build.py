@@ -84,7 +84,7 @@ def _examples(
     return [
         Example(
             path=table.path[one.row],
-            defect=table.defect[one.row],
+            defect=table.defect[one.row] if table.label[one.row] else "normal",
             score=one.score,
             panels=one.drawn.panels,
             reasons=tuple(map(str, why)),

@@ -1,6 +1,6 @@
 """The pictures that a report shows of one image, side by side in the pixels of its file."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -34,6 +34,21 @@ class Viewable(Protocol):
     def view(self, index: int, longest: int) -> Float[np.ndarray, "h w c"]:
         """The whole image, its longer side at most `longest` pixels."""
         ...
+
+
+def picture_of(source: Any, index: int, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture of an image, from its file where the source shows those, else as it is read.
+
+    Args:
+        source: what reads images, and is perhaps `Viewable`.
+        longest: pixels of the longer side at most, where the file is shown.
+
+    Raises:
+        UserError: the image cannot be read.
+    """
+    if isinstance(source, Viewable):
+        return to_rgb(source.view(index, longest))
+    return to_rgb(source.read(index).image)
 
 
 class Looked(NamedTuple):

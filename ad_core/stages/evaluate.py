@@ -24,7 +24,7 @@ from ad_core.errors import UserError
 from ad_core.metrics import confusion, oracle
 from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
-from ad_core.reporting.panels import SIDE, Looked, Viewable, draw
+from ad_core.reporting.panels import SIDE, Looked, draw, picture_of
 from ad_core.reporting.results import (
     held_out,
     judged_price,
@@ -35,7 +35,6 @@ from ad_core.reporting.results import (
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
 from ad_core.scoring.measuring import Measured
-from ad_core.scoring.pictures import to_rgb
 from ad_core.scoring.tiling import least_region
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.stages.folds import count_learnt
@@ -116,12 +115,10 @@ def run_evaluation(job: Job) -> dict[str, Any]:
 def _lowest_pictures(job: Job, results: Mapping[str, Any]) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
     """Path -> picture of each abnormal image that set the price, where its file can be shown."""
     names, pictures = {one["path"] for one in results["lowest"]}, {}
-    if not isinstance(job.source, Viewable):
-        return {}
     for index, record in enumerate(job.source.records):
         if (path := printable(record.path)) in names:
             with suppress(UserError):  # its file is gone since it calibrated
-                pictures[path] = to_rgb(job.source.view(index, SIDE))
+                pictures[path] = picture_of(job.source, index, SIDE)
     return pictures
 
 

@@ -184,6 +184,7 @@ def test_the_commands_on_the_trail(launch, tmp_path, capsys):
         (("--detector=none", "--key=k.pem"), "go together"),
         (("--detector=none", "--host=203.0.113.1", "--behind_proxy"), "cannot listen there"),
         (("--detector=none", "--port=0"), "no detector there"),
+        (("--detector=none", "--port=0", "--watch=away"), "`--watch` (=away): no such folder"),
         (("--detector=none", "--port=0", "--trusted_origin=x"), "`--trusted_origin`"),
         (("--detector=none", "--timeout_s=0"), "timeout_s"),
     ],

@@ -171,10 +171,12 @@ class Photos(Source):
         return np.full((2, 3, 1), -1.0 if index else 1.0, np.float32)
 
 
-def test_the_images_that_set_the_price_are_shown_where_their_files_are(tmp_path):
+def test_the_images_that_set_the_price_are_shown_where_they_can_be_read(tmp_path):
     results = {"lowest": [{"path": f"{i}.png"} for i in (0, 1, 2)]}
-    for source, shown in ((Photos(), {"0.png": 255, "2.png": 0}), (Source(), {})):
+    drawn = {f"{i}.png": 128 for i in (0, 1, 2)}  # of a source without files, as it is read
+    for source, shown in ((Photos(), {"0.png": 255, "2.png": 0}), (Source(), drawn)):
         job = Job(small_config(), source, {}, Workdir(tmp_path), Stop())
         pictures = evaluate._lowest_pictures(job, results)
         assert {path: int(one.max()) for path, one in pictures.items()} == shown
-        assert all(one.shape == (2, 3, 3) for one in pictures.values())
+        size = (2, 3, 3) if isinstance(source, Photos) else (SIDE, SIDE, 3)
+        assert all(one.shape == size for one in pictures.values())
