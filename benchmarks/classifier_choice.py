@@ -113,6 +113,16 @@ def _ranks(results, classifiers):
     return dict(zip(whole, order.mean(axis=1), strict=True))
 
 
+def _titles(workdirs):
+    """The first part in which the workdirs' paths differ, which must tell each from the others."""
+    parts = [Path(workdir).parts for workdir in workdirs]
+    differ = [place for place, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1]
+    titles = [names[differ[0]] if differ else Path(*names).name for names in parts]
+    if len(set(titles)) < len(titles):
+        sys.exit(f"--workdirs: {', '.join(titles)} are not told apart; give each workdir once.")
+    return titles
+
+
 def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,16 +134,16 @@ def main():
     parser.add_argument("--confidence", type=float, default=0.95)
     given = parser.parse_args()
     classifiers = given.classifiers.split(",")
-    results = {
-        Path(workdir).name: compared(
+    results = {}
+    for title, workdir in zip(_titles(given.workdirs), given.workdirs, strict=True):
+        results[title] = compared(
             workdir,
             classifiers,
             seeds=given.seeds,
             miss_rate=given.miss_rate,
             confidence=given.confidence,
         )
-        for workdir in given.workdirs
-    }
+        print(f"{title}: done", file=sys.stderr)
     print(table_of(results, classifiers, miss_rate=given.miss_rate))
 
 
