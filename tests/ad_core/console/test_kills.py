@@ -53,6 +53,7 @@ class Services:
         for line in self.process.stdout:
             if found := re.search(pattern, line):
                 return found[1]
+            assert not line.startswith("status "), "the service ended by itself; see its errors"
         raise AssertionError(f"no line with {pattern}")
 
     def begin(self):
