@@ -15,6 +15,7 @@ machine where times count.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from ad_core.exporting.export import export  # noqa: E402
 from ad_core.exporting.formats import FORMATS  # noqa: E402
 from ad_core.exporting.golden import Golden, read_golden, split_images  # noqa: E402
 from ad_core.runtime.compilation import compilation_cache  # noqa: E402
+from ad_core.runtime.workdir import Workdir  # noqa: E402
 from ad_core.scoring import load_detector  # noqa: E402
 
 SPLITS = ("calibration", "test")
@@ -77,6 +79,12 @@ def measured(call: Callable[[Golden], bool], images: Iterator[Golden]) -> tuple[
     return np.array([found for found, _ in pairs], bool), float(np.median(spent[1:] or spent))
 
 
+def set_of(workdir: Path) -> str:
+    """Name of a workdir's images: of the folder that they lie in."""
+    config = json.loads(Workdir(workdir).config.read_text("utf-8"))
+    return Path(config["data"].get("root") or workdir).name
+
+
 def row(workdir: Path, name: str, expected: dict[str, tuple[np.ndarray, float]]) -> str:
     """A line of the table."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,7 +92,7 @@ def row(workdir: Path, name: str, expected: dict[str, tuple[np.ndarray, float]])
         try:
             parity = export(workdir / "detector", output, format=name)
         except UserError as error:
-            return f"| {workdir.name} | {name} | {error} |"
+            return f"| {set_of(workdir)} | {name} | {error} |"
         run, size = FORMATS[name].load(output), size_mb(output)
         found = {
             s: measured(lambda g: run(g.pixels).inspect, images_of(workdir, s)) for s in SPLITS
@@ -96,8 +104,8 @@ def row(workdir: Path, name: str, expected: dict[str, tuple[np.ndarray, float]])
     own = size_mb(workdir / "detector")
     apart = parity["largest_score_difference"]
     return (
-        f"| {workdir.name} | {name} | {told[0]} | {told[1]} | {apart:.1e} | {size:.0f} ({own:.0f}) "
-        f"| {found['test'][1]:.0f} ({expected['test'][1]:.0f}) |"
+        f"| {set_of(workdir)} | {name} | {told[0]} | {told[1]} | {apart:.1e} "
+        f"| {size:.0f} ({own:.0f}) | {found['test'][1]:.0f} ({expected['test'][1]:.0f}) |"
     )
 
 

@@ -1,10 +1,12 @@
 """The service under a steady load: latencies and memory while images come at a stated rate.
 
     python benchmarks/serving_load.py --detector=DIR [--rate=10 --seconds=120]
+    python benchmarks/serving_load.py --detector=DIR --rate=0 --count=200
 
 Starts launch/serve.py on loopback in a process of its own, with a new store, and sends noisy
 pictures of the detector's size, each a different file, when their time has come: an answer that is
-late delays no other image. Prints p50, p99 and the outcomes, then resident memory over time.
+late delays no other image. With --rate=0 one image follows the answer to the one before: the time
+of a single image, warm. Prints p50, p99 and the outcomes, then resident memory over time.
 """
 
 import io
@@ -30,11 +32,13 @@ from absl import app, flags  # noqa: E402
 from PIL import Image  # noqa: E402
 
 flags.DEFINE_string("detector", None, "Folder of a detector.", required=True)
-flags.DEFINE_float("rate", 10.0, "Images a second.")
-flags.DEFINE_float("seconds", 120.0, "How long they come.")
+flags.DEFINE_float("rate", 10.0, "Images a second; 0: one after the other.", lower_bound=0)
+flags.DEFINE_float("seconds", 120.0, "How long they come, at a rate.")
+flags.DEFINE_integer("count", 200, "Images, one after the other.", lower_bound=1)
 flags.DEFINE_integer("side", 256, "Pixels of a side of an image.")
 FLAGS = flags.FLAGS
 LOOKS = 8  # at the memory, evenly over the time
+WARM = 5  # images before those that count, one after the other
 
 
 def draw_images(count, side):
@@ -88,6 +92,18 @@ class Load:
 
     def run(self, process):
         """Sends all of them; memory in MB by second."""
+        return self._in_turn(process) if not FLAGS.rate else self._steadily(process)
+
+    def _in_turn(self, process):
+        for number in range(WARM):
+            self.send(number, time.monotonic())
+        self.seconds.clear()
+        began, before = time.monotonic(), resident_mb(process)
+        for number in range(WARM, len(self.files)):
+            self.send(number, time.monotonic())
+        return {0: before, round(time.monotonic() - began): resident_mb(process)}
+
+    def _steadily(self, process):
         began, threads, memory = time.monotonic(), [], {}
         every = max(1, len(self.files) // LOOKS)
         for number in range(len(self.files)):
@@ -105,7 +121,8 @@ class Load:
 def main(_):
     """Begins the service, sends the images, prints the tables."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    files = draw_images(round(FLAGS.rate * FLAGS.seconds), FLAGS.side)
+    count = round(FLAGS.rate * FLAGS.seconds) if FLAGS.rate else FLAGS.count + WARM
+    files = draw_images(count, FLAGS.side)
     with tempfile.TemporaryDirectory() as folder:
         process, url, token = begin(Path(folder) / "store")
         try:
@@ -115,7 +132,8 @@ def main(_):
             process.send_signal(signal.SIGTERM)
             told = process.communicate()[0]
     half, most = np.quantile(load.seconds, (0.5, 0.99), method="inverted_cdf")
-    print(f"{len(files)} images, {FLAGS.rate:g} a second, {FLAGS.side} pixels a side")
+    pace = f"{FLAGS.rate:g} a second" if FLAGS.rate else "one after the other"
+    print(f"{len(load.seconds)} images, {pace}, {FLAGS.side} pixels a side")
     print(f"p50 {1000 * half:.0f} ms, p99 {1000 * most:.0f} ms, longest {max(load.seconds):.2f} s")
     for (decision, outcome), count in sorted(load.outcomes.items()):
         print(f"  {count:6} {decision}, {outcome}")

@@ -49,6 +49,12 @@ KEEP_GB = flags.DEFINE_float(
     "GiB of pictures and maps; beyond, the oldest go, those to judge last. 0: no limit.",
     lower_bound=0,
 )
+CALIBRATION_IMAGES = flags.DEFINE_string(
+    "calibration_images",
+    None,
+    "Folder of the images that calibrated, for the nearest normal part on a page; default, where "
+    "they lay then.",
+)
 AUDIT_SHARE = flags.DEFINE_float(
     "audit_share",
     0.01,
@@ -105,6 +111,7 @@ def main(_: None) -> int | None:
         behind_proxy=BEHIND_PROXY.value,
         trusted=tuple(TRUSTED_ORIGIN.value),
         watch=_path(WATCH),
+        calibration_images=_path(CALIBRATION_IMAGES),
         queue_limit=QUEUE.value,
         timeout_s=TIMEOUT_S.value,
         max_upload_mb=MAX_UPLOAD_MB.value,
@@ -122,7 +129,10 @@ def _store() -> Path:
         return Path(STORE.value)
     if DETECTOR.value:
         return Path(DETECTOR.value).absolute().parent / "service"
-    raise UserError("`--store` is missing; see --help.")
+    raise UserError(
+        "`--detector` is missing: the `detector` folder of a workdir. For --check, --export and "
+        "--add_device `--store` is enough."
+    )
 
 
 def _path(flag: flags.FlagHolder[str | None]) -> Path | None:

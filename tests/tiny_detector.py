@@ -6,11 +6,12 @@ from PIL import Image
 
 from ad_core.decision import Threshold, make_classifier
 from ad_core.decision.classifiers.fitting import anomaly_score, fit_classifier
+from ad_core.runtime.methods import method_configs
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.detector import Parts
 from ad_core.scoring.given import read_all
 from ad_core.scoring.localisation import fit_scale
-from ad_core.scoring.part import Part, measure_parts, view_shapes
+from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
 from ad_core.statistics import Context, expand
 from ad_core.types import Batch, OnePass, inference_state
 from tests.small_config import small_config
@@ -32,25 +33,34 @@ def draw_images(*, height=30, width=41, seed=0):
 
 
 def tiny_parts(
-    *, method="tests.toys.flat", classifier="logistic_regression", names=("default",), **data
+    *,
+    method="tests.toys.flat",
+    classifier="logistic_regression",
+    names=("default",),
+    settings=None,
+    steps=1,
+    **data,
 ):
-    """The detector's parts; `data` is its section of that name. It inspects what is abnormal."""
+    """The detector's parts; `data` is its section of that name. It inspects what is abnormal.
+
+    settings: of one method, instead of its defaults; others keep theirs. steps: 0 leaves a method
+    that learns step by step as it begins.
+    """
     size = {"image_size": (16, 24), "channels": 3, "min_side": 2}
-    config = small_config(method=method, data=size | data)
+    config = small_config(method=method, data=size | data, reconstructor=settings or {})
     labels, images = draw_images()
     read = np.stack([given.sample.image for given in read_all(images, config.data)])
-    made = resolve(method).make(config)
-    state = inference_state(_learnt(made, read, labels))
-    names = expand(names, view_shapes(made, config, state))
-    part = Part(method.rpartition(".")[2], config, jax.device_get(state), Context(), names)
-    measured = measure_parts((part,), config.localisation, batch_size=COUNT).measure(read, None)
-    model = fit_classifier(make_classifier(classifier, names=names), measured.statistics, labels)
+    alone = method_configs(config)
+    parts = tuple(_part(name, own, names, (read, labels, steps)) for name, own in alone.items())
+    measured = measure_parts(parts, config.localisation, batch_size=COUNT).measure(read, None)
+    columns = column_names(parts)
+    model = fit_classifier(make_classifier(classifier, names=columns), measured.statistics, labels)
     scores = anomaly_score(model, measured.statistics)
     odd, normal = scores[labels == 1].min(), scores[labels == 0].max()
     value = float((odd + normal) / 2) if odd > normal else float(odd)
     return Parts(
         config=config,
-        methods=(part,),
+        methods=parts,
         classifier=model,
         thresholds={"zfn": Threshold(value, "zfn", {"split": "calibration"}, {})},
         rule="zfn",
@@ -59,8 +69,15 @@ def tiny_parts(
     )
 
 
-def _learnt(method, images, labels):
-    """The state after one pass over the normals, or one step on pairs."""
+def _part(name, config, names, learnt_from):
+    made = resolve(config.method).make(config)
+    state = inference_state(_learnt(made, *learnt_from))
+    chosen = expand(names, view_shapes(made, config, state))
+    return Part(name, config, jax.device_get(state), Context(), chosen)
+
+
+def _learnt(method, images, labels, steps):
+    """The state after one pass over the normals, or as many steps on pairs."""
     key, count = jax.random.key(0), int(labels.sum())
     chosen = np.flatnonzero(labels == 0)
     if not isinstance(method.learn, OnePass):
@@ -70,7 +87,10 @@ def _learnt(method, images, labels):
     batch = Batch(images[chosen], labels[chosen].astype(np.int32), zeros == 0, zeros)
     if isinstance(method.learn, OnePass):
         return method.learn.fit(iter([batch]), key)
-    return method.learn.train_step(method.learn.init(key, images.shape[1:]), batch, key)[0]
+    state = method.learn.init(key, images.shape[1:])
+    for _ in range(steps):
+        state, _ = method.learn.train_step(state, batch, key)
+    return state
 
 
 def save_images(folder, images):

@@ -55,15 +55,16 @@ class _Doors:
 
     async def log_in(self, request: Request) -> Response:
         """Form and its answer."""
+        fields = {"name": "text", "password": "password"}
         if request.method != "POST":
-            return _page("Log in", _form("/login", {"name": "text", "password": "password"}))
+            return _page("Log in", _form("/login", fields, button="log in"))
         form = await _texts(request)
         address = request.client.host if request.client else ""
         attempt = partial(self._users.log_in, form("name"), form("password"), address)
         try:
             session = await run_in_threadpool(attempt)
         except Refused as error:
-            body = _told(str(error)) + _form("/login", {"name": "text", "password": "password"})
+            body = _told(str(error)) + _form("/login", fields, button="log in")
             response = _page("Log in", body, 429 if error.retry_s else 403)
             if error.retry_s:
                 response.headers["Retry-After"] = str(int(error.retry_s) + 1)
@@ -86,7 +87,8 @@ class _Doors:
         return RedirectResponse("/login", 303)
 
     def _set_up_form(self, code: str) -> str:
-        return _form("/setup", {"name": "text", "password": "password"}, {"code": code})
+        fields = {"name": "text", "password": "password"}
+        return _form("/setup", fields, {"code": code}, button="make this account")
 
     async def log_out(self, request: Request) -> Response:
         """End of the session, wherever a copy of its cookie may be."""
@@ -103,15 +105,16 @@ class _Accounts:
 
     async def own_password(self, request: Request) -> Response:
         """Form for a password of one's own, and its answer."""
-        fields, csrf = {"password": "password"}, {"csrf": request.state.session.csrf}
+        own = {"csrf": request.state.session.csrf}
+        form_of = _form("/password", {"password": "password"}, own, button="change it")
         if request.method != "POST":
-            return _page("New password", _form("/password", fields, csrf))
+            return _page("New password", form_of)
         form, name = await _texts(request), request.state.user.name
         change = partial(self._users.change, name, by=name, password=form("password"))
         try:
             await run_in_threadpool(change)
         except UserError as error:
-            return _page("New password", _told(str(error)) + _form("/password", fields, csrf), 400)
+            return _page("New password", _told(str(error)) + form_of, 400)
         return RedirectResponse("/login", 303)
 
     async def all(self, request: Request) -> Response:
@@ -156,9 +159,9 @@ def _lists(people: list[User], devices: Mapping[str, str], request: Request) -> 
         turn = "close" if user.active else "open"
         cells = [
             f"{escape(user.name)} ({'may log in' if user.active else 'closed'})",
-            _form("/accounts/role", {"role": ROLES}, own, chosen=user.role),
-            _form("/accounts/password", {"password": "password"}, own),
-            _form(f"/accounts/{turn}", {}, own, button=turn),
+            _form("/accounts/role", {"role": ROLES}, own, chosen=user.role, button="set role"),
+            _form("/accounts/password", {"password": "password"}, own, button="set password"),
+            _form(f"/accounts/{turn}", {}, own, button=f"{turn} account"),
         ]
         rows.append(_row(cells))
     for name, scope in devices.items():
@@ -181,7 +184,7 @@ def _form(
     fields: Mapping[str, str | tuple[str, ...]],
     hidden: Mapping[str, str] | None = None,
     *,
-    button: str = "go on",
+    button: str,
     chosen: str = "",
 ) -> str:
     """A form; a field is of a kind (text, password), or has choices."""

@@ -6,6 +6,7 @@ Whatever goes wrong on the way is answered `inspect`. A detector alone says `nor
 """
 
 import hashlib
+import os
 import sys
 import threading
 import traceback
@@ -271,7 +272,7 @@ class Line:
             return self.refuse("failed", reason, arrival, sha=sha, about=about, by=task.by)
         verdict = worst(task.verdicts)
         if verdict.status != OK:
-            reason = str(verdict.error).replace(str(task.path), shown_name(arrival.name))
+            reason = _renamed(str(verdict.error), task.path, arrival.name)
             return self.refuse("unreadable", reason, arrival, sha=sha, about=about, by=task.by)
         return self._told(verdict, task, received, arrival)
 
@@ -380,6 +381,13 @@ def shown_name(name: str) -> str:
     """A name as a table and a page may show it: one line, not too long."""
     told = "".join(letter if letter.isprintable() else "?" for letter in printable(name))
     return told[:LONGEST_NAME]
+
+
+def _renamed(told: str, path: Path, name: str) -> str:
+    """A message about a kept file, as one about the image that came."""
+    for known in (os.path.realpath(path), str(path)):
+        told = told.replace(known, shown_name(name) or "the image")
+    return told
 
 
 def _detail(verdict: Verdict, pages: int, without_map: str, began: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Nearest normal calibration image of an image, by what the detector measures of both."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,16 +51,41 @@ class Nearest(NamedTuple):
 
 
 class NormalPictures:
-    """Pictures of the calibration images, where their files still lie as the detector names them.
+    """Pictures of the calibration images, where their files lie as the detector names them.
 
     The place is listed when it is first asked for, once for detectors of the same images.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path | None = None) -> None:
+        """Looks for them in `root`; None: where they lay when the detector was calibrated."""
+        self._root = root
         self._lock = threading.Lock()
         self._of = ""
         self._source: DataSource | None = None
         self._index: dict[str, int] = {}
+
+    def check(self, parts: Parts, paths: Collection[str]) -> None:
+        """Refuses a folder that holds none of the images.
+
+        Args:
+            paths: of the normal images that calibrated.
+
+        Raises:
+            UserError: naming the folder and one of the images.
+        """
+        if not paths:
+            raise UserError(
+                f"`--calibration_images` (={self._root}): the detector does not name the images "
+                "that calibrated it; leave the flag out, or calibrate its workdir again with "
+                "launch/calibrate.py."
+            )
+        listed = self._listed(parts)[1]
+        if not any(path in listed for path in paths):
+            raise UserError(
+                f"`--calibration_images` (={self._root}) holds none of the normal images that "
+                f"calibrated the detector, such as {next(iter(paths))}; give the folder that "
+                "stood as `data.root`."
+            )
 
     def has(self, parts: Parts, path: str) -> bool:
         """Tells whether a calibration image is where it was."""
@@ -79,6 +105,8 @@ class NormalPictures:
     def _listed(self, parts: Parts) -> tuple[DataSource | None, Mapping[str, int]]:
         data = ConfigDict(parts.config.data.to_dict())
         data.near_duplicates = None  # groups are of no use here, and take long to find
+        if self._root is not None:
+            data.root = str(self._root)
         with self._lock:
             if self._of != str(data):
                 self._of, self._source, self._index = str(data), None, {}

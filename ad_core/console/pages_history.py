@@ -7,13 +7,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ad_core.console.chain import KINDS, Event
+from ad_core.console.chain import AUDIT, KINDS, LOGIN, LOGOUT, Event
 from ad_core.console.pages_render import page
 from ad_core.console.sampling import Sampling
 from ad_core.console.store import Store
 
 PART = 2**16  # letters of the export that are sent at once
 SHOWN = 100  # events on a page
+
+WORDS = {AUDIT: "drawn for the blind audit", LOGIN: "logged in", LOGOUT: "logged out"}
 
 
 class History:
@@ -57,6 +59,7 @@ class History:
             number=number,
             kind=kind,
             kinds=KINDS,
+            words=WORDS,
             who=who,
             told=told,
             whole=whole,

@@ -33,10 +33,10 @@ TYPES = 12  # types of defect that are offered
 class Inspect:
     """Pages of one image."""
 
-    def __init__(self, line: Line, sampling: Sampling, queue: Queue):
-        """Shows images of a line; `queue` says what comes next."""
+    def __init__(self, line: Line, sampling: Sampling, queue: Queue, pictures: NormalPictures):
+        """Shows images of a line; `queue` says what comes next, `pictures` what is normal."""
         self._line, self._store, self._sampling = line, line.store, sampling
-        self._queue, self._pictures = queue, NormalPictures()
+        self._queue, self._pictures = queue, pictures
 
     async def show(self, request: Request) -> Response:
         """The image."""

@@ -34,8 +34,8 @@ class Options:
     detector, store: folders. host, port: where it listens; port 0: one that is free. certificate,
     key: of TLS. behind_proxy: a proxy on the way encrypts. trusted: further origins of the
     console. watch: a folder to score. queue_limit, timeout_s: as `Line`. max_upload_mb: MiB of an
-    image. keep_gb: GiB of pictures and maps; 0: no limit. audit_share, repeat_share: as
-    `pages.routes`.
+    image. keep_gb: GiB of pictures and maps; 0: no limit. audit_share, repeat_share,
+    calibration_images: as `pages.routes`.
     """
 
     detector: Path
@@ -47,6 +47,7 @@ class Options:
     behind_proxy: bool = False
     trusted: tuple[str, ...] = ()
     watch: Path | None = None
+    calibration_images: Path | None = None
     queue_limit: int = 16
     timeout_s: float = 10.0
     max_upload_mb: int = 64
@@ -94,8 +95,14 @@ def _settings(options: Options, port: int) -> Settings:
 def _run(
     options: Options, settings: Settings, listener: socket.socket, line: Line, stop: Stop
 ) -> None:
-    shares = {"audit_share": options.audit_share, "repeat_share": options.repeat_share}
-    app = create_app(settings, line, pages.routes(line, line.store, **shares))
+    screens = pages.routes(
+        line,
+        line.store,
+        audit_share=options.audit_share,
+        repeat_share=options.repeat_share,
+        calibration_images=options.calibration_images,
+    )
+    app = create_app(settings, line, screens)
     server = uvicorn.Server(_configure(options, app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
     watcher = _watcher(options, line)
@@ -174,6 +181,11 @@ def _announce(options: Options, line: Line, users: Users, origin: str) -> None:
     loaded = line.loaded
     print(f"{loaded.detector!r} from {loaded.directory}, manifest {loaded.sha[:12]}")
     print(f"  answers at {origin}/v1/score, people at {origin}/, events in {options.store}")
+    if not loaded.can_recalibrate:
+        print(
+            "  the console cannot recalibrate it, for it does not hold its calibration scores; "
+            "calibrate its workdir again with launch/calibrate.py"
+        )
     if options.watch:
         print(f"  scores what is put in {options.watch}")
     if code := users.set_up_code():

@@ -78,6 +78,10 @@ def add_device(path: Path, name: str, scope: str) -> str:
     Raises:
         UserError: the store is in use, or the name is taken.
     """
-    with Store(path) as store:
+    try:
+        opened = Store(path)
+    except UserError as error:
+        raise UserError(f"{error} A running service adds devices on its page /accounts.") from error
+    with opened as store:
         token = Users(store).add_device(name, scope, by="command line")
     return f"{name} may {scope}. Its token, told this once: {token}"

@@ -35,6 +35,11 @@ class Loaded(NamedTuple):
         value = float(self.detector.threshold.value)
         return value if np.isfinite(value) else None
 
+    @property
+    def can_recalibrate(self) -> bool:
+        """Tells whether it holds the scores of its calibration images."""
+        return "scored" in (self.detector.parts.facts or {})
+
 
 def load(directory: Path) -> Loaded:
     """The detector of a folder, its programs compiled.

@@ -141,7 +141,7 @@ class _Flattening:
     def _row(self, operand: Operand, place: int) -> Operand:
         """One of the entries along the first axis."""
         if isinstance(operand, np.ndarray):
-            return operand[place]
+            return np.asarray(operand[place])
         rank, rest = len(operand.shape), operand.shape[1:]
         bounds = {
             "start_indices": (place,) + (0,) * (rank - 1),

@@ -106,11 +106,19 @@ def read_pixels(rule: Rule, pixels: UInt8[Array, "h w 3"]) -> Read:
     bands = _bands(rule, pixels)
     rows = _weights(down, rule.height, pixels.shape[0], file_h)
     columns = _weights(across, rule.width, pixels.shape[1], file_w)
-    narrow = jnp.einsum("xw,hwc->hxc", columns, bands.astype(jnp.float64)).astype(jnp.float32)
-    small = jnp.einsum("yh,hxc->yxc", rows, narrow.astype(jnp.float64)).astype(jnp.float32)
+    planes = jnp.transpose(bands, (2, 0, 1))  # so that both passes are products of matrices
+    narrow = jnp.transpose(_product(planes, columns), (0, 2, 1))
+    small = jnp.transpose(_product(narrow, rows), (2, 1, 0))
     image = jnp.broadcast_to(jnp.clip(small, -1, 1), (rule.height, rule.width, rule.channels))
     box = [across.place, down.place, across.place + across.extent, down.place + down.extent]
     return Read(image[None], jnp.stack(box)[None], _too_clipped(rule, pixels, file_h * file_w))
+
+
+def _product(
+    planes: Float32[Array, "c n side"], weights: Float64[Array, "size side"]
+) -> Float32[Array, "c n size"]:
+    """The last axis weighed, in float64, and stored in float32."""
+    return (planes.astype(jnp.float64) @ weights.T).astype(jnp.float32)
 
 
 def _bands(rule: Rule, pixels: UInt8[Array, "h w 3"]) -> Float32[Array, "h w c"]:

@@ -178,7 +178,7 @@ def test_the_commands_on_the_trail(launch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "`--store` is missing"),
+        ((), "`--detector` is missing"),
         (("--store=x",), "`--detector` is missing"),
         (("--detector=none", "--host=0.0.0.0"), "--certificate and --key, or --behind_proxy"),
         (("--detector=none", "--key=k.pem"), "go together"),

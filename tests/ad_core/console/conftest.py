@@ -35,6 +35,7 @@ class Judge:
     def __init__(self, threshold=0.5):
         self.threshold = SimpleNamespace(value=threshold)
         self.scale = MapScale(0.0, 1.0, 0.5)
+        self.parts = SimpleNamespace(facts={"scored": {"path": [], "label": []}})
         self.delay_s, self.error, self.judged = 0.0, None, []
 
     def judge(self, path, **_):

@@ -53,6 +53,7 @@ class Services:
         for line in self.process.stdout:
             if found := re.search(pattern, line):
                 return found[1]
+            assert not line.startswith("status "), "the service ended by itself; see its errors"
         raise AssertionError(f"no line with {pattern}")
 
     def begin(self):
@@ -134,7 +135,7 @@ def kill_at_random(beginner, store, count, seed=0):
 
 def test_three_kills_under_load_lose_no_accepted_image_and_break_no_chain(beginner, tmp_path):
     events, answers = kill_at_random(beginner, tmp_path / "store", 3)
-    assert len(answers) > 30
+    assert len(answers) > 10
     assert {told["outcome"] for _, told in answers} >= {"scored", "queue_full"}
 
 
@@ -142,7 +143,7 @@ def test_three_kills_under_load_lose_no_accepted_image_and_break_no_chain(beginn
 def test_fifty_kills_under_load_lose_no_accepted_image_and_break_no_chain(beginner, tmp_path):
     events, answers = kill_at_random(beginner, tmp_path / "store", 50, seed=1)
     cut = [event for event in events.values() if event.detail.get("outcome") == "interrupted"]
-    assert len(answers) > 500 and cut
+    assert len(answers) > 100 and cut  # on an idle machine thousands
 
 
 def test_sigterm_answers_what_was_accepted_and_leaves_with_143(beginner, tmp_path):

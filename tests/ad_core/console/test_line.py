@@ -3,6 +3,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,10 @@ from ad_core.console import archive as archive_module
 from ad_core.console import line as line_module
 from ad_core.console.answer import worst
 from ad_core.console.chain import Event
-from ad_core.console.line import Line, shown_name
+from ad_core.console.line import Line, _renamed, shown_name
+from ad_core.console.service import Options, _announce
 from ad_core.console.store import Store
+from ad_core.console.users import Users
 from ad_core.errors import UserError
 from ad_core.scoring.verdict import Verdict
 from tests.ad_core.console.conftest import png
@@ -60,6 +63,13 @@ def test_what_is_no_image_is_inspected_under_the_name_that_it_came_by(line, stor
     assert told(answer, "unreadable", 422, store)
     assert answer.reason.startswith("../../etc/passwd: is none of")
     assert str(store.path) not in answer.reason
+
+
+def test_a_message_about_a_kept_file_tells_no_path_of_the_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = Path("store") / "ab"
+    for path in (kept, kept.absolute()):
+        assert _renamed(f"{path}#2: is cut off", kept, "") == "the image#2: is cut off"
 
 
 def test_a_detector_that_raises_is_answered_inspect_and_the_next_image_is_scored(
@@ -260,3 +270,14 @@ def test_of_several_pages_the_worst_stands_for_the_file():
 def test_a_name_is_one_line_and_not_long():
     assert shown_name("a\nb\x1b[2J\u202ec") == "a?b?[2J?c"
     assert len(shown_name("x" * 1000)) == 200
+
+
+@pytest.mark.parametrize("facts", [None, {"scored": {}}])
+def test_a_detector_that_cannot_be_recalibrated_is_told_at_the_start(
+    line, store, judge, facts, capsys
+):
+    judge.parts.facts = facts
+    _announce(Options(detector=Path("d"), store=store.path), line, Users(store), "http://here")
+    told = capsys.readouterr().out
+    assert "answers at http://here/v1/score" in told
+    assert ("launch/calibrate.py" in told) == (facts is None)

@@ -70,3 +70,19 @@ def test_picture_is_that_of_the_file_and_missing_ones_are_told(tmp_path):
     assert pictures.has(given, "train/good/10.png") and not pictures.has(gone, "train/good/10.png")
     in_memory = parts([[0.0]], [0], data={"source": "ad_core.data.layouts.memory"})
     assert not pictures.has(in_memory, "image 0")
+
+
+def test_folder_that_was_moved_is_told_and_one_without_the_images_is_refused(tmp_path):
+    folder = tmp_path / "here" / "train" / "good"
+    folder.mkdir(parents=True)
+    Image.fromarray(np.full((30, 60), 90, np.uint8)).save(folder / "90.png")
+    data = {"source": "ad_core.data.layouts.folder", "root": str(tmp_path / "gone"), "channels": 1}
+    given, pictures = parts([[0.0]], [0], data=data), NormalPictures(tmp_path / "here")
+    pictures.check(given, ["train/good/90.png"])
+    assert pictures.picture(given, "train/good/90.png", longest=20).mean() == pytest.approx(
+        90, abs=1
+    )
+    with pytest.raises(UserError, match=r"`--calibration_images` .* such as train/good/1.png"):
+        pictures.check(given, ["train/good/1.png"])
+    with pytest.raises(UserError, match="does not name the images .* launch/calibrate.py"):
+        pictures.check(given, [])
