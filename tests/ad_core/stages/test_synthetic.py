@@ -223,8 +223,12 @@ def test_results_and_report_say_that_made_up_defects_chose_the_score(root, tmp_p
     statement = results["synthetic"]["statement"]
     assert "15 made-up defects in normal images chose the score" in statement
     assert "They are no abnormal images: they set no threshold" in statement
-    assert statement in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert statement in out and "each group counted once, as in the bounds: at 1 %" in out
     assert statement in (workdir / "report" / "index.html").read_text()
     assert results["counts"]["calibration"] == {"normal": 16, "abnormal": 0}
     assert results["held_out"]["normal_quantile"]["guarantee"]["n_abnormal"] == 0
     assert sum(results["counts"]["test"].values()) == 8
+    groups = results["held_out"]["normal_quantile"]["groups"]  # two images each, of one class
+    assert groups["tp"] + groups["fn"] == groups["tn"] + groups["fp"] == 2
+    assert groups["operation"]["prevalence"] == 0.01
