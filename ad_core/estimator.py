@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ad_core.data.layouts import memory
 from ad_core.decision.calibration import Calibration
+from ad_core.decision.drift import Drift
 from ad_core.decision.table import read_table
 from ad_core.errors import UserError
 from ad_core.runtime.compilation import keep_programs
@@ -172,6 +173,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
         """+1 for an image that is normal, -1 for one to inspect. Errors as `judge`."""
         return np.where(_inspected(self.judge(X, explain=False)), ABNORMAL, NORMAL)
+
+    def drift(self, X: Any, groups: Any = None) -> Drift:
+        """Comparison of a whole lot with the normal images that calibrated, as `Detector.drift`.
+
+        Args:
+            groups: one of each image, those of one part being equal; None: each image by itself.
+
+        Raises:
+            UserError: none of the images could be measured, or another number of groups.
+        """
+        check_is_fitted(self)
+        images = _images(X)
+        names = _groups(groups, len(images))
+        return self.detector_.drift(self.judge(images, explain=False), names)
 
     def fit_predict(self, X: Any, y: Any = None, groups: Any = None) -> Int[np.ndarray, " n"]:
         """Fits, and gives the decision on each of these images by parts that have not learnt it.

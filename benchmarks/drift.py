@@ -4,12 +4,14 @@
         [--lots=1000] [--power_lots=30] [--cache=DIR] [--groups=REGEX]
 
 Of each workdir:
-- In vain: of the calibration normals a random half is the known one and lots are drawn from the
-  other, without and with 5 % defects (each image of a lot with that probability). Columns: share of
-  lots with p <= 1 %, and share that is warned of. For speed of at most 100 statistics, drawn anew.
+- In vain: of the calibration normals, one of each group by chance, a random half is the known one
+  and lots are drawn from the other, without and with 5 % defects (each image of a lot with that
+  probability). Columns: share of lots with p <= 1 %, and share that is warned of. For speed of at
+  most 100 statistics, drawn anew.
 - Found: normal test images of the data set, as they are and changed, are measured by the detector.
   Lots of the changed ones are compared with the calibration normals ("calibration") and with others
-  of the same images unchanged ("unchanged"); no image is on both sides. Share warned of.
+  of the same images unchanged ("unchanged"); no image is on both sides. Share warned of. "of
+  groups": a group of test images counts once, and lots are of so many groups.
 - Machines: with --groups, whose parentheses find the machine in a path, lots of one machine's
   calibration normals are compared with those of all others.
 """
@@ -17,6 +19,7 @@ Of each workdir:
 import argparse
 import re
 import sys
+from itertools import product
 from pathlib import Path
 
 # This folder holds a statistics.py, which must not stand in for the standard library's.
@@ -33,7 +36,7 @@ from ad_core.scoring.drift import normals_of  # noqa: E402
 from ad_core.scoring.files import load_parts  # noqa: E402
 from ad_core.scoring.inputs import open_input  # noqa: E402
 
-SIZES = (10, 30, 100, 150)
+SIZES = (10, 30, 100, 300)
 KNOWN, OTHERS = 150, 170  # images that a lot is compared with: in vain, and unchanged
 CHANGES = {
     "unchanged": lambda image: image,
@@ -45,9 +48,15 @@ CHANGES = {
 }
 
 
+def name_of(workdir):
+    """Data set of a workdir: its folder's name, or SET of a benchmark's cell SET/METHOD/SEED."""
+    path = Path(workdir)
+    return (path.parent.parent if path.name.isdigit() else path).name
+
+
 def measured(workdir, cache, batch_size=16):
     """Change -> statistics of the normal test images so changed."""
-    kept = cache and Path(cache) / f"{Path(workdir).name}.npz"
+    kept = cache and Path(cache) / f"{name_of(workdir)}.npz"
     if kept and kept.is_file():
         with np.load(kept) as arrays:
             return {name: arrays[name] for name in CHANGES}
@@ -62,6 +71,14 @@ def measured(workdir, cache, batch_size=16):
     if kept:
         np.savez(kept, **found)
     return found
+
+
+def test_groups(workdir):
+    """Group of each normal test image, in the order of `measured`."""
+    table = read_table(Path(workdir) / "statistics" / "test.parquet")
+    rows = np.flatnonzero(table.label == 0)
+    rows = rows[np.argsort(np.array(table.path)[rows])]
+    return np.array(table.group)[rows]
 
 
 def known_of(workdir):
@@ -90,17 +107,24 @@ def of_rows(normals, rows):
     return normals._replace(values=normals.values[rows], group=normals.group[rows])
 
 
+def one_of_each(groups, rng):
+    """Rows, one of each group, in random order."""
+    rows = rng.permutation(len(groups))
+    return rng.permutation(rows[np.unique(groups[rows], return_index=True)[1]])
+
+
 def in_vain(normals, defects, size, lots, share):
     """(share of lots with p <= LEVEL, share warned of) among lots without drift."""
-    rng, m = np.random.default_rng(size), len(normals.values)
+    rng = np.random.default_rng(size)
     pooled, others = np.flatnonzero(normals.pooled), np.flatnonzero(~normals.pooled)
     certain = warned = 0
     for _ in range(lots):
         drawn = rng.permutation(pooled)[: max(100 - others.size, 0)]
         columns = np.concatenate([others, drawn]).astype(int)
-        rows = rng.permutation(m)
-        half = of_rows(among(normals, columns), rows[: min(KNOWN, m // 2)])
-        lot = normals.values[rows[m // 2 :][:size]][:, columns]
+        rows = one_of_each(normals.group, rng)
+        middle = len(rows) // 2
+        half = of_rows(among(normals, columns), rows[: min(KNOWN, middle)])
+        lot = normals.values[rows[middle:][:size]][:, columns]
         bad = np.flatnonzero(rng.random(size) < share)
         lot[bad] = defects[rng.integers(0, len(defects), bad.size)][:, columns]
         found = compare_lot(half, lot)
@@ -109,14 +133,18 @@ def in_vain(normals, defects, size, lots, share):
     return certain / lots, warned / lots
 
 
-def power(normals, unchanged, changed, size, lots, *, own):
-    """Share of lots warned of. own: compared with the same images unchanged, not calibration."""
-    rng, total = np.random.default_rng(size), len(changed)
+def power(normals, unchanged, changed, groups, size, lots, *, own):
+    """Share of lots warned of; None where there are too few images.
+
+    Lots are of `size` groups, an image of each. own: compared with others of the same images
+    unchanged, not with calibration.
+    """
+    rng, total = np.random.default_rng(size), np.unique(groups).size
     if size + (FEWEST if own else 0) > total:
         return None
     warned = 0
     for _ in range(lots):
-        rows = rng.permutation(total)
+        rows = one_of_each(groups, rng)
         known = normals
         if own:
             values = unchanged[rows[size:][:OTHERS]]
@@ -160,23 +188,25 @@ def main():
 
 def report(workdir, given):
     """Prints the rows of one workdir."""
-    name, (normals, table) = Path(workdir).name, known_of(workdir)
-    defects, m = table.values[table.label == 1], len(normals.values)
+    name, (normals, table) = name_of(workdir), known_of(workdir)
+    defects, m = table.values[table.label == 1], np.unique(normals.group).size
     sizes = [size for size in SIZES if size <= m // 2]
     for share in (0.0, DEFECTS):
         found = [in_vain(normals, defects, size, given.lots, share) for size in sizes]
         cells = [f"{cell(certain, 1)} / {cell(warned, 1)}" for certain, warned in found]
         print(f"| {name} | in vain, {cell(share)} % defects | {' | '.join(cells)} |", flush=True)
     views = measured(workdir, given.cache)
+    single = np.arange(len(views["unchanged"]))
+    groups = {"": single, " of groups": test_groups(workdir)}
+    if np.unique(groups[" of groups"]).size == single.size:
+        groups.pop(" of groups")
     for change, rows in views.items():
-        for own in (False, True):
-            found = [
-                power(normals, views["unchanged"], rows, size, given.power_lots, own=own)
-                for size in SIZES
-            ]
+        for own, (kind, of) in product((False, True), groups.items()):
+            given_rows = normals, views["unchanged"], rows, of
+            found = [power(*given_rows, size, given.power_lots, own=own) for size in SIZES]
             against = "unchanged" if own else "calibration"
             line = " | ".join(map(cell, found))
-            print(f"| {name} | {change}, against {against} | {line} |", flush=True)
+            print(f"| {name} | {change}, against {against}{kind} | {line} |", flush=True)
     paths = [path for path, label in zip(table.path, table.label, strict=True) if label == 0]
     if given.groups and all(re.search(given.groups, path) for path in paths):
         found = [machines(normals, paths, given.groups, n, given.power_lots) for n in SIZES[:3]]

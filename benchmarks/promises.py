@@ -1,6 +1,6 @@
 """Every promise on made-up scores: how often it is broken, and what it costs; Markdown tables.
 
-    python benchmarks/promises.py [--draws=2000] [--ridge_draws=200] [--sizes=5,20,60,100,300]
+    python benchmarks/promises.py [--draws=2000] [--ridge_draws=2000] [--sizes=5,20,60,100,300]
 
 A calibration draws n abnormal groups and 300 normal images, a rule draws its line, and the miss
 rate of that line is known without an error: scores are normal, shifted by 2 for abnormal images,
@@ -289,7 +289,7 @@ def main():
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000)
-    parser.add_argument("--ridge_draws", type=int, default=200)
+    parser.add_argument("--ridge_draws", type=int, default=2000)
     parser.add_argument("--sizes", default="5,20,60,100,300")
     given = parser.parse_args()
     sizes = [int(n) for n in given.sizes.split(",")]

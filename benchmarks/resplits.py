@@ -1,7 +1,7 @@
 """Bounds on real images: cached statistics divided anew by group, again and again; a table.
 
-    python benchmarks/resplits.py --workdirs runs/a runs/b [--splits=200] [--classifier=NAME]
-        [--data=DIR] [--every=N] [--plain]
+    python benchmarks/resplits.py --workdirs runs/a runs/b [--splits=200]
+        [--classifiers full_sensitivity logistic_regression] [--data=DIR] [--every=N] [--plain]
 
 For each workdir the readable calibration and test rows are pooled and divided by group into two
 halves, stratified by class; one half calibrates (out-of-fold scores, thresholds), its classifier
@@ -12,9 +12,10 @@ the folds (ranks drawn at random): where the former is the larger, the classifie
 otherwise than the folds did.
 
 With --data the images of a workdir NAME or NAME-... lie in DIR/NAME, and those that look alike are
-one group (ad_core.data.likeness), whatever group they calibrated by. With --every only each
-N-th pooled feature is kept; with --plain these are columns like others, without the head that
-makes one of them all: both save time, and cost false alarms.
+one group (ad_core.data.likeness), whatever group they calibrated by. The classifiers share the
+divisions, and the head that makes one column of the pooled features. With --every only each N-th
+pooled feature is kept; with --plain these are columns like others, without the head: both save
+time, and cost false alarms.
 """
 
 import argparse
@@ -26,15 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 import numpy as np  # noqa: E402
+from sklearn.pipeline import Pipeline  # noqa: E402
 
 from ad_core.data.likeness import group_alike  # noqa: E402
 from ad_core.data.source import open_source  # noqa: E402
-from ad_core.decision import (  # noqa: E402
-    fit_classifier,
-    fit_threshold,
-    make_classifier,
-    out_of_fold_scores,
-)
+from ad_core.decision import fit_classifier, fit_threshold, make_classifier  # noqa: E402
 from ad_core.decision.classifiers.fitting import imputed_score  # noqa: E402
 from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table, select  # noqa: E402
@@ -61,7 +58,7 @@ def pooled(workdir, *, data="", every=1, plain=False):
     tables = [select(table, table.readable) for table in tables]
     labels = np.concatenate([table.label for table in tables])
     if data:
-        group = alike(Path(data) / Path(workdir).name.split("-")[0])
+        group = alike(Path(data) / name_of(workdir).split("-")[0])
         groups = np.array([group[path] for table in tables for path in table.path])
     else:
         groups = np.concatenate([np.array(table.group) for table in tables])
@@ -72,6 +69,12 @@ def pooled(workdir, *, data="", every=1, plain=False):
     return values, labels, groups, names
 
 
+def name_of(workdir):
+    """Data set of a workdir: its folder's name, or SET of a benchmark's cell SET/METHOD/SEED."""
+    path = Path(workdir)
+    return (path.parent.parent if path.name.isdigit() else path).name
+
+
 def alike(root):
     """Path -> group of the images below `root`, those that look alike in one."""
     data = configure([f"--config={ROOT}/configs/folder.py", f"--config.data.root={root}"]).data
@@ -80,17 +83,40 @@ def alike(root):
     return {record.path: record.group for record in source.records}
 
 
-def resplit(pool, classifier, seed):
-    """Rule -> (miss rate of groups, false alarms, bound, rank, n, m) on the half that judges."""
+def scored(pool, classifiers, fit, judge, seed):
+    """Classifier -> scores of the rows to judge, fitted to others; one head serves all."""
     values, labels, groups, names = pool
+    learnt, later, found, head = values[fit], values[judge], {}, None
+    for name in classifiers:
+        made = make_classifier(name, seed=seed, names=names)
+        if made.steps[0][0] == "features":
+            if head is None:
+                head = made[0]
+                learnt = head.fit_transform(learnt, labels[fit], groups=groups[fit])
+                later = head.transform(later)
+            made = Pipeline(made.steps[1:])
+        fitted = fit_classifier(made, learnt, labels[fit], groups=groups[fit], seed=seed)
+        found[name] = imputed_score(fitted, later)
+    return found
+
+
+def resplit(pool, classifiers, seed):
+    """Classifier -> `judged` of a division into halves."""
+    labels, groups = pool[1], pool[2]
     (fit, judge), _ = grouped_folds(labels, groups, folds=2, seed=seed)
+    own = {name: np.empty(fit.size) for name in classifiers}
+    for part, rest in grouped_folds(labels[fit], groups[fit], folds=FOLDS, seed=seed):
+        unseen = scored(pool, classifiers, fit[part], fit[rest], seed)
+        for name, scores in unseen.items():
+            own[name][rest] = scores
+    later = scored(pool, classifiers, fit, judge, seed)
+    return {
+        name: judged(labels, groups, fit, judge, own[name], later[name]) for name in classifiers
+    }
 
-    def make():
-        return make_classifier(classifier, seed=seed, names=names)
 
-    own = out_of_fold_scores(make, values[fit], labels[fit], groups[fit], folds=FOLDS, seed=seed)
-    fitted = fit_classifier(make(), values[fit], labels[fit], groups=groups[fit], seed=seed)
-    scores = imputed_score(fitted, values[judge])
+def judged(labels, groups, fit, judge, own, scores):
+    """Rule -> (miss rate of groups, false alarms, bound, rank, n, m) on the half that judges."""
     odd, found = labels[judge] == 1, {}
     n = np.unique(groups[fit][labels[fit] == 1]).size
     m = np.unique(groups[judge][odd]).size
@@ -115,7 +141,7 @@ def expected_share(rank, n, m, bound, *, draws=20_000):
     return np.mean(below > bound * m)
 
 
-def row(workdir, title, splits):
+def row(begin, splits):
     """A line of the table."""
     missed, alarms, bound, rank, n, m = (np.array(of) for of in zip(*splits, strict=True))
     above = np.mean(missed > bound)
@@ -126,7 +152,7 @@ def row(workdir, title, splits):
         ][:20]
     )
     return (
-        f"| {Path(workdir).name} | {title} | {n.mean():.0f} | {100 * bound.mean():.1f} "
+        f"{begin} {n.mean():.0f} | {100 * bound.mean():.1f} "
         f"| {100 * missed.mean():.1f} | {100 * alarms.mean():.1f} "
         f"| {100 * above:.1f} | {100 * fair:.1f} |"
     )
@@ -137,22 +163,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdirs", nargs="+", required=True)
     parser.add_argument("--splits", type=int, default=200)
-    parser.add_argument("--classifier", default="logistic_regression")
+    parser.add_argument(
+        "--classifiers", nargs="+", default=["full_sensitivity", "logistic_regression"]
+    )
     parser.add_argument("--data", default="")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     print(
-        "| set | rule | groups | bound | missed | false alarms | splits above | expected above |\n"
-        "|" + " --- |" * 8
+        "| set | classifier | rule | groups | bound | missed | false alarms | splits above "
+        "| expected above |\n" + "|" + " --- |" * 9
     )
     for workdir in given.workdirs:
         pool = pooled(workdir, data=given.data, every=given.every, plain=given.plain)
-        found = [resplit(pool, given.classifier, seed) for seed in range(given.splits)]
-        for title in RULES:
-            splits = [one[title] for one in found if title in one]
-            refused = f"| {Path(workdir).name} | {title} |" + " refused |" * 6
-            print(row(workdir, title, splits) if splits else refused, flush=True)
+        found = [resplit(pool, given.classifiers, seed) for seed in range(given.splits)]
+        for name in given.classifiers:
+            for title in RULES:
+                splits = [one[name][title] for one in found if title in one[name]]
+                begin = f"| {name_of(workdir)} | {name} | {title} |"
+                print(row(begin, splits) if splits else begin + " refused |" * 6, flush=True)
 
 
 if __name__ == "__main__":

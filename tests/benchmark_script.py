@@ -1,6 +1,7 @@
 """Scripts of benchmarks/, as modules to test."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,6 @@ def script(name):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.path", [""])  # whose first place the script takes
+        patch.setattr("sys.path", ["", *sys.path])  # whose first place the script takes
         spec.loader.exec_module(module)
     return module

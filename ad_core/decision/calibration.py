@@ -105,7 +105,7 @@ def calibrate(
         decided = _learn(decision, table, made_up, seed=seed)
     else:
         make = partial(_make_candidate, decision, table, seed=seed)
-        given = {"folds": decision.folds, "seed": seed}
+        given = {"folds": decision.folds, "seed": seed, "resample": decision.resample}
         decided = _Decided(
             str(choice.chosen), *learn_chosen(make, choice.chosen, table, made_up, **given)
         )
@@ -156,7 +156,7 @@ def _learn(
     classifier = fit_classifier(make(), *rows, groups=groups, **given)
     odd = None
     if made_up is not None and asks_for_synthetic(decision):
-        _, odd = unseen_scores(make, table, made_up, teach=None, folds=decision.folds, seed=seed)
+        _, odd = unseen_scores(make, table, made_up, teach=None, folds=decision.folds, **given)
     return _Decided(name, scores, classifier, selection, odd)
 
 
@@ -180,8 +180,15 @@ def _choose_by_synthetic(
     if made_up is None or not made_up.path or decision.classifier != "auto" or table.label.any():
         return None
     make = partial(_make_candidate, decision, table, seed=seed)
-    weigh = decision.synthetic == "weigh"
-    return choose_by_synthetic(make, table, made_up, weigh=weigh, folds=decision.folds, seed=seed)
+    return choose_by_synthetic(
+        make,
+        table,
+        made_up,
+        weigh=decision.synthetic == "weigh",
+        folds=decision.folds,
+        seed=seed,
+        resample=decision.resample,
+    )
 
 
 def _make_candidate(

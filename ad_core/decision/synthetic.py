@@ -131,6 +131,7 @@ def choose_by_synthetic(
     weigh: bool,
     folds: int,
     seed: int,
+    resample: str = "none",
 ) -> SyntheticChoice:
     """The simplest candidate that tells made-up defects within one standard error of the best.
 
@@ -142,10 +143,12 @@ def choose_by_synthetic(
     Args:
         make: candidate -> an unfitted classifier. table: of normal images, all readable.
         synthetic: of made-up defects in them, with the kind as `defect`. weigh: see
-            `candidates_of`.
+            `candidates_of`. resample: see `fitting.resampled`; made-up defects that are learnt
+            count as abnormal rows.
     """
     among = candidates_of(table, weigh=weigh)
-    told = [tell(make, one, table, synthetic, folds=folds, seed=seed) for one in among]
+    given: dict[str, Any] = {"folds": folds, "seed": seed, "resample": resample}
+    told = [tell(make, one, table, synthetic, **given) for one in among]
     figures = [one.figure() for one in told]
     best = int(np.argmax(figures))
     groups = np.array(table.group), np.array(synthetic.group)
@@ -168,6 +171,7 @@ def tell(
     *,
     folds: int,
     seed: int,
+    resample: str = "none",
 ) -> Told:
     """Scores of all images by classifiers that have learnt none of their group.
 
@@ -180,7 +184,13 @@ def tell(
         teach = kind != k if candidate.trained else None
         if k == 0 or candidate.trained:
             row, scores = unseen_scores(
-                lambda: make(candidate), table, synthetic, teach=teach, folds=folds, seed=seed
+                lambda: make(candidate),
+                table,
+                synthetic,
+                teach=teach,
+                folds=folds,
+                seed=seed,
+                resample=resample,
             )
         normal[k], odd[kind == k] = row, scores[kind == k]
     return Told(normal, odd, kind)
@@ -221,19 +231,20 @@ def learn_chosen(
     *,
     folds: int,
     seed: int,
+    resample: str = "none",
 ) -> tuple[Float64[np.ndarray, " n"], Any]:
     """Scores of the normal images by classifiers that learnt none of their group; and the last one.
 
     The last one has learnt all images, and made-up defects of all kinds if it learns from them.
     """
     teach = np.ones(len(synthetic.path), bool) if chosen.trained else None
+    given: dict[str, Any] = {"resample": resample, "seed": seed}
     scores, _ = unseen_scores(
-        lambda: make(chosen), table, synthetic, teach=teach, folds=folds, seed=seed
+        lambda: make(chosen), table, synthetic, teach=teach, folds=folds, **given
     )
     learnt = joined(table, synthetic) if chosen.trained else table
-    fitted = fit_classifier(
-        make(chosen), learnt.values, learnt.label, groups=np.array(learnt.group), seed=seed
-    )
+    groups = np.array(learnt.group)
+    fitted = fit_classifier(make(chosen), learnt.values, learnt.label, groups=groups, **given)
     return scores, fitted
 
 
@@ -245,12 +256,14 @@ def unseen_scores(
     teach: Bool[np.ndarray, " m"] | None,
     folds: int,
     seed: int,
+    resample: str = "none",
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " m"]]:
     """Scores of the images of a table and of made-up defects, by classifiers that learnt neither.
 
     Args:
         table: whatever calibrates. synthetic: each of a group that `table` holds.
-        teach: made-up defects that are learnt as abnormal; None: none.
+        teach: made-up defects that are learnt as abnormal; None: none. resample: see
+            `fitting.resampled`; within the rows that are learnt.
     """
     scores, odd = (np.full(len(of.path), np.nan) for of in (table, synthetic))
     groups, groups_of_odd = np.array(table.group), np.array(synthetic.group)
@@ -262,7 +275,12 @@ def unseen_scores(
         if teach is not None:
             fit_on = joined(fit_on, select(synthetic, teach & ~away))
         fitted = fit_classifier(
-            make(), fit_on.values, fit_on.label, groups=np.array(fit_on.group), seed=seed
+            make(),
+            fit_on.values,
+            fit_on.label,
+            groups=np.array(fit_on.group),
+            resample=resample,
+            seed=seed,
         )
         scores[held_out] = imputed_score(fitted, table.values[held_out])
         if away.any():

@@ -162,21 +162,33 @@ def _price(report: Report) -> Table | None:
     if not paid:
         return None
     prevalence = paid[0][1]["operation"]["prevalence"]
-    head = (
-        "rule",
-        "false alarms per 1,000 parts",
-        "misses per million parts",
-        "inspected per 1,000 parts",
-    )
+    grouped = any(of.get("groups") for _, of in paid)
+    noun = "image" if grouped else "part"
+    head = ["rule", *_paid_per(noun), f"inspected per 1,000 {noun}s"]
     rows = []
     for rule, of in paid:
         line = per_thousand(of["tpr"], of["fpr"], defect_rate=prevalence)
-        price = of["operation"]
-        alarms, misses = price["false_alarms_per_thousand"], price["misses_per_million"]
-        rows.append((rule, interval(alarms), interval(misses), f"{line['inspected']:.3g}"))
+        rows.append([rule, *_paid(of["operation"]), f"{line['inspected']:.3g}"])
     caption = (
-        f"On a line where {percent(prevalence)} of the parts are abnormal "
+        f"On a line where {percent(prevalence)} of the {noun}s are abnormal "
         f"(decision.prevalence), from the counts on the {report.split}, with exact 95\u00a0% "
         "intervals."
     )
+    if grouped:
+        head += _paid_per("group")
+        pairs = zip(rows, paid, strict=True)
+        rows = [[*row, *_paid(of["groups"]["operation"])] for row, (_, of) in pairs]
+        caption += (
+            " A group counts once, as in the bounds: missed if any of its abnormal images passes, "
+            "a false alarm if any of its normal images is inspected; with the same share of "
+            "groups abnormal."
+        )
     return Table(head, rows, caption, chosen=0 if paid[0][0] == report.rule else None)
+
+
+def _paid_per(noun: str) -> list[str]:
+    return [f"false alarms per 1,000 {noun}s", f"misses per million {noun}s"]
+
+
+def _paid(price: Mapping[str, Any]) -> list[str]:
+    return [interval(price[name]) for name in ("false_alarms_per_thousand", "misses_per_million")]

@@ -100,11 +100,31 @@ def per_thousand(
     }
 
 
+def group_counts(
+    labels: Shaped[np.ndarray, "n"], flags: Shaped[np.ndarray, "n"], groups: Shaped[np.ndarray, "n"]
+) -> dict[str, int] | None:
+    """Groups {tp, fn, fp, tn} as bounds count them; None where each image of a class is a group.
+
+    A group is missed (fn) if any of its abnormal images passes, a false alarm (fp) if any of its
+    normal images is inspected. One with images of both classes counts in both.
+
+    Args:
+        labels: 0 normal, 1 abnormal. flags: True where an image is inspected.
+    """
+    found, single = {}, True
+    for label, right, wrong, erred in ((1, "tp", "fn", ~flags), (0, "tn", "fp", flags)):
+        own = np.asarray(labels) == label
+        count, bad = np.unique(groups[own]).size, np.unique(groups[own & erred]).size
+        found |= {right: int(count - bad), wrong: int(bad)}
+        single &= count == own.sum()
+    return None if single else found
+
+
 def operation(of: Mapping[str, Any], *, prevalence: float) -> dict[str, Any] | None:
     """Price of a rule for an operator, by `cost_of_operation`; None where a class is absent.
 
     Args:
-        of: the figures of one rule, as in `held_out`.
+        of: the counts of one rule, of images (`held_out`) or of groups (`group_counts`).
 
     Returns:
         {prevalence, false_alarms_per_thousand, misses_per_million}, the last two with an estimate
@@ -118,12 +138,16 @@ def operation(of: Mapping[str, Any], *, prevalence: float) -> dict[str, Any] | N
     return {"prevalence": prevalence, **rates}
 
 
-def price_in_words(price: Mapping[str, Any]) -> str:
-    """Price in words: at 1 % abnormal parts 68 (51 to 89) false alarms per 1,000 parts, ..."""
+def price_in_words(price: Mapping[str, Any], *, noun: str = "part") -> str:
+    """Price in words: at 1 % abnormal parts 68 (51 to 89) false alarms per 1,000 parts, ...
+
+    Args:
+        noun: what the price counts: image or group, or part where both are one.
+    """
     alarms, misses = price["false_alarms_per_thousand"], price["misses_per_million"]
     return (
-        f"at {100 * price['prevalence']:.3g} % abnormal parts {interval(alarms)} false alarms per "
-        f"1,000 parts, {interval(misses)} misses per million (95 % intervals)"
+        f"at {100 * price['prevalence']:.3g} % abnormal {noun}s {interval(alarms)} false alarms "
+        f"per 1,000 {noun}s, {interval(misses)} misses per million (95 % intervals)"
     )
 
 

@@ -26,6 +26,7 @@ from ad_core.reporting.build import build_report
 from ad_core.reporting.gallery import Gallery
 from ad_core.reporting.panels import SIDE, Looked, draw, picture_of
 from ad_core.reporting.results import (
+    group_counts,
     held_out,
     judged_price,
     operation,
@@ -290,9 +291,13 @@ def _held_out(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]:
     for rule, flagged in judged.flags.items():
         # In a pool each fold has a threshold of its own: the flags decide, not the detector's.
         figures[rule] |= confusion(judged.table.label, flagged)
+        counts = group_counts(judged.table.label, flagged, np.array(judged.table.group))
+        figures[rule]["groups"] = counts
+    prevalence = job.config.decision.prevalence
     for of in figures.values():
-        if "refused" not in of:
-            of["operation"] = operation(of, prevalence=job.config.decision.prevalence)
+        for counted in filter(None, (of, of.get("groups"))):
+            if "refused" not in counted:
+                counted["operation"] = operation(counted, prevalence=prevalence)
     return figures
 
 

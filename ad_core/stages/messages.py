@@ -135,7 +135,11 @@ def _announce_figures(job: Job, results: Mapping[str, Any]) -> None:
         f"{held['fp']} of {held['fp'] + held['tn']} normal images are inspected in vain"
     )
     if held["operation"]:
-        print(price_in_words(held["operation"]))
+        grouped = held.get("groups")
+        print(price_in_words(held["operation"], noun="image" if grouped else "part"))
+        if grouped:
+            words = price_in_words(grouped["operation"], noun="group")
+            print(f"each group counted once, as in the bounds: {words}")
     if results["review"]:
         print(review_in_words(results["review"]))
     full, unread = (results["counts"][name] for name in ("full_masks", "unreadable_masks"))

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from jaxtyping import Int
 
 from ad_core.data.batches import eval_batches
+from ad_core.data.synthetic.defects import MISSING
 from ad_core.data.synthetic.source import SyntheticSource
 from ad_core.decision.calibration import asks_for_synthetic
 from ad_core.decision.table import StatisticsTable, make_table, read_table
-from ad_core.scoring.measuring import measure_batches
+from ad_core.scoring.measuring import Measurer, measure_batches
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn
 
@@ -23,7 +25,7 @@ class MadeUp:
         self._job, self._source, self._names = job, source, names
         count = len(source.bases)
         self._values = np.full((count, len(names)), np.nan, np.float32)
-        self._errors = [""] * count
+        self._errors: dict[int, str] = {}
 
     def following(self, turns: Iterable[Turn]) -> Iterator[Turn]:
         """The turns; behind each its measurer takes the defects in its images too.
@@ -36,22 +38,37 @@ class MadeUp:
             self._measure(turn)
 
     def _measure(self, turn: Turn) -> None:
+        """Measures the defects of a turn; missing parts again, as its methods would fill them."""
         own = np.flatnonzero(np.isin(self._source.bases, turn.indices))
-        if not own.size:
-            return
-        size, workers = turn.measurer.batch_size, self._job.config.score.workers
-        readings = eval_batches(self._source, own, batch_size=size, workers=workers)
-        for reading, measured in measure_batches(turn.measurer, readings):
+        drawn = self._take(turn.measurer, self._source, own)
+        again = self._source.with_normal_versions(drawn)
+        self._take(turn.measurer, again, np.array(sorted(drawn), int))
+
+    def _take(
+        self, measurer: Measurer, source: SyntheticSource, indices: Int[np.ndarray, " n"]
+    ) -> dict[int, np.ndarray]:
+        """Keeps what is measured; index -> the normal version, where one is drawn of a hole."""
+        drawn: dict[int, np.ndarray] = {}
+        readings = eval_batches(
+            source, indices, batch_size=measurer.batch_size, workers=self._job.config.score.workers
+        )
+        for reading, measured in measure_batches(measurer, readings):
             self._job.stop.check()
             valid = np.asarray(reading.batch.valid)
-            self._values[np.asarray(reading.batch.index)[valid]] = measured.statistics[valid]
-            for index, message in reading.errors.items():
-                self._errors[index] = message
+            found = np.asarray(reading.batch.index)[valid]
+            self._values[found] = measured.statistics[valid]
+            self._errors |= reading.errors
+            if measured.drawn is not None:
+                normal = zip(found.tolist(), measured.drawn[valid], strict=True)
+                drawn |= {n: one for n, one in normal if source.kinds[n] == MISSING}
+        return drawn
 
     def table(self) -> StatisticsTable:
         """Measures so far: a row a defect."""
-        records = [self._source.record(index) for index in range(len(self._errors))]
-        return make_table(records, self._names, self._values, self._errors)
+        numbers = range(len(self._values))
+        records = [self._source.record(number) for number in numbers]
+        errors = [self._errors.get(number, "") for number in numbers]
+        return make_table(records, self._names, self._values, errors)
 
 
 def make_up(job: Job, names: tuple[str, ...]) -> MadeUp | None:

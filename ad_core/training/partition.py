@@ -9,6 +9,7 @@ devices may belong to several processes, each of which reads its own part of a b
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -130,39 +131,37 @@ def partition(
     Raises:
         UserError: an unknown mode, or "pmap" where a state is divided or processes are several.
     """
+    _check_mode(mode, model)
+    mesh = make_mesh(jax.devices() if devices is None else devices, model=model)
+    compiled = _compiled(step, mesh, mode, model)
+    alone = processes.count() == 1
+    return Partition(
+        mesh=mesh,
+        step=compiled,
+        ready=lambda *first: compiled if alone else _meeting(compiled, first),
+        place_state=partial(_place_state, mesh=mesh, model=model),
+        place_batch=partial(_place_batch, mesh=mesh, mode=mode),
+        fetch_state=fetch_state,
+        whole=_gathering(mesh, model),
+        draw=partial(_drawing, mesh=mesh),
+    )
+
+
+def _check_mode(mode: str, model: int) -> None:
     if mode not in MODES:
         raise UserError(f"Unknown `train.partition` {mode!r}; known: {', '.join(MODES)}.")
     if mode == "pmap" and (model > 1 or processes.count() > 1):
         raise UserError(
             "`train.partition` (=pmap) takes one process and `train.model_devices=1`; use jit."
         )
-    mesh = make_mesh(jax.devices() if devices is None else devices, model=model)
+
+
+def _compiled(step: Callable[..., Any], mesh: Mesh, mode: str, model: int) -> Any:
+    """`step` as jit or pmap takes it, for a state that is whole on each device or divided."""
     whole, parts = replicated(mesh), split(mesh)
-
-    def place_batch(batch: Batch) -> Batch:
-        check_divisible(len(batch.image) * processes.count(), mesh)
-        if processes.count() > 1:
-            return jax.tree.map(
-                lambda x: jax.make_array_from_process_local_data(parts, np.asarray(x)), batch
-            )
-        if mode == "pmap":
-            batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
-        return jax.device_put(batch, parts)
-
-    if mode == "jit" and model > 1:
-        compiled = jax.jit(
-            _dividing(step, mesh), in_shardings=(None, parts, whole), donate_argnums=0
-        )
-    elif mode == "jit":
-        compiled = jax.jit(
-            step,
-            in_shardings=(whole, parts, whole),
-            out_shardings=(whole, whole),
-            donate_argnums=0,
-        )
-    else:
+    if mode == "pmap":
         # A state mapped over no axis has the layout that jit gives it: replicated, not stacked.
-        compiled = jax.pmap(
+        return jax.pmap(
             step,
             axis_name=AXIS,
             in_axes=(None, 0, None),  # pyright: ignore[reportArgumentType]
@@ -170,29 +169,57 @@ def partition(
             devices=list(mesh.devices.flat),
             donate_argnums=0,
         )
+    if model > 1:
+        divided_step = _dividing(step, mesh)
+        return jax.jit(divided_step, in_shardings=(None, parts, whole), donate_argnums=0)
+    return jax.jit(
+        step,
+        in_shardings=(whole, parts, whole),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
 
-    def place_state(state: Any) -> Any:
-        if processes.count() > 1 or model > 1:
-            return jax.tree.map(lambda x: _place(x, mesh), state)
-        # Through host copies: `device_put` alone shares buffers with its argument, and two
-        # leaves that share one (averaged weights at the start) cannot both be donated.
-        return jax.device_put(fetch_state(state), whole, may_alias=False)
 
-    def gathered(state: TrainState) -> TrainState:
-        return state if model == 1 else jax.jit(lambda x: x, out_shardings=whole)(state)
+def _meeting(compiled: Any, first: Sequence[Any]) -> Step:
+    """`compiled` for the arguments of a first step, once every process has compiled it."""
+    step = compiled.lower(*first).compile()
+    processes.meet("compiled")
+    return step
 
-    def draw(function: Callable[..., Any]) -> Callable[[TrainState, np.ndarray], Any]:
-        drawn = jax.jit(function, in_shardings=(None, parts), out_shardings=whole)
-        return lambda state, rows: drawn(state, _place(rows, mesh, parts))
 
-    def ready(*first: Any) -> Step:
-        if processes.count() == 1:
-            return compiled
-        step = compiled.lower(*first).compile()
-        processes.meet("compiled")
-        return step
+def _place_state(state: Any, *, mesh: Mesh, model: int) -> Any:
+    if processes.count() > 1 or model > 1:
+        return jax.tree.map(lambda x: _place(x, mesh), state)
+    # Through host copies: `device_put` alone shares buffers with its argument, and two
+    # leaves that share one (averaged weights at the start) cannot both be donated.
+    return jax.device_put(fetch_state(state), replicated(mesh), may_alias=False)
 
-    return Partition(mesh, compiled, ready, place_state, place_batch, fetch_state, gathered, draw)
+
+def _place_batch(batch: Batch, *, mesh: Mesh, mode: str) -> Batch:
+    check_divisible(len(batch.image) * processes.count(), mesh)
+    parts = split(mesh)
+    if processes.count() > 1:
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(parts, np.asarray(x)), batch
+        )
+    if mode == "pmap":
+        batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+    return jax.device_put(batch, parts)
+
+
+def _gathering(mesh: Mesh, model: int) -> Callable[[TrainState], TrainState]:
+    """The function that gives each device a copy of every array of a state."""
+    if model == 1:
+        return lambda state: state
+    return lambda state: jax.jit(lambda x: x, out_shardings=replicated(mesh))(state)
+
+
+def _drawing(
+    function: Callable[..., Any], *, mesh: Mesh
+) -> Callable[[TrainState, np.ndarray], Any]:
+    parts = split(mesh)
+    drawn = jax.jit(function, in_shardings=(None, parts), out_shardings=replicated(mesh))
+    return lambda state, rows: drawn(state, _place(rows, mesh, parts))
 
 
 def _dividing(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:

@@ -103,6 +103,17 @@ def test_a_planted_defect_is_found_and_higher_is_more_normal(fitted):
     assert fitted.classes_.tolist() == [-1, 1]
 
 
+def test_a_lot_of_darker_images_has_drifted_and_one_of_a_part_tells_nothing(fitted):
+    lot = images(np.zeros(12), first=400)
+    assert fitted.drift(lot).drifted is False
+    found = fitted.drift([pixels // 2 for pixels in lot])
+    assert found.drifted and found.images == 12 and found.normals == NORMALS
+    assert found == fitted.detector_.drift(fitted.judge([pixels // 2 for pixels in lot]))
+    assert fitted.drift(lot, groups=["one"] * 12).drifted is None
+    with pytest.raises(UserError, match="groups"):
+        fitted.drift(lot, groups=["one"])
+
+
 def test_the_sign_of_the_decision_is_the_prediction(fitted):
     new = [*images(first=300), np.full((40, 52), np.nan), "nowhere.png"]
     distance, normality = fitted.decision_function(new), fitted.score_samples(new)

@@ -120,13 +120,27 @@ def test_a_resplit_judges_groups_that_it_has_not_seen(run):
     resplits = script("resplits")
     pool = resplits.pooled(run)
     assert len(pool[1]) == 280
-    found = resplits.resplit(pool, "logistic_regression", 0)
+    found = resplits.resplit(pool, ["logistic_regression"], 0)["logistic_regression"]
     missed, alarms, bound, rank, n, m = found["miss_bound 10 %"]
     assert (rank, n, m) == (5, 100, 100) and bound <= 0.1
     assert found["zfn"][0] <= missed <= 0.2 and alarms <= found["zfn"][1]
     # Beta-binomial: P(more than 5 of 100 below the lowest of 100) = 100/200 ... 95/195.
     exact = np.prod([(100 - i) / (200 - i) for i in range(6)])
     assert resplits.expected_share(1, 100, 100, 0.05) == pytest.approx(exact, abs=0.003)
+
+
+def test_classifiers_of_a_resplit_score_as_if_each_had_a_head_of_its_own():
+    resplits, rng = script("resplits"), np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    values = rng.normal(size=(60, 8)) + labels[:, None]
+    names = ("loss", "other", *(f"deep_low_{i:04d}" for i in range(6)))
+    pool = values, labels, np.arange(60), names
+    fit, judge = np.arange(0, 60, 2), np.arange(1, 60, 2)
+    found = resplits.scored(pool, ["svm", "logistic_regression"], fit, judge, 0)
+    for name, scores in found.items():
+        made = resplits.make_classifier(name, seed=0, names=names)
+        made = resplits.fit_classifier(made, values[fit], labels[fit], groups=fit)
+        np.testing.assert_allclose(scores, resplits.imputed_score(made, values[judge]), rtol=1e-12)
 
 
 def test_the_choice_that_adds_each_image_keeps_its_mean_bound_and_ignoring_the_choice_does_not():

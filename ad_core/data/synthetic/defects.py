@@ -19,6 +19,7 @@ from ad_core.errors import UserError
 Image = Float[np.ndarray, "h w c"]
 Mask = Bool[np.ndarray, "h w"]
 
+MISSING = "missing"  # the kind that a method's own normal version may fill
 _TRIES = 8  # places that are tried for one that can be seen
 _VISIBLE = 0.1  # mean |change| over the mask, of a range of 2
 
@@ -52,6 +53,25 @@ def make_defect(kind: str, image: Image, rng: np.random.Generator) -> Defect:
         if strongest >= _VISIBLE:
             break
     return best
+
+
+def refilled(image: Image, gone: Defect, drawn: Image) -> Defect:
+    """A part that is gone, filled with what a method draws there in place of the rim's fill.
+
+    Brought to the rim's level by a smooth difference, so that no seam betrays it. Where the method
+    puts the part back, so that hardly anything differs from the image, `gone` stays.
+
+    Args:
+        image: without the defect. gone: what `make_defect` made of it. drawn: a normal version of
+            `gone.image`, in [-1, 1].
+
+    Source: the seamless cloning of Pérez et al. 2003, "Poisson image editing", by its membrane.
+    """
+    level = fill(gone.image - drawn, gone.mask)
+    inside = np.where(gone.mask[..., None], drawn + level, image)
+    found = _differing(image, inside)
+    enough = min(_VISIBLE, _strength(image, gone))
+    return found if _strength(image, found) >= enough else gone
 
 
 def _differing(image: Image, drawn: Image) -> Defect:
@@ -140,7 +160,7 @@ KINDS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "scar": _scar,
     "texture": _texture,
     "scratch": _scratch,
-    "missing": _missing,
+    MISSING: _missing,
 }
 
 

@@ -1,14 +1,15 @@
 """Images with made-up defects as a source: the normals of another source, each with a defect."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ad_core.data.crops import part_of
 from ad_core.data.source import DataSource, Record
-from ad_core.data.synthetic.defects import check_kinds, make_defect
+from ad_core.data.synthetic.defects import check_kinds, make_defect, refilled
 from ad_core.errors import UserError
 from ad_core.types import Sample
 
@@ -39,6 +40,7 @@ class SyntheticSource:
         check_kinds(kinds)
         self.image_shape, self.letterboxed = source.image_shape, source.letterboxed
         self._source, self._seed = source, seed
+        self._drawn: dict[int, np.ndarray] = {}
         order = np.random.default_rng(seed).permutation(np.asarray(normals))
         self.bases = np.resize(order, count if len(order) else 0)
         self.kinds = tuple(kinds[number % len(kinds)] for number in range(len(self.bases)))
@@ -49,19 +51,42 @@ class SyntheticSource:
         Raises:
             UserError: the normal cannot be read, or the kind has nothing to change in it.
         """
-        sample, kind = self._source.read(int(self.bases[index])), self.kinds[index]
-        if sample.large is not None:  # a part is judged, as of a normal to learn from
-            part = part_of(sample.large(), sample.placement.size, seed=index)
-            sample = sample._replace(image=part, large=None)
+        sample = self._normal(index)
         rng = np.random.default_rng([self._seed, index, zlib.crc32(sample.image.tobytes())])
         left, top, right, bottom = sample.placement.content
-        defect = make_defect(kind, sample.image[top:bottom, left:right], rng)
+        image = sample.image[top:bottom, left:right]
+        defect = make_defect(self.kinds[index], image, rng)
         if not defect.mask.any():
+            kind = self.kinds[index]
             raise UserError(f"{self.record(index).path}: {kind} finds nothing to change.")
+        if index in self._drawn:
+            drawn = self._drawn[index]
+            drawn = drawn if sample.motion is None else sample.motion(drawn)
+            defect = refilled(image, defect, drawn[top:bottom, left:right])
         height, width, _ = sample.image.shape
         # What lies beyond the content of a letterboxed image is its mirror image.
         around = ((top, height - bottom), (left, width - right), (0, 0))
         return sample._replace(image=np.pad(defect.image, around, mode="symmetric"), mask=None)
+
+    def with_normal_versions(
+        self, drawn: Mapping[int, Float[np.ndarray, "h w c"]]
+    ) -> "SyntheticSource":
+        """The same images, some of whose missing parts are filled as `refilled` says.
+
+        Args:
+            drawn: index of an image -> a method's normal version of it, as measurers give it.
+        """
+        other = copy(self)
+        other._drawn = dict(drawn)
+        return other
+
+    def _normal(self, index: int) -> Sample:
+        sample = self._source.read(int(self.bases[index]))
+        if sample.large is None:
+            return sample
+        # A part is judged, as of a normal to learn from.
+        part = part_of(sample.large(), sample.placement.size, seed=index)
+        return sample._replace(image=part, large=None)
 
     def record(self, index: int) -> Record:
         """Entry of an image in a table: of the normal's group, with the kind as its defect."""

@@ -158,13 +158,14 @@ class DeepHead(_Reduction):
             raise UserError("The head learns from both classes; features of one are not finite.")
         parts = inner_folds(labels, groups, folds=self.folds, seed=self.random_state)
         unseen = np.empty((len(self.strengths), labels.size))
-        for fit, held_out in parts:
-            slopes, offsets = self._heads(features[fit], labels[fit], self.strengths)
-            unseen[:, held_out] = slopes @ features[held_out].T + offsets[:, None]
-        alarms = [tail_alarms(labels, values) if parts else 0.0 for values in unseen]
-        best = int(np.argmin(alarms))
-        self.strength_ = float(self.strengths[best])
-        slopes, offsets = self._heads(features, labels, [self.strength_])
+        with _one_thread():
+            for fit, held_out in parts:
+                slopes, offsets = self._heads(features[fit], labels[fit], self.strengths)
+                unseen[:, held_out] = slopes @ features[held_out].T + offsets[:, None]
+            alarms = [tail_alarms(labels, values) if parts else 0.0 for values in unseen]
+            best = int(np.argmin(alarms))
+            self.strength_ = float(self.strengths[best])
+            slopes, offsets = self._heads(features, labels, [self.strength_])
         self.slope_, self.offset_ = slopes[0], float(offsets[0])
         return unseen[best] if parts else self._values(features)
 
@@ -176,7 +177,7 @@ class DeepHead(_Reduction):
     def _heads(
         self, features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]
     ) -> tuple[Float64[np.ndarray, "s d"], Float64[np.ndarray, "s"]]:
-        return linear_heads(features, labels, strengths, class_weight=self.class_weight)
+        return _fit_heads(features, labels, strengths, self.class_weight)
 
 
 def inner_folds(
@@ -213,8 +214,13 @@ def linear_heads(
     rows Z = U S V', on U S. The penalised optimum lies in the span of the rows, and |V w| = |w|: it
     is the same one, in n unknowns instead of d.
     """
-    with threadpool_limits(1, user_api="blas"):  # many small products: more threads only wait
+    with _one_thread():
         return _fit_heads(features, labels, strengths, class_weight)
+
+
+def _one_thread() -> threadpool_limits:
+    """A context for many small products of matrices, in which more threads only wait."""
+    return threadpool_limits(1, user_api="blas")
 
 
 def _fit_heads(

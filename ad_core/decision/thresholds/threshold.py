@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
-from ad_core.decision.thresholds.given import Options, Proof, calibrating
+from ad_core.decision.thresholds.given import Calibrating, Options, Proof, calibrating
 from ad_core.decision.thresholds.guarantees import Guarantee
 from ad_core.decision.thresholds.rules import RULES
 from ad_core.errors import UserError
@@ -117,13 +117,7 @@ def fit_threshold(
         UserError: unknown rule, the test split, an option out of range, scores that are not
             finite, a class absent that the rule needs, or too few images for what is asked.
     """
-    if rule not in RULES:
-        raise UserError(f"Unknown threshold rule {rule!r}; known: {', '.join(RULES)}.")
-    if split == "test":
-        raise UserError(
-            f"Rule {rule!r} (split='test'): a threshold chosen on the images that judge it "
-            "flatters itself. Fit it on the calibration split."
-        )
+    _check_rule(rule, split)
     options = Options(
         target_fpr=target_fpr,
         normal_quantile=normal_quantile,
@@ -145,17 +139,34 @@ def fit_threshold(
     )
     _check_options(options)
     given = calibrating(scores, labels, groups, defects)
-    normal, abnormal = given.normal, given.abnormal
-    if not abnormal.size and RULES[rule].needs_abnormal:
+    _check_classes(rule, given)
+    fitted, guarantee = RULES[rule].fit(given, options)
+    fitted_on = {
+        "split": split,
+        "normal": int(given.normal.size),
+        "abnormal": int(given.abnormal.size),
+    }
+    return Threshold(float(fitted), rule, fitted_on, guarantee)
+
+
+def _check_rule(rule: str, split: str) -> None:
+    if rule not in RULES:
+        raise UserError(f"Unknown threshold rule {rule!r}; known: {', '.join(RULES)}.")
+    if split == "test":
+        raise UserError(
+            f"Rule {rule!r} (split='test'): a threshold chosen on the images that judge it "
+            "flatters itself. Fit it on the calibration split."
+        )
+
+
+def _check_classes(rule: str, given: Calibrating) -> None:
+    if not given.abnormal.size and RULES[rule].needs_abnormal:
         raise UserError(
             f"Rule {rule!r} needs abnormal calibration images and there are none: without them "
             "nothing is known of the scores that must not pass. Use 'normal_quantile', or add some."
         )
-    if not normal.size and RULES[rule].needs_normal:
+    if not given.normal.size and RULES[rule].needs_normal:
         raise UserError(f"Rule {rule!r} needs normal calibration images and there are none.")
-    fitted, guarantee = RULES[rule].fit(given, options)
-    fitted_on = {"split": split, "normal": int(normal.size), "abnormal": int(abnormal.size)}
-    return Threshold(float(fitted), rule, fitted_on, guarantee)
 
 
 def _check_options(options: Options) -> None:

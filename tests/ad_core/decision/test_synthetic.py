@@ -17,6 +17,7 @@ from ad_core.decision.synthetic import (
     TRAINED,
     Candidate,
     candidates_of,
+    learn_chosen,
     partial_auc,
     standard_error,
     tell,
@@ -171,6 +172,26 @@ def test_no_score_comes_from_a_classifier_that_learnt_its_group():
     teach = np.ones(ODD, bool)
     normal, odd = unseen_scores(Known, *given, teach=teach, folds=5, seed=0)
     assert not normal.any() and not odd.any()
+
+
+@pytest.mark.parametrize(("resample", "rows"), [("over", 2 * NORMALS), ("under", 2 * ODD)])
+def test_made_up_defects_that_are_learnt_are_resampled_as_abnormal_images_are(resample, rows):
+    table, synthetic = tables([0, 0, 0])
+    learnt = []
+
+    class Counting(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            learnt.append((int((y == 0).sum()), int((y == 1).sum())))
+            return self
+
+        def decision_function(self, X):
+            return np.zeros(len(X))
+
+    chosen = Candidate("logistic_regression")
+    given = {"folds": 5, "seed": 0, "resample": resample}
+    learn_chosen(lambda _: Counting(), chosen, table, synthetic, **given)
+    assert len(learnt) == 6 and all(normal == odd for normal, odd in learnt)
+    assert sum(learnt[-1]) == rows
 
 
 def test_error_is_that_of_a_share_where_one_threshold_tells():

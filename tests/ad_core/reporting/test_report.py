@@ -241,6 +241,13 @@ def test_the_page_says_what_an_operator_pays_and_what_a_person_looks_at():
     assert f"{of['estimate']:.3g} ({of['low']:.3g} to {of['high']:.3g})" in text
     assert "Doubtful images: a person looks at 10 of 60 normal and 10 of 30 abnormal" in text
     assert "What an operator pays" not in Page(render(report)).text
+    assert "per 1,000 groups" not in text
+    counts = {"tp": 9, "fn": 1, "fp": 4, "tn": 16}
+    for figures in held.values():
+        figures["groups"] = counts | {"operation": operation(counts, prevalence=0.02)}
+    text = Page(render(_report(results={"held_out": held, "review": found}))).text
+    assert "misses per million groups" in text and "false alarms per 1,000 images" in text
+    assert "2,000 (50.6 to 8,900)" in text  # 1 of 10, of 20,000: Clopper-Pearson 0.25 to 44.5 %
 
 
 def test_the_page_says_how_the_classifier_was_chosen_and_why_an_image_stands_out():

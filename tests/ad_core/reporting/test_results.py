@@ -116,6 +116,17 @@ def test_what_an_operator_pays_is_that_of_the_counts():
     assert results.operation({**of, "tp": 0, "fn": 0}, prevalence=0.1) is None
 
 
+def test_groups_are_missed_by_one_image_and_alarm_by_one_image():
+    # Two patients with abnormal images, of the first one passes; of three normal parts one alarms.
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 0])
+    groups = np.array(["p", "p", "q", "a", "a", "b", "c", "q"])
+    flags = np.array([True, False, True, True, False, False, False, False])
+    found = results.group_counts(labels, flags, groups)
+    assert found == {"tp": 1, "fn": 1, "tn": 3, "fp": 1}
+    alone = results.group_counts(labels, flags, np.arange(8))
+    assert alone is None
+
+
 def test_a_person_looks_at_what_one_rule_flags_and_the_other_does_not():
     labels = np.array([0, 0, 0, 1, 1, 1])
     lower = np.array([False, True, True, True, True, False])

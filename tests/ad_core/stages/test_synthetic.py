@@ -162,6 +162,21 @@ def test_trained_method_measures_them_by_its_one_state(root, tmp_path):
     assert made(job).readable.any() and calibration.facts["synthetic"] is not None
 
 
+def test_missing_parts_are_filled_by_the_method_that_draws(root, tmp_path):
+    config = config_of(root, method="tests.toys.halving", count=10)
+    config.data.synthetic.kinds = ("missing", "scratch")
+    job, _ = calibrated(config, tmp_path)
+    normals = job.splits["calibration"]
+    source = SyntheticSource(job.source, normals, count=10, kinds=("missing", "scratch"), seed=0)
+    table = made(job)
+    for number in np.flatnonzero(table.readable).tolist():
+        image = source.read(number).image
+        if source.kinds[number] == "missing":
+            image = source.with_normal_versions({number: 0.5 * image[::-1]}).read(number).image
+            assert (image != source.read(number).image).any()
+        assert column(table, "loss_mean")[number] == pytest.approx(image.mean(), abs=1e-5)
+
+
 @pytest.mark.parametrize("abnormal", [True, False])
 def test_none_are_made_beside_abnormal_images_or_when_told_so(root, tmp_path, abnormal):
     if abnormal:
@@ -208,8 +223,12 @@ def test_results_and_report_say_that_made_up_defects_chose_the_score(root, tmp_p
     statement = results["synthetic"]["statement"]
     assert "15 made-up defects in normal images chose the score" in statement
     assert "They are no abnormal images: they set no threshold" in statement
-    assert statement in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert statement in out and "each group counted once, as in the bounds: at 1 %" in out
     assert statement in (workdir / "report" / "index.html").read_text()
     assert results["counts"]["calibration"] == {"normal": 16, "abnormal": 0}
     assert results["held_out"]["normal_quantile"]["guarantee"]["n_abnormal"] == 0
     assert sum(results["counts"]["test"].values()) == 8
+    groups = results["held_out"]["normal_quantile"]["groups"]  # two images each, of one class
+    assert groups["tp"] + groups["fn"] == groups["tn"] + groups["fp"] == 2
+    assert groups["operation"]["prevalence"] == 0.01

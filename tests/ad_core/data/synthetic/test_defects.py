@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ad_core.data.synthetic.defects import KINDS, fill, make_defect
+from ad_core.data.synthetic.defects import KINDS, Defect, fill, make_defect, refilled
 from ad_core.errors import UserError
 from ad_core.runtime.defaults import defaults
 
@@ -127,3 +127,29 @@ def test_unknown_kind_is_refused_with_the_known_ones():
 
 def test_configuration_draws_every_kind_unless_told_otherwise():
     assert defaults("cpu").data.synthetic.kinds == tuple(KINDS)
+
+
+def hole():
+    """A bright disc on a dark ground, and the same filled from its rim."""
+    down, across = np.indices((24, 24)) - 11.5
+    mask = down**2 + across**2 <= 36
+    image = np.where(mask, 0.8, -0.5)[..., None].astype(np.float32)
+    return image, Defect(np.full_like(image, -0.5), mask)
+
+
+def test_missing_part_takes_the_texture_that_a_method_draws_at_the_level_of_the_rim():
+    image, gone = hole()
+    texture = np.indices((24, 24)).sum(0)[..., None] % 2 * 0.2
+    drawn = (0.3 + np.where(gone.mask[..., None], texture, 0.0)).astype(np.float32)
+    found = refilled(image, gone, drawn)
+    # Beyond the mask the method draws 0.3 in place of -0.5, so all is lowered by 0.8.
+    expected = np.where(gone.mask[..., None], drawn - 0.8, image)
+    np.testing.assert_allclose(found.image, expected, atol=1e-6)
+    np.testing.assert_array_equal(found.mask, gone.mask)
+
+
+def test_missing_part_that_a_method_puts_back_stays_filled_from_its_rim():
+    image, gone = hole()
+    assert refilled(image, gone, image) is gone
+    almost = np.where(gone.mask[..., None], image - 0.05, image)
+    assert refilled(image, gone, almost.astype(np.float32)) is gone

@@ -100,6 +100,19 @@ def test_image_that_cannot_be_read_or_has_nothing_to_change_is_a_row_with_an_err
     assert len(reading.errors) == 4 and "cannot be read" in told and "nothing to change" in told
 
 
+def test_normal_version_fills_the_missing_part_alone_and_a_letterbox_mirrors_it():
+    source = made(Images(letterboxed=True), kinds=("missing",), count=4)
+    dark = np.full((SIDE, SIDE, 1), -1.0, np.float32)
+    dark[::2] = 0.0
+    again = source.with_normal_versions({0: dark})
+    before, after = source.read(0).image, again.read(0).image
+    normal = Images(letterboxed=True).read(source.bases[0]).image
+    changed = after != before
+    assert changed.any() and (before != normal)[changed].all()
+    np.testing.assert_array_equal(after[:8], after[8:16][::-1])
+    np.testing.assert_array_equal(again.read(1).image, source.read(1).image)
+
+
 @pytest.mark.parametrize("kinds", [("dent",), ()])
 def test_unknown_kinds_are_refused_before_anything_is_read(kinds):
     with pytest.raises(UserError, match="count=0 makes no defects"):
