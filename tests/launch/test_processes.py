@@ -127,6 +127,23 @@ def test_two_processes_train_to_the_weights_of_one(arguments, count, start, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["padim", "patchcore", "gaussian", "features"])
+def test_what_learns_in_one_pass_learns_the_same_bits_in_two_processes(name, start, tmp_path):
+    job = (
+        *(x for x in TINY if ".train." not in x and ".reconstructor." not in x),
+        f"--config.method=baselines_ad.{name}",
+        "--config.data.image_size=64",
+        "--until=train",
+    )
+    ended(start(tmp_path / "one", *job, processes=1), tmp_path)
+    ended(start(tmp_path / "two", *job, processes=2), tmp_path)
+    (_, memory), (_, other) = state_of(tmp_path / "one"), state_of(tmp_path / "two")
+    assert memory.keys() == other.keys() and any("memory" in name for name in memory)
+    for name, x in memory.items():
+        np.testing.assert_array_equal(other[name], x, err_msg=name)
+
+
+@pytest.mark.slow
 def test_a_job_of_which_a_process_was_killed_ends_as_an_undisturbed_one(start, tmp_path):
     job = (*TINY, "--config.train.steps=12")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
