@@ -44,9 +44,9 @@ def fan_in_start(shapes: Any, key: PRNGKeyArray) -> Any:
 
 
 def lecun_start(shapes: Any, key: PRNGKeyArray) -> Any:
-    """As `fan_in_start`, but kernels are drawn again where they leave 2 standard deviations.
+    """Kernels from N(0, 1 / inputs) cut at 2 deviations, scales of one, biases of zero.
 
-    Their own deviation is still 1 / sqrt(inputs). It is the start of Linen's convolutions and
+    After the cut their deviation is 1 / sqrt(inputs). It is the start of Linen's convolutions and
     dense layers, `flax.linen.initializers.lecun_normal`, from another key.
 
     Args:
