@@ -1,7 +1,9 @@
 """Levels of a frozen backbone and a memory learnt in one pass, which all methods here share."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ad_core.backbones import Network, load_backbone, network_of
 from ad_core.errors import UserError
-from ad_core.runtime.devices import infer, make_mesh, replicated
+from ad_core.runtime.inference import Begun, Inference, make_inference
 from ad_core.training.cross_fit import choose
 from ad_core.types import Batch, OnePass, TrainState
 
@@ -135,18 +137,35 @@ def _state(weights: Any, memory: Any) -> TrainState:
 
 
 def make_look(values: Values, weights: Any) -> Look:
-    """A function that gives the values of each batch, compiled once, on every local device."""
-    mesh = make_mesh()
-    compiled, weights = infer(values, mesh), jax.device_put(weights, replicated(mesh))
+    """A function that gives the values of each batch, computed as those of images to be scored.
+
+    So on a CPU an image has the same bits whatever comes with it, and on however many devices: a
+    process of many learns what one alone does. A batch is begun before the last one is fetched.
+    """
+    weights = jax.device_put(weights)
+
+    @lru_cache
+    def inference(batch_size: int) -> Inference:
+        return make_inference(values, batch_size=batch_size)
+
+    def begin(batch: Batch) -> tuple[Begun[Any], np.ndarray]:
+        image = np.asarray(batch.image)
+        return inference(len(image)).begin(weights, image), np.asarray(batch.valid)
 
     def look(batches: Iterable[Batch]) -> Iterator[Seen]:
+        begun: deque[tuple[Begun[Any], np.ndarray]] = deque()
         for batch in batches:
-            image, valid = np.asarray(batch.image), np.asarray(batch.valid)
-            beyond = -len(image) % mesh.size
-            image = np.concatenate([image, np.zeros((beyond, *image.shape[1:]), image.dtype)])
-            yield Seen(compiled(weights, image), np.concatenate([valid, np.zeros(beyond, bool)]))
+            begun.append(begin(batch))
+            if len(begun) > 1:
+                yield _seen(*begun.popleft())
+        for last in begun:
+            yield _seen(*last)
 
     return look
+
+
+def _seen(begun: Begun[Any], valid: np.ndarray) -> Seen:
+    return Seen(begun.result(), valid)
 
 
 def keep(look_anew: Callable[[], Iterator[Seen]], *, images: int) -> Callable[[], Iterable[Seen]]:
@@ -166,7 +185,6 @@ def keep(look_anew: Callable[[], Iterator[Seen]], *, images: int) -> Callable[[]
         for seen in look_anew():
             fits = _fits(seen, images) if fits is None else fits
             if fits:
-                seen = Seen(jax.device_get(seen.values), seen.valid)
                 found.append(seen)
             yield seen
         kept.extend(found)

@@ -23,6 +23,7 @@ from ad_core.runtime.keys import image_keys
 from ad_core.training.guard import guarded
 from ad_core.training.partition import partition
 from ad_core.types import Batch
+from benchmarks.device import require_same
 
 flags.DEFINE_string("torch_python", None, "Interpreter that has PyTorch; none: JAX alone.")
 flags.DEFINE_integer("steps", 20, "Batches in a round.")
@@ -30,6 +31,7 @@ flags.DEFINE_integer("cores", 0, "Cores that both may use; 0: all.")
 flags.DEFINE_integer("rounds", 3, "Rounds of each.")
 flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "Compute; parameters are float32.")
 flags.DEFINE_bool("channels_last", False, "PyTorch's memory in NHWC order.")
+flags.DEFINE_float("peak_tflops", 0.0, "Of the card in this dtype; 989 for bfloat16 on an H100.")
 FLAGS = flags.FLAGS
 HERE = Path(__file__).resolve().parent
 PLACED = 4  # different batches that take turns
@@ -159,7 +161,7 @@ def since(start):
 
 
 def compare(in_jax, script, settings, images, outputs, units):
-    """Prints the table; returns the units a second that JAX trains.
+    """Prints the table, and with --peak_tflops the share of it that JAX trains with.
 
     Args:
         script, settings: of the twin in PyTorch.
@@ -179,13 +181,16 @@ def compare(in_jax, script, settings, images, outputs, units):
             assert about["parameters"] == count, f"PyTorch has {about['parameters']} parameters"
             who = f"PyTorch {about['version']} on {about['device']}, {about['threads']} threads"
             print(who, flush=True)
+            require_same(about["device"])
             tie(in_jax, in_torch, outputs)
         heading(in_torch is not None)
         trained, _ = (report(title, *units[title], in_jax, in_torch) for title in units)
         if in_torch is not None:
             in_torch.close()
+    if FLAGS.peak_tflops:
+        tflops = in_jax.flops() * trained / units["train"][0] / 1e12
+        print(f"Training: {tflops:.2f} TFLOP/s, {tflops / FLAGS.peak_tflops:.1%} of the peak")
     print(f"Afterwards: {machine()}")
-    return trained
 
 
 def tie(in_jax, in_torch, outputs):

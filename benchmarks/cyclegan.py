@@ -8,7 +8,8 @@ the medians stand in the table: pairs a second in training, images a second in s
 sum of squared errors). Both compute what the training loop does: placing the batch, losses and
 gradients of all four networks, the pools, Adam, metrics fetched one step late. The JAX step also
 carries the guard against non-finite updates. On a GPU both use it, and `--dtype=bfloat16` means
-autocast in PyTorch; then the share of the card's peak stands below, from the FLOPs that XLA counts.
+autocast in PyTorch; with `--peak_tflops` the share of the card's peak stands below, from the FLOPs
+that XLA counts. `--device=gpu` refuses to run without one.
 On a CPU that others use too, take `--cores=1` and read the processor's time.
 """
 
@@ -26,12 +27,12 @@ from absl import app, flags  # noqa: E402
 from ad_core.runtime.config import complete  # noqa: E402
 from ad_core.runtime.recipes import load_recipe  # noqa: E402
 from benchmarks.beside_torch import FLAGS, InJax, compare, limit_cores, make_images  # noqa: E402
+from benchmarks.device import require_device  # noqa: E402
 from cyclegan_ad import cyclegan  # noqa: E402
 
 flags.DEFINE_enum("variant", "cpu", ("cpu", "64", "256"), "Of configs/cyclegan.py.")
 flags.DEFINE_enum("upsample", "resize", ("resize", "transposed"), "In the generators.")
 flags.DEFINE_integer("pairs", 2, "Pairs in a training batch; twice as many images are scored.")
-flags.DEFINE_float("peak_tflops", 0.0, "Of the card in this dtype; 989 for bfloat16 on an H100.")
 NETWORK = (
     "width", "blocks", "upsample", "disc_width", "disc_layers",
     "adversarial_weight", "cycle_weight", "identity_weight", "pool",
@@ -65,6 +66,7 @@ def outputs(found):
 def main(_):
     """Prints the table."""
     limit_cores()
+    require_device()
     config = make_config()
     images = make_images(2 * FLAGS.pairs, config)
     method = cyclegan.make(config)
@@ -76,10 +78,7 @@ def main(_):
     labels = np.arange(2 * FLAGS.pairs, dtype=np.int32) % 2
     in_jax = InJax(method, images, labels, score)
     units = {"train": (FLAGS.pairs, "pairs"), "reconstruct": (2 * FLAGS.pairs, "images")}
-    trained = compare(in_jax, "torch_cyclegan.py", twin_settings(config), images, outputs, units)
-    if FLAGS.peak_tflops:
-        tflops = in_jax.flops() * trained / FLAGS.pairs / 1e12
-        print(f"Training: {tflops:.2f} TFLOP/s, {tflops / FLAGS.peak_tflops:.1%} of the peak")
+    compare(in_jax, "torch_cyclegan.py", twin_settings(config), images, outputs, units)
 
 
 if __name__ == "__main__":

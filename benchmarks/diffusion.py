@@ -33,6 +33,7 @@ from benchmarks.beside_torch import (  # noqa: E402
     now,
     since,
 )
+from benchmarks.device import require_device  # noqa: E402
 from diffusion_ad import pixel  # noqa: E402
 from diffusion_ad.denoiser import make_denoiser  # noqa: E402
 from diffusion_ad.sampler import denoise, plan  # noqa: E402
@@ -124,6 +125,7 @@ def time_steps(state, images):
 def main(_):
     """Prints both tables."""
     limit_cores()
+    require_device()
     config = make_config()
     images = make_images(FLAGS.batch, config)
     method = pixel.make(config)

@@ -31,6 +31,7 @@ from benchmarks.beside_torch import (  # noqa: E402
     now,
     since,
 )
+from benchmarks.device import require_device, require_same  # noqa: E402
 
 flags.DEFINE_enum("number", "0", ("0", "1", "2"), "Of EfficientNet-Lite0, 1 or 2.")
 flags.DEFINE_integer("side", 256, "Pixels of a side of the images.")
@@ -123,6 +124,7 @@ def report(calls):
 def main(_):
     """Prints the table."""
     limit_cores()
+    require_device()
     name = f"efficientnet_lite{FLAGS.number}"
     shape = (PLACED, FLAGS.batch, FLAGS.side, FLAGS.side, 3)
     images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
@@ -135,6 +137,7 @@ def main(_):
             in_torch = InTorch("torch_efficientnet_lite.py", given, {}, images, Path(folder))
             about = in_torch.call("hello")
             print(f"PyTorch {about['version']}, {about['threads']} threads", flush=True)
+            require_same(about["device"])
         calls = contenders(load_backbone(name), images, in_torch)
         tie(calls)
         report(calls)

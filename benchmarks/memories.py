@@ -36,6 +36,7 @@ from benchmarks.beside_torch import (  # noqa: E402
     now,
     since,
 )
+from benchmarks.device import require_device, require_same  # noqa: E402
 
 flags.DEFINE_integer("points", 50_000, "Patches of which the coreset is chosen.")
 flags.DEFINE_integer("width", 1024, "Channels of a patch.")
@@ -154,6 +155,7 @@ def compare():
             in_torch = InTorch("torch_memories.py", {"size": size}, given, points, Path(folder))
             about = in_torch.call("hello")
             print(f"PyTorch {about['version']}, FAISS {about['faiss']}, {about['threads']} threads")
+            require_same(about["device"])
         report(contenders(InJax(points, queries, size), InNumpy(points, queries, size), in_torch))
         if in_torch is not None:
             in_torch.close()
@@ -182,6 +184,7 @@ def learn(count):
 def main(_):
     """Prints machine and figures."""
     limit_cores()
+    require_device()
     print(f"{' '.join([f'benchmarks/{Path(sys.argv[0]).name}', *sys.argv[1:]])}\n{machine()}")
     if FLAGS.images:
         learn(FLAGS.images)

@@ -37,6 +37,7 @@ from sklearn.metrics import mutual_info_score
 from ad_core.statistics import WindowSettings, compute, names
 from ad_core.statistics.windows import block_side, usable_scales
 from ad_core.types import View
+from benchmarks.device import require_device
 
 flags.DEFINE_integer("batch", 64, "Images in the batch.")
 flags.DEFINE_integer("side", 256, "Side of the images in pixels.")
@@ -204,6 +205,7 @@ def report(title, chosen, loop, x, y):
 
 def main(_):
     """Prints the table."""
+    require_device()
     warnings.simplefilter("ignore")
     logging.set_verbosity(logging.WARNING)
     x, y = make_images()

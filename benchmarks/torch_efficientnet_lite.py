@@ -198,16 +198,19 @@ class Server:
 
     def __init__(self, folder):
         given = json.loads((folder / "settings.json").read_text())["settings"]
-        eager = fold(load(given["number"], given["weights"]))
-        last = fold(load(given["number"], given["weights"])).to(memory_format=torch.channels_last)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        eager, last = (fold(load(given["number"], given["weights"])) for _ in range(2))
+        eager = eager.to(self.device)
+        last = last.to(self.device, memory_format=torch.channels_last)
         self.models = {"eager": eager, "channels_last": last, "compiled": torch.compile(last)}
         images = np.load(folder / "images.npy").transpose(0, 1, 4, 2, 3)
-        self.batches = [torch.from_numpy(np.ascontiguousarray(x)) for x in images]
+        self.batches = [torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for x in images]
         self.folder = folder
 
     def hello(self):
-        """Version and threads of what runs here."""
-        return {"version": torch.__version__, "threads": torch.get_num_threads()}
+        """Version, device and threads of what runs here."""
+        about = {"version": torch.__version__, "threads": torch.get_num_threads()}
+        return about | {"device": self.device}
 
     def forward(self, how):
         """Writes forward.npz: the pooled features of the first batch."""
@@ -225,7 +228,7 @@ class Server:
         x = self.batches[number % len(self.batches)]
         if how != "eager":
             x = x.to(memory_format=torch.channels_last)
-        return torch.cat([level.mean((2, 3)) for level in self.models[how](x)], dim=1)
+        return torch.cat([level.mean((2, 3)) for level in self.models[how](x)], dim=1).cpu()
 
 
 def serve(folder):

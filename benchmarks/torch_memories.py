@@ -27,7 +27,7 @@ except ImportError:
 
 def coreset(points, size):
     """Greedy k-centre: the distances to the newest centre as norms of differences."""
-    chosen, left = [0], torch.full((len(points),), torch.inf)
+    chosen, left = [0], torch.full((len(points),), torch.inf, device=points.device)
     for _ in range(size - 1):
         apart = torch.linalg.norm(points - points[chosen[-1]], dim=1)
         left = torch.minimum(left, apart)
@@ -38,7 +38,7 @@ def coreset(points, size):
 def coreset_products(points, size):
     """The same by |x|^2 - 2 xc + |c|^2."""
     squares = (points**2).sum(1)
-    chosen, left = [0], torch.full((len(points),), torch.inf)
+    chosen, left = [0], torch.full((len(points),), torch.inf, device=points.device)
     for _ in range(size - 1):
         centre = points[chosen[-1]]
         left = torch.minimum(left, squares + squares[chosen[-1]] - 2 * (points @ centre))
@@ -48,7 +48,7 @@ def coreset_products(points, size):
 
 def neighbours(queries, bank):
     """The nearest item of each query by torch.cdist."""
-    return torch.cdist(queries, bank).argmin(1).numpy()
+    return torch.cdist(queries, bank).argmin(1).cpu().numpy()
 
 
 def neighbours_faiss(queries, bank):
@@ -65,7 +65,9 @@ class Server:
         self.folder = folder
         size = json.loads((folder / "settings.json").read_text())["settings"]["size"]
         with np.load(folder / "weights.npz") as file:
-            points, queries = torch.from_numpy(file["points"]), torch.from_numpy(file["queries"])
+            points, queries = (torch.from_numpy(file[x]) for x in ("points", "queries"))
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        points, queries = points.to(self.device), queries.to(self.device)
         bank = points[:size]
         self.calls = {
             "coreset": ("coreset", lambda: coreset(points, size)),
@@ -77,16 +79,16 @@ class Server:
             "PyTorch, products": {"coreset": "coreset_products"},
         }
         if faiss is not None:
-            near = lambda: neighbours_faiss(queries.numpy(), bank.numpy())  # noqa: E731
+            near = lambda: neighbours_faiss(queries.cpu().numpy(), bank.cpu().numpy())  # noqa: E731
             self.calls["neighbours_faiss"] = ("neighbours", near)
             self.names["FAISS"] = {"neighbours": "neighbours_faiss"}
 
     def hello(self):
-        """Versions and what can be called."""
+        """Versions, the device, and what can be called."""
         version = None if faiss is None else faiss.__version__
         threads = torch.get_num_threads()
         about = {"version": torch.__version__, "faiss": version, "threads": threads}
-        return about | {"calls": self.names}
+        return about | {"calls": self.names, "device": self.device}
 
     def time(self, name):
         """Seconds of one call, whose indices are written."""

@@ -6,10 +6,11 @@ PATH is an interpreter that has PyTorch and NumPy; it runs torch_vqgan.py and wa
 timed. First both run one batch from the same weights and must agree. Then rounds alternate, and
 the medians stand in the table. Both compute what the training loop does: placing the batch, both
 players' gradients, Adam, averaged weights, the count of codes, metrics fetched one step late. The
-JAX step also carries the guard against non-finite updates. On a GPU both use it, and
-`--dtype=bfloat16` means autocast in PyTorch. On a CPU that others use too, take `--cores=1` and
-read the processor's time: threads that wait for each other on busy cores (OpenMP's, PyTorch's)
-lose several times their speed there.
+JAX step also carries the guard against non-finite updates. On a GPU both use it (`--device=gpu`
+refuses to run without one), `--dtype=bfloat16` means autocast in PyTorch, and `--peak_tflops` asks
+for the share of the card's peak, by the FLOPs that XLA counts. On a CPU that others use too, take
+`--cores=1` and read the processor's time: threads that wait for each other on busy cores (OpenMP's,
+PyTorch's) lose several times their speed there.
 """
 
 import sys
@@ -24,6 +25,7 @@ from ml_collections import ConfigDict  # noqa: E402
 
 from ad_core.runtime.config import complete  # noqa: E402
 from benchmarks.beside_torch import FLAGS, InJax, compare, limit_cores, make_images  # noqa: E402
+from benchmarks.device import require_device  # noqa: E402
 from vqgan_ad import vqgan  # noqa: E402
 
 flags.DEFINE_enum("size", "cpu", ("cpu", "accelerator"), "The defaults to take.")
@@ -68,6 +70,7 @@ def outputs(found):
 def main(_):
     """Prints the table."""
     limit_cores()
+    require_device()
     config = make_config()
     images = make_images(FLAGS.batch, config)
     method = vqgan.make(config)

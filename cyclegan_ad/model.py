@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.networks.discriminators import make_discriminator
-from ad_core.networks.starting import dcgan_start
+from ad_core.networks.starting import dcgan_start, lecun_start
 from cyclegan_ad.networks import make_generator
 from cyclegan_ad.settings import CycleganSettings
 from cyclegan_ad.spectral import normalise_kernels
@@ -48,7 +48,8 @@ def make_model(settings: CycleganSettings, channels: int) -> Model:
         }
         params = dcgan_start(shapes, key) if shapes else {}
         for number, name in enumerate(transformers):  # the recipe's start is for convolutions
-            params[name] = modules[name].init(jax.random.fold_in(key, number), image)
+            own = jax.eval_shape(modules[name].init, key, image)
+            params[name] = lecun_start(own, jax.random.fold_in(key, number))
         return params
 
     def discriminate(params: Params, image: Array) -> Array:

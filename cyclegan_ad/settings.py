@@ -8,6 +8,7 @@ from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL
 from ad_core.networks import discriminators
+from ad_core.networks.blocks import REMAT
 from ad_core.networks.vit_settings import (
     VitSettings,
     explain_vit,
@@ -33,6 +34,7 @@ EXPLAINED = {  # what --help says of each
     "blocks": "residual blocks, of cnn; the recipe has 6 at 64 px",
     "upsample": "how generators enlarge, of cnn (resize | transposed, the recipe's)",
     **explain_vit("vit", "of the generators vit", draws=True),
+    "remat": f"{REMAT}, of the generators",
     **discriminators.EXPLAINED,
     "adversarial": "loss of the players (log | non_saturating | hinge | least_squares)",
     "adversarial_weight": "weight of that loss",
@@ -63,6 +65,7 @@ def defaults(size: str) -> ConfigDict:
             "blocks": 3 if small else 9,
             "upsample": "resize",
             "vit": _vit(small),
+            "remat": False,
             **discriminators.discriminator_defaults(small=small, norm="instance"),
             # Losses of the generators.
             "adversarial": "least_squares",  # log | non_saturating | hinge | least_squares
@@ -97,6 +100,7 @@ class CycleganSettings:
     blocks: int
     upsample: str
     vit: VitSettings
+    remat: bool
     discriminator: discriminators.DiscriminatorSettings
     adversarial: str
     adversarial_weight: float

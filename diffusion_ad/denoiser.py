@@ -63,7 +63,9 @@ def wide(values: Float[Array, " n"]) -> Float[Array, "n 1 1 1"]:
 def _network(settings: DiffusionSettings) -> Any:
     """The Linen module; `apply` is declared to return more than these modules do."""
     shape = {key: tuple(x) if isinstance(x, list) else x for key, x in settings.shape.items()}
-    return NETWORKS[settings.network](**shape, dtype=jnp.dtype(settings.dtype))
+    return NETWORKS[settings.network](
+        **shape, dtype=jnp.dtype(settings.dtype), remat=settings.remat
+    )
 
 
 def _check(settings: DiffusionSettings, shape: Shape) -> None:

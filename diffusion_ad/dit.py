@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from ad_core.networks.blocks import through
 from ad_core.networks.patches import patchify, sincos_positions, unpatchify
 from ad_core.networks.starting import ENDING
 from ad_core.networks.transformer import Attention, LayerNorm, Mlp
@@ -53,7 +54,8 @@ class TimedTransformerBlock(nn.Module):
 class DiT(nn.Module):
     """Transformer over patches of patch x patch positions.
 
-    width: numbers of a token, divisible by 4 and by `heads`. depth: blocks.
+    width: numbers of a token, divisible by 4 and by `heads`. depth: blocks. remat: see
+    `blocks.recomputed`.
     """
 
     patch: int
@@ -61,6 +63,7 @@ class DiT(nn.Module):
     depth: int
     heads: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -74,7 +77,8 @@ class DiT(nn.Module):
         positions = jnp.asarray(sincos_positions(h, w, d))[None]
         tokens = (grid + positions.astype(grid.dtype)).reshape(b, h * w, d)
         for _ in range(self.depth):
-            tokens = TimedTransformerBlock(self.heads, self.dtype)(tokens, embedding)
+            block = TimedTransformerBlock(self.heads, self.dtype)
+            tokens = through(block, tokens, embedding, remat=self.remat)
         scale, shift = Modulation(2, d, self.dtype)(embedding)
         tokens = LayerNorm()(tokens) * (1.0 + scale) + shift
         last = nn.Dense(

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ad_core.errors import UserError, require_choice
+from ad_core.networks.blocks import REMAT
 from ad_core.training.optimisers import explain_optimiser, optimiser_defaults
 from diffusion_ad.noise import NOISES, Simplex
 from diffusion_ad.schedule import PREDICTIONS, SCHEDULES
@@ -24,6 +25,7 @@ EXPLAINED = {  # what --help says of each
     "dit.width": "numbers of a token",
     "dit.depth": "transformer blocks",
     "dit.heads": "of the attention",
+    "remat": REMAT,
     "schedule": "how the noise grows with time (linear | cosine)",
     "times": "from a clean image to noise",
     "prediction": "what the network tells (noise | clean | velocity)",
@@ -53,6 +55,7 @@ def common_defaults(size: str) -> ConfigDict:
     return ConfigDict(
         {
             # Learning.
+            "remat": False,
             "schedule": "cosine",
             "times": 1000,
             "prediction": "velocity",
@@ -82,6 +85,7 @@ class DiffusionSettings:
 
     network: str
     shape: Mapping[str, Any]
+    remat: bool
     schedule: str
     times: int
     prediction: str

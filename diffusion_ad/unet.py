@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from ad_core.networks.blocks import AttentionBlock, Downsample, GroupNorm, Upsample
+from ad_core.networks.blocks import AttentionBlock, Downsample, GroupNorm, Upsample, through
 from ad_core.networks.starting import ENDING
 
 GROUPS = 8  # of every norm
@@ -77,7 +77,7 @@ class UNet(nn.Module):
 
     width: channels of the first level. multipliers: width of each level as a multiple of it.
     blocks: residual blocks a level on the way down, one more on the way up. attention: levels
-    (0 = full resolution) with attention.
+    (0 = full resolution) with attention. remat: see `blocks.recomputed`.
     """
 
     width: int
@@ -85,6 +85,7 @@ class UNet(nn.Module):
     blocks: int
     attention: Sequence[int]
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -102,9 +103,9 @@ class UNet(nn.Module):
             if level + 1 < levels:
                 x = Downsample(self.dtype)(x)
                 across.append(x)
-        x = TimedBlock(x.shape[-1], self.dtype)(x, embedding)
-        x = AttentionBlock(self.dtype)(x) if self.attention else x
-        x = TimedBlock(x.shape[-1], self.dtype)(x, embedding)
+        x = self._timed(x, embedding, x.shape[-1])
+        x = self._attend(x) if self.attention else x
+        x = self._timed(x, embedding, x.shape[-1])
         for level in reversed(range(levels)):
             for _ in range(self.blocks + 1):
                 x = self._block(jnp.concatenate([x, across.pop()], axis=-1), embedding, level)
@@ -112,8 +113,14 @@ class UNet(nn.Module):
         return _ending(channels, self.dtype)(nn.swish(GroupNorm(GROUPS)(x))).astype(jnp.float32)
 
     def _block(self, x: Array, embedding: Array, level: int) -> Array:
-        x = TimedBlock(self.width * self.multipliers[level], self.dtype)(x, embedding)
-        return AttentionBlock(self.dtype)(x) if level in self.attention else x
+        x = self._timed(x, embedding, self.width * self.multipliers[level])
+        return self._attend(x) if level in self.attention else x
+
+    def _timed(self, x: Array, embedding: Array, features: int) -> Array:
+        return through(TimedBlock(features, self.dtype), x, embedding, remat=self.remat)
+
+    def _attend(self, x: Array) -> Array:
+        return through(AttentionBlock(self.dtype), x, remat=self.remat)
 
 
 def _ending(features: int, dtype: DTypeLike) -> nn.Conv:

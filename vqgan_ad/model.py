@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ad_core.networks.discriminators import make_discriminator
+from ad_core.networks.starting import dcgan_start, lecun_start
 from vqgan_ad import quantiser
 from vqgan_ad.networks import make_networks
 from vqgan_ad.settings import VqganSettings
@@ -45,19 +46,20 @@ def make_model(settings: VqganSettings, channels: int) -> Model:
     discriminator = make_discriminator(settings.discriminator, jnp.dtype(settings.dtype))
 
     def init(key: PRNGKeyArray, image_shape: tuple[int, int, int]) -> Params:
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 3)
+        generator = lecun_start(jax.eval_shape(lambda: halves(image_shape)), keys[0])
+        generator["codebook"] = quantiser.start_codebook(keys[1], settings.codes, settings.latent)
         image = jnp.zeros((1, *image_shape))
-        encoder_params = encoder.init(keys[0], image)
-        latent = encoder.apply(encoder_params, image)
-        decoder_params = decoder.init(keys[1], latent)
-        features = decoder.apply(decoder_params, latent)
-        generator = {
-            "encoder": encoder_params,
-            "decoder": decoder_params,
-            "head": head.init(keys[2], features),
-            "codebook": quantiser.start_codebook(keys[3], settings.codes, settings.latent),
-        }
-        return {"generator": generator, "discriminator": discriminator.init(keys[4], image)}
+        start = dcgan_start if settings.discriminator.kind == "patchgan" else lecun_start
+        judge = start(jax.eval_shape(discriminator.init, key, image), keys[2])
+        return {"generator": generator, "discriminator": judge}
+
+    def halves(image_shape: tuple[int, int, int]) -> Params:
+        key, image = jax.random.key(0), jnp.zeros((1, *image_shape))
+        latent, encoder_params = encoder.init_with_output(key, image)
+        features, decoder_params = decoder.init_with_output(key, latent)
+        head_params = head.init(key, features)
+        return {"encoder": encoder_params, "decoder": decoder_params, "head": head_params}
 
     def encode(generator: Params, image: Array) -> Array:
         return encoder.apply(generator["encoder"], image)

@@ -8,6 +8,7 @@ from ad_core.data.shape import check_divisible_sides
 from ad_core.errors import UserError, require_choice
 from ad_core.losses import ADVERSARIAL, RECONSTRUCTION
 from ad_core.networks import discriminators
+from ad_core.networks.blocks import REMAT
 from ad_core.networks.vit_settings import (
     VitSettings,
     explain_vit,
@@ -33,6 +34,7 @@ EXPLAINED = {  # what --help says of each
     **explain_vit("vit", "of vit and hybrid", draws=True),
     "vit.patch": "pixels of the side of a patch, of vit; hybrid has that of `multipliers`",
     "latent": "channels of the latent, and of a code",
+    "remat": f"{REMAT}, of encoder and decoder",
     **discriminators.EXPLAINED,
     "codes": "in the codebook",
     "unit_codes": "compare unit vectors",
@@ -73,6 +75,7 @@ def defaults(size: str) -> ConfigDict:
             "attention": () if small else (4,),
             "vit": _vit(small),
             "latent": 32 if small else 256,
+            "remat": False,
             **discriminators.discriminator_defaults(small=small, norm="group"),
             # Codebook.
             "codes": 64 if small else 512,
@@ -123,6 +126,7 @@ class VqganSettings:
     attention: tuple[int, ...]
     vit: VitSettings
     latent: int
+    remat: bool
     discriminator: discriminators.DiscriminatorSettings
     codes: int
     unit_codes: bool

@@ -205,8 +205,13 @@ def _keep_codebook(
     anew = jnp.zeros(settings.codes, bool)
     if settings.restart_dead:
         anew = jnp.logical_and(ends, count == 0.0)
-        codebook = jnp.where(
-            anew[:, None], quantiser.draw(restart_key, latent, anew.size), codebook
+        codebook = jax.lax.cond(  # a draw puts all latents in an order: once an epoch is enough
+            ends,
+            lambda code: jnp.where(
+                anew[:, None], quantiser.draw(restart_key, latent, anew.size), code
+            ),
+            lambda code: code,
+            codebook,
         )
     if settings.codebook_start == "kmeans":
         starts = state.step == settings.kmeans_at

@@ -24,8 +24,8 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
         shape = (self.side, self.side, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = given_weight(self, "kernel", shape).astype(x.dtype)
+        bias = given_weight(self, "bias", (self.features,))
         beside = self.side // 2
         if self.side == 1:
             x = x[:, :: self.stride, :: self.stride]
@@ -39,6 +39,22 @@ class Convolution(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
+
+
+def given_weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Array:
+    """Weight `name` of a module that is frozen: nobody draws its start.
+
+    `Module.param` would trace how to draw it, only to compare shapes: that was more than half of
+    the time for which such a network was traced.
+
+    Raises:
+        ValueError: it is missing, or has another shape.
+    """
+    found = module.get_variable("params", name)
+    if found is None or found.shape != shape:
+        has = "is missing" if found is None else f"has the shape {found.shape}"
+        raise ValueError(f"Weight {'/'.join((*module.path, name))} {has}; it must have {shape}.")
+    return found
 
 
 def module_level(name: str, stride: int, module: nn.Module) -> Level:

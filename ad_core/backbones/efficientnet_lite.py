@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ad_core.backbones.backbone import Backbone, Network, with_weights
-from ad_core.backbones.convolution import Convolution, module_level
+from ad_core.backbones.convolution import Convolution, given_weight, module_level
 from ad_core.backbones.depthwise import depthwise
 from ad_core.backbones.folding import fold
 from ad_core.backbones.torch_files import read_tensors
@@ -101,8 +101,8 @@ class Depthwise(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
         shape = (self.side, self.side, 1, x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        kernel = given_weight(self, "kernel", shape)
+        bias = given_weight(self, "bias", (x.shape[-1],))
         y = depthwise(x, kernel, stride=self.stride).astype(jnp.float32)
         return (y + bias.reshape(1, 1, 1, -1)).astype(x.dtype)
 

@@ -1,10 +1,19 @@
-"""Convolutional blocks that several families share; parameters float32, compute in `dtype`."""
+"""Convolutional blocks that several families share; parameters float32, compute in `dtype`.
+
+Beside them stands how any block is computed again for the gradient instead of being kept.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+# What --help says of the setting `remat`.
+REMAT = "compute the inside of blocks again for the gradient, to save memory"
 
 
 class GroupNorm(nn.Module):
@@ -120,3 +129,17 @@ def instance_norm(x: Float[Array, "b h w c"], *, epsilon: float = 1e-5) -> Float
     centred = wide - jnp.mean(wide, axis=(1, 2), keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=(1, 2), keepdims=True)
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+
+
+def recomputed(function: Callable[..., Any], *, remat: bool) -> Callable[..., Any]:
+    """`function(module, *inputs)`, of which only the inputs are kept for the gradient if `remat`.
+
+    Values, gradients and the names of parameters are those of `function`, but for rounding.
+    Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+    """
+    return nn.remat(function) if remat else function
+
+
+def through(module: Any, *inputs: Any, remat: bool) -> Any:
+    """`module(*inputs)`, recomputed if `remat`."""
+    return recomputed(lambda module, *inputs: module(*inputs), remat=remat)(module, *inputs)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 SPREAD = 0.02  # standard deviation of what is drawn in `dcgan_start`
+TRUNCATED = 0.8796256610342398  # deviation of a normal variable that is cut at 2 deviations
 ENDING = "ending"  # name of a layer that starts as zero
 
 Spread = Callable[[tuple[str, ...], tuple[int, ...]], float | int]  # of names and shape
@@ -39,20 +40,43 @@ def fan_in_start(shapes: Any, key: PRNGKeyArray) -> Any:
     Args:
         shapes: as in `dcgan_start`.
     """
-
-    def spread(names: tuple[str, ...], shape: tuple[int, ...]) -> float:
-        drawn = names[-1] == "kernel" and ENDING not in names
-        return math.prod(shape[:-1]) ** -0.5 if drawn else 0.0
-
-    return _start(shapes, key, spread)
+    return _start(shapes, key, _fan_in_spread)
 
 
-def _start(shapes: Any, key: PRNGKeyArray, spread: Spread) -> Any:
+def lecun_start(shapes: Any, key: PRNGKeyArray) -> Any:
+    """Kernels from N(0, 1 / inputs) cut at 2 deviations, scales of one, biases of zero.
+
+    After the cut their deviation is 1 / sqrt(inputs). It is the start of Linen's convolutions and
+    dense layers, `flax.linen.initializers.lecun_normal`, from another key.
+
+    Args:
+        shapes: as in `dcgan_start`.
+    """
+    return _start(shapes, key, _fan_in_spread, draw=_truncated)
+
+
+def _fan_in_spread(names: tuple[str, ...], shape: tuple[int, ...]) -> float:
+    drawn = names[-1] == "kernel" and ENDING not in names
+    return math.prod(shape[:-1]) ** -0.5 if drawn else 0.0
+
+
+def _truncated(key: PRNGKeyArray, shape: tuple[int, ...]) -> jax.Array:
+    """Numbers within 2 standard deviations of a normal distribution, scaled to a deviation of 1."""
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape) / TRUNCATED
+
+
+def _start(
+    shapes: Any,
+    key: PRNGKeyArray,
+    spread: Spread,
+    *,
+    draw: Callable[[PRNGKeyArray, tuple[int, ...]], jax.Array] = jax.random.normal,
+) -> Any:
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     named = [(tuple(str(part.key) for part in path), x) for path, x in leaves]
     spreads = [spread(names, x.shape) for names, x in named]
     sizes = [x.size if width else 0 for width, (_, x) in zip(spreads, named, strict=True)]
-    row = jax.random.normal(key, (sum(sizes),))
+    row = draw(key, (sum(sizes),))
     pieces = jnp.split(row, np.cumsum(sizes)[:-1])
     values = [
         _filled(names[-1], x, width * piece)

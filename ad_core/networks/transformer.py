@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.blocks import through
 from ad_core.networks.patches import sincos_positions
 
 EPSILON = 1e-6  # of the norms
@@ -138,12 +139,13 @@ class Transformer(nn.Module):
     """Blocks over a grid of tokens that are told where they lie, and a norm behind them.
 
     Positions are sines and cosines of row and column (`sincos_positions`), so that a grid of any
-    size can follow the one that was learnt.
+    size can follow the one that was learnt. remat: see `blocks.recomputed`.
     """
 
     depth: int
     heads: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, grid: Float[Array, "b h w d"]) -> Float[Array, "b h w d"]:
@@ -152,5 +154,6 @@ class Transformer(nn.Module):
         told = grid.astype(jnp.float32) + np.asarray(sincos_positions(h, w, d))[None]
         x = told.reshape(b, h * w, d).astype(self.dtype)
         for number in range(self.depth):
-            x = Block(self.heads, dtype=self.dtype, name=f"block{number}")(x)
+            block = Block(self.heads, dtype=self.dtype, name=f"block{number}")
+            x = through(block, x, remat=self.remat)
         return LayerNorm(name="norm")(x).reshape(b, h, w, d)

@@ -81,8 +81,13 @@ def infer(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     of host arrays; their length must be divisible by the number of devices (`check_divisible`).
     """
     shardings = (replicated(mesh), split(mesh))
-    compiled = jax.jit(function, in_shardings=shardings, out_shardings=shardings[1])
+    compiled: Any = jax.jit(function, in_shardings=shardings, out_shardings=shardings[1])
     if jax.process_count() == 1:
         return compiled
-    # Of several processes JAX divides no host arrays, though the devices are this one's own.
-    return lambda learnt, images: compiled(*jax.device_put((learnt, images), shardings))
+
+    def placed(learnt: Any, images: Any) -> Any:
+        # Of several processes JAX divides no host arrays, though the devices are this one's own.
+        return compiled(*jax.device_put((learnt, images), shardings))
+
+    placed._cache_size = compiled._cache_size  # pyright: ignore[reportFunctionMemberAccess]
+    return placed

@@ -12,5 +12,6 @@ def make_generator(settings: CycleganSettings, channels: int) -> Any:
     """The generator of these settings for images of `channels` channels, a Linen module."""
     dtype = jnp.dtype(settings.dtype)
     if settings.network == "vit":
-        return vit.Generator(channels, settings.vit, dtype)
-    return cnn.Generator(channels, settings.width, settings.blocks, settings.upsample, dtype=dtype)
+        return vit.Generator(channels, settings.vit, dtype, settings.remat)
+    shape = (settings.width, settings.blocks, settings.upsample)
+    return cnn.Generator(channels, *shape, dtype=dtype, remat=settings.remat)

@@ -1,11 +1,13 @@
 """CycleGAN's ResNet generator, after Zhu et al. 2017 (junyanz/pytorch-CycleGAN-and-pix2pix)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.blocks import double, instance_norm
+from ad_core.networks.blocks import double, instance_norm, recomputed, through
 
 
 class Generator(nn.Module):
@@ -16,6 +18,7 @@ class Generator(nn.Module):
 
     width: channels at full resolution. upsample: "resize" (nearest neighbour, then a 3x3
     convolution: leaves no checkerboard) or "transposed" (the recipe's transposed convolution).
+    remat: see `blocks.recomputed`.
     """
 
     channels: int
@@ -23,27 +26,36 @@ class Generator(nn.Module):
     blocks: int = 9
     upsample: str = "resize"
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Image in float32; h and w must be divisible by 4."""
-        x = nn.relu(instance_norm(Convolution(self.width, 7, self.dtype)(x)))
+        layer = recomputed(_normed, remat=self.remat)
+        x = layer(Convolution(self.width, 7, self.dtype), x)
         for width in (2 * self.width, 4 * self.width):
-            halved = nn.Conv(width, (3, 3), 2, padding=1, dtype=self.dtype)(x)
-            x = nn.relu(instance_norm(halved))
+            x = layer(nn.Conv(width, (3, 3), 2, padding=1, dtype=self.dtype), x)
         for _ in range(self.blocks):
-            x = ResidualBlock(self.dtype)(x)
+            x = through(ResidualBlock(self.dtype), x, remat=self.remat)
+        larger = recomputed(_enlarged, remat=self.remat)
         for width in (2 * self.width, self.width):
-            x = nn.relu(instance_norm(self._doubled(x, width)))
+            x = larger(self._doubling(width), x)
         return jnp.tanh(Convolution(self.channels, 7, self.dtype)(x).astype(jnp.float32))
 
-    def _doubled(self, x: Array, width: int) -> Array:
+    def _doubling(self, width: int) -> nn.Conv | nn.ConvTranspose:
         if self.upsample == "resize":
-            conv = nn.Conv(width, (3, 3), padding=1, dtype=self.dtype)
-            return conv(double(x))
+            return nn.Conv(width, (3, 3), padding=1, dtype=self.dtype)
         # As PyTorch's ConvTranspose2d(kernel 3, stride 2, padding 1, output_padding 1).
         pad = ((1, 2), (1, 2))
-        return nn.ConvTranspose(width, (3, 3), (2, 2), padding=pad, dtype=self.dtype)(x)
+        return nn.ConvTranspose(width, (3, 3), (2, 2), padding=pad, dtype=self.dtype)
+
+
+def _normed(conv: Any, x: Array) -> Array:
+    return nn.relu(instance_norm(conv(x)))
+
+
+def _enlarged(conv: Any, x: Array) -> Array:
+    return _normed(conv, double(x) if isinstance(conv, nn.Conv) else x)
 
 
 class Convolution(nn.Module):

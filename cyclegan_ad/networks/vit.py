@@ -21,6 +21,7 @@ class Generator(nn.Module):
     channels: int
     shape: VitSettings
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -28,7 +29,7 @@ class Generator(nn.Module):
         own = self.shape
         fine = nn.Conv(own.features, (3, 3), dtype=self.dtype, name="fine")(x)
         grid = nn.Dense(own.width, dtype=self.dtype, name="embed")(patchify(x, own.patch))
-        grid = Transformer(own.depth, own.heads, self.dtype, name="transformer")(grid)
+        grid = Transformer(own.depth, own.heads, self.dtype, self.remat, name="transformer")(grid)
         far = SmoothUnpatchify(own.patch, own.features, self.dtype, name="unpatchify")(grid)
         both = nn.swish(jnp.concatenate([fine, far], axis=-1))
         image = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="head")(both)

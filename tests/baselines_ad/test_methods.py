@@ -7,13 +7,11 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.metrics import auroc
-from ad_core.runtime.devices import make_mesh
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.localisation import Localiser
 from ad_core.types import Batch, View
-from baselines_ad import frozen as frozen_module
 from baselines_ad import gaussian, padim, patchcore
-from baselines_ad.frozen import make_frozen
+from baselines_ad.frozen import make_frozen, make_look
 from tests.baselines_ad import toy_backbone
 from tests.small_config import small_config
 
@@ -108,12 +106,18 @@ def test_batches_and_padding_change_nothing_that_is_learnt(name):
     assert_same(whole.params["memory"], parts.params["memory"])
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_one_device_learns_what_eight_learn(name, monkeypatch):
-    _, many = learnt(name, textures(20))
-    monkeypatch.setattr(frozen_module, "make_mesh", lambda: make_mesh(jax.local_devices()[:1]))
-    _, one = learnt(name, textures(20))
-    assert_same(many.params["memory"], one.params["memory"])
+def test_what_a_memory_sees_of_an_image_has_the_same_bits_alone_and_on_any_number_of_devices():
+    frozen, images = make_frozen(config_of("padim")), textures(16)
+    weights = frozen.weights()
+    look = make_look(frozen.maps, weights)
+    seen = [x.values for x in look(batches_of(images))]
+    alone = [x.values for x in look(batches_of(images, 1))]
+    assert jax.device_count() == 8
+    for level in frozen.levels:
+        together = np.concatenate([x[level] for x in seen])
+        np.testing.assert_array_equal(together, np.concatenate([x[level] for x in alone]))
+        expected = frozen.maps(weights, jnp.asarray(images))[level]
+        np.testing.assert_allclose(together, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)

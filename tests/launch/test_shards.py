@@ -280,21 +280,27 @@ def test_three_processes_on_eight_shards_of_which_one_is_killed(process, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_ray_ends_with_the_table_of_one_machine_whatever_dies(process, tmp_path):
+def test_ray_ends_with_the_table_of_one_machine_whatever_dies(process, workdir, tmp_path):
     pytest.importorskip("ray")
-    given = draw_images(tmp_path / "images", 60)
+    given = draw_images(tmp_path / "images", 36)
     output, whole = tmp_path / "out", tmp_path / "whole"
     assert process(given, whole).wait() == 3
-    flags = ("--engine=ray", "--actors=2", "--shards=10")
+    flags = ("--engine=ray", "--actors=3", "--shards=12")
     driver = process(given, output, *flags)
-    wait_until(lambda: len(finished(output)) >= 1)
+    wait_until(lambda: driver.poll() is not None or len(finished(output)) >= 1)
     os.kill(_worker_of(driver.pid), signal.SIGKILL)
     before = len(finished(output))
-    wait_until(lambda: len(finished(output)) > before + 1)
+    wait_until(lambda: driver.poll() is not None or len(finished(output)) > before + 1)
     driver.kill()
     driver.wait()
     done = finished(output)
-    assert 3 <= len(done) < 10
+    assert 3 <= len(done) < 12
+    changed = shutil.copytree(workdir / "detector", tmp_path / "changed")
+    manifest = json.loads((changed / sealed.MANIFEST).read_text())
+    (changed / sealed.MANIFEST).write_text(json.dumps(manifest, indent=1))
+    assert process(given, output, *flags, f"--detector={changed}").wait() == 2
+    assert "differs in: detector" in (tmp_path / "log").read_text()
+    assert finished(output) == done
     assert process(given, output, *flags).wait() == 3, (tmp_path / "log").read_text()
     assert content(output) == content(whole)
 

@@ -14,6 +14,7 @@ from tests.quick import compiled, start
 from vqgan_ad import vqgan
 from vqgan_ad.model import make_model
 from vqgan_ad.settings import make_settings
+from vqgan_ad.step import _keep_codebook as keep_codebook
 
 SHAPE = (16, 16, 1)
 TOY = "tests.baselines_ad.toy_backbone:toy"
@@ -196,6 +197,29 @@ def test_codebook_use_is_measured_over_the_epoch(poster, first, image, key):
     second, metrics = step(after, batch_of(image[::-1]), key)
     assert float(metrics["codebook_use"]) >= used.mean()
     assert float(second.extra["code_count"].sum()) == 0.0
+
+
+def test_codes_unused_for_an_epoch_start_again_on_latents_at_its_end_alone(poster, image, key):
+    _, state, _ = poster
+    settings = make_settings(tiny(restart_dead=True))
+    generator = state.params["generator"]
+    far = generator["codebook"].at[5:].set(1e3)  # where no latent lies
+    generator = {**generator, "codebook": far}
+    passed = compiled(make_model(settings, 1).forward)(generator, image)
+    used = np.isin(np.arange(8), passed.quantised.codes)
+    assert 0 < used.sum() < 8
+    before = np.asarray(generator["codebook"])
+    latents = np.asarray(passed.latent).reshape(-1, 4)
+    for number, ends in ((0, False), (1, True)):
+        at = state._replace(step=jnp.int32(number))
+        moved, _, _ = keep_codebook(settings, at, generator, passed, key)
+        codebook = np.asarray(moved["codebook"])
+        np.testing.assert_array_equal(codebook[used], before[used])
+        if not ends:
+            np.testing.assert_array_equal(codebook, before)
+            continue
+        again = {tuple(row) for row in codebook[~used]}
+        assert len(again) == (~used).sum() and again <= {tuple(row) for row in latents}
 
 
 def test_views_losses_are_measured_on_the_image_that_it_draws(poster, image, key):

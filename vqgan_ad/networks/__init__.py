@@ -26,17 +26,17 @@ def make_networks(settings: VqganSettings, channels: int) -> Networks:
     "cnn" and "vit" have both halves of one kind, "hybrid" the encoder of cnn and the decoder of
     vit. The head, whose kernel the adaptive weight looks at, is a convolution in all.
     """
-    dtype = jnp.dtype(settings.dtype)
+    kind = {"dtype": jnp.dtype(settings.dtype), "remat": settings.remat}
     shape = (settings.width, settings.multipliers, settings.blocks, settings.attention)
     if settings.network == "vit":
-        encoder = vit.Encoder(settings.vit, settings.latent, dtype)
+        encoder = vit.Encoder(settings.vit, settings.latent, **kind)
     else:
-        encoder = cnn.Encoder(*shape, latent=settings.latent, dtype=dtype)
+        encoder = cnn.Encoder(*shape, latent=settings.latent, **kind)
     if settings.network == "cnn":
-        decoder = cnn.Decoder(*shape, dtype=dtype)
+        decoder = cnn.Decoder(*shape, **kind)
     else:
-        decoder = vit.Decoder(settings.vit, settings.stride, dtype)
-    return Networks(encoder, decoder, cnn.Head(channels, dtype))
+        decoder = vit.Decoder(settings.vit, settings.stride, **kind)
+    return Networks(encoder, decoder, cnn.Head(channels, kind["dtype"]))
 
 
 __all__ = ["LATENT", "Networks", "Piece", "encoder_pieces", "make_networks"]

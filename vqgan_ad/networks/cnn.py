@@ -14,6 +14,7 @@ from ad_core.networks.blocks import (
     GroupNorm,
     ResidualBlock,
     Upsample,
+    through,
 )
 
 LATENT = "latent"  # the last level of an encoder
@@ -24,7 +25,7 @@ class Encoder(nn.Module):
 
     width: channels of the first level. multipliers: width of each level as a multiple of it.
     blocks: residual blocks a level. attention: levels (0 = full resolution) with attention.
-    latent: channels of the latent.
+    latent: channels of the latent. remat: see `blocks.recomputed`.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
     attention: Sequence[int]
     latent: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hz wz d"]:
@@ -42,9 +44,11 @@ class Encoder(nn.Module):
             if level:
                 x = Downsample(self.dtype)(x)
             for _ in range(self.blocks):
-                x = ResidualBlock(self.width * multiplier, self.dtype)(x)
-                x = AttentionBlock(self.dtype)(x) if level in self.attention else x
-        x = Middle(bool(self.attention), self.dtype)(x)
+                block = ResidualBlock(self.width * multiplier, self.dtype)
+                x = through(block, x, remat=self.remat)
+                if level in self.attention:
+                    x = through(AttentionBlock(self.dtype), x, remat=self.remat)
+        x = through(Middle(bool(self.attention), self.dtype), x, remat=self.remat)
         x = nn.Conv(self.latent, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
         return x.astype(jnp.float32)
 
@@ -93,6 +97,7 @@ class Decoder(nn.Module):
     """Decoder of a latent as the features before the last convolution, at full resolution.
 
     The last convolution is kept apart (`Head`), because the adaptive weight needs its gradient.
+    remat: see `blocks.recomputed`.
     """
 
     width: int
@@ -100,17 +105,20 @@ class Decoder(nn.Module):
     blocks: int
     attention: Sequence[int]
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Float[Array, "b hz wz d"]) -> Float[Array, "b h w f"]:
         """Swish of the normalised features, f = width * multipliers[0]."""
         levels = len(self.multipliers)
         x = nn.Conv(self.width * self.multipliers[-1], (3, 3), dtype=self.dtype)(z)
-        x = Middle(bool(self.attention), self.dtype)(x)
+        x = through(Middle(bool(self.attention), self.dtype), x, remat=self.remat)
         for level in reversed(range(levels)):
             for _ in range(self.blocks + 1):
-                x = ResidualBlock(self.width * self.multipliers[level], self.dtype)(x)
-                x = AttentionBlock(self.dtype)(x) if level in self.attention else x
+                block = ResidualBlock(self.width * self.multipliers[level], self.dtype)
+                x = through(block, x, remat=self.remat)
+                if level in self.attention:
+                    x = through(AttentionBlock(self.dtype), x, remat=self.remat)
             if level:
                 x = Upsample(self.dtype)(x)
         return nn.swish(GroupNorm()(x))

@@ -22,13 +22,14 @@ class Encoder(nn.Module):
     shape: VitSettings
     latent: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hz wz d"]:
         """Float32 latent of `latent` channels."""
         own = self.shape
         grid = nn.Dense(own.width, dtype=self.dtype, name="embed")(patchify(x, own.patch))
-        grid = Transformer(own.depth, own.heads, self.dtype, name="transformer")(grid)
+        grid = Transformer(own.depth, own.heads, self.dtype, self.remat, name="transformer")(grid)
         return nn.Dense(self.latent, dtype=self.dtype, name="latent")(grid).astype(jnp.float32)
 
 
@@ -41,12 +42,13 @@ class Decoder(nn.Module):
     shape: VitSettings
     patch: int
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Float[Array, "b hz wz d"]) -> Float[Array, "b h w f"]:
         """Swish of the normalised features, f = shape.features."""
         own = self.shape
         grid = nn.Dense(own.width, dtype=self.dtype, name="embed")(z)
-        grid = Transformer(own.depth, own.heads, self.dtype, name="transformer")(grid)
+        grid = Transformer(own.depth, own.heads, self.dtype, self.remat, name="transformer")(grid)
         x = SmoothUnpatchify(self.patch, own.features, self.dtype, name="unpatchify")(grid)
         return nn.swish(GroupNorm()(x))

@@ -21,6 +21,8 @@ from ad_core.scoring.inputs import TFDS, open_input
 
 RETRIES = 3  # of a shard whose process was lost
 WAIT_S = 1.0  # between two looks at a stop
+# Of Ray's objects on this machine: nothing but numbers and settings passes through them.
+STORE_BYTES = 100 * 2**20
 
 
 def load_ray() -> Any:
@@ -110,11 +112,18 @@ def _connect(ray: Any, address: str | None) -> None:
         with warnings.catch_warnings():
             # Ray starts programs, which JAX takes for copies of this process.
             warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(**_cluster(address), logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"`--address` (={address}): no Ray cluster answers there ({error})."
         ) from error
+
+
+def _cluster(address: str | None) -> dict[str, Any]:
+    """A cluster that is there, or one of this machine, no larger than what passes through it."""
+    if address is not None:
+        return {"address": address}
+    return {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
 
 
 def _share(ray: Any, actors: int | None) -> _Share:
