@@ -111,7 +111,7 @@ def _version(
     full, _ = page = found[choose_page(path, wanted, len(found), limits=limits, noun="pages")]
     least = wanted.least
     if least is not None and (full.orientation or 1) >= 5:
-        least = least[::-1]
+        least = (least[1], least[0])
     begun = pyramid.beginning_with(data, page.enough(least))
     return begun, wanted._replace(page=0), (full.width, full.height)
 
