@@ -22,6 +22,7 @@ from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring.files import _read_part, _write_part
 from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.part import Part
+from ad_core.scoring.tiling import TILES, make_method, seen_size
 from ad_core.statistics import Context
 from ad_core.training import loop, one_pass
 from ad_core.types import Batch, OnePass, Steps, inference_state
@@ -48,15 +49,18 @@ FORMS = {
     },
     "cyclegan_ad.cyclegan:vit": {"network": "vit", "vit": SMALL_VIT | {"features": 2}, **DISC_VIT},
 }
+# The same methods on tiles of an image: METHOD:FORM.
+TILED = ("tests.toys.flat:tiles", "tests.toys.noisy:tiles", "vqgan_ad.vqgan:tiles")
+TILING = {"tile": 16, "overlap": 4, "batch": 5, "scales": (1, 2)}
 # What pixel diffusion shows already is shown of the latent one where time does not matter.
-SLOW = ("diffusion_ad.latent", *FORMS)
+SLOW = ("diffusion_ad.latent", *FORMS, "vqgan_ad.vqgan:tiles")
 BATCH, STEPS, IMAGES = 8, 2, 12
 ONE = jax.devices()[:1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32 sums of another order, over a few layers
 
 
 def _params():
-    forms = [*METHODS, *FORMS]
+    forms = [*METHODS, *FORMS, *TILED]
     return [pytest.param(form, marks=[pytest.mark.slow] * (form in SLOW)) for form in forms]
 
 
@@ -72,9 +76,15 @@ def config_of(param):
                 "data": {"image_size": 32},
                 "train": {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": 1},
                 "reconstructor": tiny | FORMS.get(param, {}),
+                "tiling": TILING if param in TILED else {},
             }
         )
     )
+
+
+def taught_shape(config):
+    """Shape of what a method that learns step by step is given: an image, or a crop of it."""
+    return *seen_size(config), config.data.channels
 
 
 def draw(seed, count, shape):
@@ -155,13 +165,13 @@ def batches(images, method, *, size, padding):
 @pytest.fixture(scope="module", params=_params())
 def learnt(request, tmp_path_factory):
     config = config_of(request.param)
-    method, shape = resolve(config.method).make(config), image_shape(config.data)
+    method, shape = make_method(config), image_shape(config.data)
     workdir = tmp_path_factory.mktemp("learnt")
     if isinstance(method.learn, OnePass):
         given = batches(draw(0, IMAGES, shape), method, size=BATCH, padding=0.0)
         trained = one_pass.fit(method.learn, given, seed=0, workdir=workdir)
     else:
-        images = Images(shape, method.trains_on_abnormal)
+        images = Images(taught_shape(config), method.trains_on_abnormal)
         trained = loop.train(method, config, images, workdir=workdir, devices=ONE)
         trained = jax.device_get(trained)
     state = jax.tree.map(jnp.asarray, inference_state(trained))
@@ -197,7 +207,9 @@ def test_every_family_and_every_toy_is_looked_at():
 def test_a_view_holds_what_the_method_states(learnt):
     method, view = learnt.method, learnt.view
     assert not method.losses or set(method.losses) == set(view.losses)
-    assert not method.maps or set(method.maps) == set(view.maps)
+    # What each tile lost shows which was the worst, and is no statistic of its own.
+    maps = {name for name in view.maps if not name.endswith(TILES)}
+    assert not method.maps or set(method.maps) == maps
     draws = bool(view.maps) or view.image is not None
     assert Localiser(None, 0.0).fits(view) == draws  # there is something to show
     assert draws or view.losses
@@ -255,7 +267,7 @@ def of_kind(learnt, kind):
 
 def test_a_training_that_was_stopped_ends_in_the_same_bits(learnt, tmp_path):
     of_kind(learnt, Steps)
-    shape, abnormal = image_shape(learnt.config.data), learnt.method.trains_on_abnormal
+    shape, abnormal = taught_shape(learnt.config), learnt.method.trains_on_abnormal
     train = functools.partial(
         loop.train, learnt.method, learnt.config, workdir=tmp_path, devices=ONE
     )

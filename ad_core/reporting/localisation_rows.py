@@ -6,15 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ad_core.backbones import Backbone
 from ad_core.backbones.perceptual import distance_maps
 from ad_core.data.formats.resizing import MIRRORING, mask_to_network
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.localisation import RESIDUAL, MapScale
-from ad_core.scoring.measuring import Measured
+from ad_core.scoring.measuring import Measured, begin_all, join_rows
 from ad_core.scoring.part import part_names, shown_map, view_shapes
+from ad_core.scoring.sheets import middle_pixels
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.types import Sample
 
@@ -80,20 +81,20 @@ def localisation_rows(
     content = None
     if detector.parts.config.data.resize in MIRRORING:
         content = np.array([sample.placement.content for sample in samples], np.int32)
-    scores = detector.score(images, content)
+    measured = _measured(detector, images, content, samples)
+    images = np.stack([_shown(sample, drawn=measured.drawn is not None) for sample in samples])
     seen = [Seen(name, s.placement, "", s.clipped) for name, s in zip(names, samples, strict=True)]
-    measured = Measured(scores.statistics, scores.anomaly_map, scores.drawn)
     verdicts = judge(detector, seen, measured, explain=False)
     residuals, features = _maps(detector, images, measured)
     return [
         Row(
             method=method or detector.parts.config.method,
             name=names[i],
-            image=sample.image,
-            drawn=None if scores.drawn is None else scores.drawn[i],
+            image=images[i],
+            drawn=None if measured.drawn is None else measured.drawn[i],
             residual=residuals[i],
             features=features[i],
-            anomaly=scores.anomaly_map[i],
+            anomaly=measured.anomaly_map[i],
             scale=detector.scale,
             mask=_mask(sample),
             decision=verdicts[i].decision,
@@ -103,6 +104,31 @@ def localisation_rows(
         )
         for i, sample in enumerate(samples)
     ]
+
+
+def _measured(
+    detector: Detector,
+    images: Float[np.ndarray, "n h w c"],
+    content: Int[np.ndarray, "n 4"] | None,
+    samples: Sequence[Sample],
+) -> Measured:
+    size = detector.measurer.batch_size
+    parts = [slice(start, start + size) for start in range(0, len(images), size)]
+    boxes = [None if content is None else content[rows] for rows in parts]
+    begun = (
+        begin_all(detector.measurer, images[rows], box, samples[rows])
+        for rows, box in zip(parts, boxes, strict=True)
+    )
+    return join_rows([one.result() for one in begun])
+
+
+def _shown(sample: Sample, *, drawn: bool) -> Float[np.ndarray, "h w c"]:
+    """The image as its maps lie, and its normal version where there is one."""
+    if sample.motion is not None:
+        return sample.motion.undo(sample.image)
+    if sample.large is not None and drawn:
+        return middle_pixels(sample.large(), sample.placement.size)
+    return sample.image
 
 
 def _mask(sample: Sample) -> Bool[np.ndarray, "h w"] | None:

@@ -1,7 +1,9 @@
 """Images -> statistics, anomaly maps and normal versions, by one compiled program."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -231,6 +233,7 @@ def begin_all(
 ) -> Begun[Measured]:
     """Begins to measure images, each that has a `Sample.large` by all its pixels, one at a time.
 
+    The first of these is read from now on, each other one while the one before it is measured.
     Maps and normal versions of images that were registered lie as their files do.
 
     Args:
@@ -265,13 +268,30 @@ def _begin_large(
     small = np.array([one is None for one in large])
     own = None if content is None else np.asarray(content)[small]
     begun = measurer.begin(image[small], own) if small.any() else None
+    coming = deque(read for read in large if read is not None)
+    first = _reader().submit(coming.popleft())
 
     def result() -> Measured:
-        found = [measurer.measure(read()[None], None) for read in large if read is not None]
+        found, reading = [], first
+        while reading is not None:
+            pixels = reading.result()
+            reading = _reader().submit(coming.popleft()) if coming else None
+            found.append(measurer.measure(pixels[None], None))
         order = np.argsort(np.concatenate([np.flatnonzero(~small), np.flatnonzero(small)]))
         return join_rows([*found, *([] if begun is None else [begun.result()])]).rows(order)
 
-    return Begun(result, lambda: None if begun is None else begun.cancel())
+    def cancel() -> None:
+        first.cancel()
+        if begun is not None:
+            begun.cancel()
+
+    return Begun(result, cancel)
+
+
+@functools.cache
+def _reader() -> ThreadPoolExecutor:
+    """The thread that reads large images beside what is measured."""
+    return ThreadPoolExecutor(1, thread_name_prefix="large")
 
 
 def _finished(reading: Reading, begun: Begun[Measured]) -> tuple[Reading, Measured]:

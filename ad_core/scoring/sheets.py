@@ -120,10 +120,8 @@ class _Whole:
         """Shows the pixel in the middle of each cell of the sheet's own part."""
         if self._drawn is None:
             self._drawn = np.zeros((*self._size, drawn.shape[-1]), drawn.dtype)
-        (height, width), (high, wide) = self._image, self._size
         left, top, right, bottom = sheet.own
-        y = (2 * np.arange(high) + 1) * height // (2 * high)
-        x = (2 * np.arange(wide) + 1) * width // (2 * wide)
+        y, x = (_middles(*sides) for sides in zip(self._image, self._size, strict=True))
         rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
         pixels = np.ix_(y[rows] - sheet.box[1], x[columns] - sheet.box[0])
         self._drawn[np.ix_(rows, columns)] = drawn[pixels]
@@ -148,6 +146,18 @@ def _measure(
         for row, sheet in enumerate(some):
             whole.add(sheet, measured.rows(slice(row, row + 1)))
     return whole.measured()
+
+
+def middle_pixels(
+    image: Float[np.ndarray, "height width c"], size: Sides
+) -> Float[np.ndarray, "h w c"]:
+    """The pixel in the middle of each cell, as the normal version of a large image shows them."""
+    return image[np.ix_(*map(_middles, image.shape[:2], size))]
+
+
+def _middles(pixels: int, cells: int) -> Int[np.ndarray, " cells"]:
+    """The pixel in the middle of each cell along a side."""
+    return (2 * np.arange(cells) + 1) * pixels // (2 * cells)
 
 
 def _several(sheets: Sequence[Sheet], count: int) -> Iterator[list[Sheet]]:

@@ -81,7 +81,8 @@ def check_tiles(method: Method, name: str) -> None:
     if method.knows_place:
         raise UserError(
             f"`method` (={name}) learns what is usual at each place of an image, and a tile is one "
-            "place of many: it cannot go by tiles. Set `--config.tiling.tile=0`, or name another "
+            "place of many: it cannot go by tiles. A memory for each tile would be as large as the "
+            "one of a whole image, which it sees with `--config.tiling.tile=0`; or name another "
             "method, such as one that compares with all places."
         )
     if isinstance(method.learn, OnePass) and (

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from ad_core.backbones import load_backbone
+from ad_core.data.layouts.files import FileSource
 from ad_core.data.phantoms.worlds import open_source
+from ad_core.data.registration import Motion
 from ad_core.reporting.localisation_figure import localisation_figure
 from ad_core.reporting.localisation_rows import _feature_distance, localisation_rows
 from ad_core.scoring import load_detector
@@ -46,6 +49,35 @@ def test_rows_show_what_the_detector_makes_of_the_images(detector, samples):
     highest = max(row.residual.values.max() for row in rows)
     assert {row.residual.scale for row in rows} == {(0.0, highest, highest)}
     assert localisation_figure(rows).shape[2] == 3
+
+
+def test_a_large_image_is_shown_as_all_its_pixels_are_judged(detector, tmp_path):
+    config = ConfigDict(detector.parts.config.to_dict())
+    config.data.resize = "own_size"
+    other = Detector(detector.parts._replace(config=config), batch_size=8)
+    h, w, _ = other.image_shape
+    pixels = np.random.default_rng(1).integers(90, 160, (2 * h, 3 * w), np.uint8)
+    pixels[5:9, 2 * w + 7 : 2 * w + 11] = 255
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    sample = FileSource(tmp_path, ["large.png"], config.data).read(0)
+    (row,) = localisation_rows(other, [sample], names=["large"], abnormal=[None])
+    (verdict,) = other.judge([tmp_path / "large.png"], explain=False)
+    assert row.score == verdict.score and row.decision == verdict.decision
+    assert row.score != other.score(sample.image[None]).score[0]
+    scaled = pixels[1::2, 1::3, None] * np.float32(2 / 255) - 1
+    np.testing.assert_allclose(row.image[..., :1], scaled, atol=1e-6)
+
+
+def test_a_registered_image_its_map_and_its_mask_lie_as_the_file_does(detector, samples):
+    motion = Motion(0.0, 6.0, 0.0)  # down
+    moved = [one._replace(image=motion(one.image), motion=motion) for one in samples[:2]]
+    rows = localisation_rows(detector, moved, names=["a", "b"], abnormal=[True] * 2)
+    own = detector.score(np.stack([one.image for one in moved])).anomaly_map
+    for row, sample, found in zip(rows, samples, own, strict=False):
+        inside = slice(0, -6)  # what was moved beyond the border is gone
+        np.testing.assert_allclose(row.image[inside], sample.image[inside], atol=1e-5)
+        np.testing.assert_allclose(row.anomaly[inside], found[6:], atol=1e-5)
+        np.testing.assert_array_equal(row.mask, sample.mask)
 
 
 def test_a_map_of_features_that_localises_stands_on_the_detectors_own_scale(detector, samples):

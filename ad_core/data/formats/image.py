@@ -13,6 +13,7 @@ What each kind of file becomes:
     white as zero             8-bit TIFF and DICOM's MONOCHROME1: inverted; 16-bit TIFF: refused
     several pages             TIFF, animated PNG and WebP, MPO, DICOM frames, slices of a volume:
                               `data.page`: refuse; a number, from 0; or all, an image each
+    reduced versions          in TIFF (a pyramid): no pages; read where `draft` allows it
     DICOM                     rescale slope and intercept, then `data.value_range` in the rescaled
                               unit (Hounsfield); palette and YBR to RGB. By itself a file is shown
                               by its first VOI window, without one by what its stored bits hold.
@@ -124,8 +125,9 @@ def read_image(
         region: of interest, as `ad_core.data.region` describes it; "": all of the image.
         reference: that it is registered to, as `ad_core.data.reference` describes it; "": to none.
         turned: whether it may have to be turned for that.
-        draft: whether a JPEG file may be decoded at half, a quarter or an eighth of its size, no
-            side below the network's: faster, and not the same bits.
+        draft: whether a JPEG file may be decoded at half, a quarter or an eighth of its size, and
+            of a TIFF file a reduced version that it holds be read, no side below the network's:
+            faster, and not the same bits.
         page: of a file with several: a number from 0, or "refuse".
         axis: across which a volume is sliced: x, y or z.
         max_pixels, max_bytes, min_side, max_frames: limits, checked before anything is decoded.

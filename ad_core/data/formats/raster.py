@@ -18,6 +18,7 @@ from PIL import (  # the plug-ins register themselves in Image.OPEN
     WebPImagePlugin,  # noqa: F401
 )
 
+from ad_core.data.formats import pyramid
 from ad_core.data.formats.stored import (
     DAMAGED,
     PAGES,
@@ -70,17 +71,18 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
     """One page of the file whose content is `data`. Raises UserError, naming `path`."""
     # Damaged bytes make Pillow raise nearly anything: OSError, SyntaxError, struct.error, ...
     try:
+        data, wanted, whole = _version(path, data, wanted, limits)
         image = _open(data)
         page = _seek(path, image, wanted, limits)
     except UserError:
         raise
     except Exception as error:
         _undecodable(path, error)
-    check_size(path, *image.size, limits)
+    width, height = whole or image.size
+    check_size(path, width, height, limits)
     unread = _unread(image)
     if unread:
         refuse(path, unread, "save it as 8-bit, or as 16-bit or float grey with black as zero")
-    width, height = image.size
     try:
         _reduce(image, wanted)
         values, top, turned = _load(image, data, page)
@@ -92,6 +94,26 @@ def decode(path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Li
         size = (width, height) if turned >= 5 else (height, width)
     bounds = None if top is None else (0.0, float(top))
     return Stored(values, bounds, own=own, turned=turned, size=size)
+
+
+def _version(
+    path: str | os.PathLike[str], data: bytes, wanted: Wanted, limits: Limits
+) -> tuple[bytes, Wanted, tuple[int, int] | None]:
+    """Of a file with pyramids one that begins with the version to read, and its page's full size.
+
+    Other files stay as they are, of size None.
+    """
+    if _format(data) != "TIFF":
+        return data, wanted, None
+    found = pyramid.pages(data, most=limits.max_frames + 1)
+    if not found:
+        return data, wanted, None
+    full, _ = page = found[choose_page(path, wanted, len(found), limits=limits, noun="pages")]
+    least = wanted.least
+    if least is not None and (full.orientation or 1) >= 5:
+        least = (least[1], least[0])
+    begun = pyramid.beginning_with(data, page.enough(least))
+    return begun, wanted._replace(page=0), (full.width, full.height)
 
 
 def _reduce(image: ImageFile.ImageFile, wanted: Wanted) -> None:
@@ -144,6 +166,7 @@ def decode_layers(
 ) -> Layers:
     """The layers of a page that `decode` reads. Raises UserError, naming `path`."""
     try:
+        data, wanted, _ = _version(path, data, wanted, limits)
         image = _open(data)
         _seek(path, image, wanted, limits)
         lossy = image.format in ("JPEG", "MPO") or data[12:16] == b"VP8 "
@@ -213,6 +236,9 @@ def count_pages(path: str | os.PathLike[str], data: bytes, limits: Limits) -> in
         image = _open(data)
         if not isinstance(image, TiffImagePlugin.TiffImageFile):
             return int(getattr(image, "n_frames", 1))
+        found = pyramid.pages(data, most=limits.max_frames + 1)
+        if found:
+            return len(found)
         # Each directory names the next: nothing but a walk tells how many there are.
         for page in range(1, limits.max_frames + 1):
             try:

@@ -1,5 +1,9 @@
 """Images larger than the network's: measured part by part, and told as one."""
 
+import threading
+import tracemalloc
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,6 +105,29 @@ def test_small_and_large_images_keep_their_order(measurer):
     np.testing.assert_array_equal(measured.anomaly_map[::2], own.anomaly_map[::2])
 
 
+def test_the_next_large_image_is_read_while_one_is_measured(measurer):
+    asked, plain = [threading.Event() for _ in range(3)], whole(draw(*SIZE))
+
+    def read(number):
+        asked[number].set()
+        return draw(70, 60, seed=number)
+
+    def begin(image, content):
+        """The image after this one is being read, and no other."""
+        number = next(n for n in range(3) if np.array_equal(image[0], draw(70, 60, seed=n)))
+        assert all(event.wait(30) for event in asked[: number + 2])
+        assert not any(event.is_set() for event in asked[number + 2 :])
+        return measurer.begin(image, content)
+
+    samples = [plain._replace(large=partial(read, number)) for number in range(3)]
+    begun = begin_all(measurer._replace(begin=begin), np.zeros((3, *SIZE, 1)), None, samples)
+    assert asked[0].wait(30)
+    measured = begun.result()
+    for number in range(3):
+        alone = measurer.measure(draw(70, 60, seed=number)[None], None)
+        np.testing.assert_array_equal(measured.statistics[number], alone.statistics[0])
+
+
 def test_twenty_sizes_compile_one_program():
     measurer = measurer_of()
     content = np.array([[0, 0, 48, 32]], np.int32)
@@ -142,3 +169,35 @@ def test_a_file_is_read_at_its_own_size_and_whole(tmp_path):
     assert small.large is None and small.placement.content == (0, 0, 30, 20)
     np.testing.assert_allclose(small.image[:20, :30, 0], scaled[:20, :30], atol=1e-6)
     np.testing.assert_array_equal(small.image[20], small.image[19])
+
+
+def peak_of(call):
+    """Most bytes of NumPy and of files that are held at a time while `call` runs."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_measuring_takes_no_more_memory_of_a_longer_image(measurer):
+    short, long = draw(300, 100), draw(2400, 100)
+    measurer.measure(short[None], None)
+    one, other = (peak_of(lambda x=x: measurer.measure(x[None], None)) for x in (short, long))
+    more = len(make_sheets((2400, 100), SIZE, 16)) - len(make_sheets((300, 100), SIZE, 16))
+    # Of each sheet more only where it lies is kept: a tenth of its 6 kB is much.
+    assert more > 200 and other - one < 0.1 * more * 4 * SIZE[0] * SIZE[1]
+
+
+def test_reading_takes_a_few_bytes_a_pixel(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (2000, 300), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "scan.tif")
+    options = {
+        "size": (32, 48), "channels": 1, "resize": "own_size", "max_pixels": 10**6,
+        "max_bytes": 10**6, "min_side": 8,
+    }  # fmt: skip
+    sample = read_image(tmp_path / "scan.tif", **options)
+    # The file, its content for the decoder, the values, and the image in float32 twice.
+    assert peak_of(lambda: read_image(tmp_path / "scan.tif", **options)) < 12 * pixels.size
+    assert peak_of(sample.large) < 12 * pixels.size
