@@ -6,10 +6,10 @@ Command: python launch/benchmark.py --config=configs/benchmark_generators.py --c
     --workdir=runs/generators, in one line
     Some of it: --config.methods=vqgan_cnn,pixel_diffusion --config.sets=transistor --config.seeds=0
 Methods: VQGAN of convolutions, transformers, or one of each; CycleGAN of both; diffusion in pixels
-    by a U-Net; each alone (NAME, the statistics of image, windows and losses) and with deep ones
-    of a pretrained backbone (NAME_deep); the project's default; a VQGAN without a step of
-    training, and a blur, where nothing is learnt. Diffusion in latents needs the detector of a
-    VQGAN of the same set and seed, which a run here cannot name: docs/diffusion.md has the command.
+    by a U-Net and by a transformer, and in the latents of the first VQGAN of the same set and seed;
+    each by all its statistics, deep ones of a pretrained backbone among them, and in a row "alone"
+    by those of image, windows and losses; the project's default; a VQGAN without a step of
+    training, and a blur, where nothing is learnt.
 Measured: nothing yet.
 """
 
@@ -27,6 +27,7 @@ SETS = {
 }
 ALONE = ("pixel", "window", "loss")
 DEEP = (*ALONE, "deep")
+BY_ITSELF = {"alone": "*deep_*"}  # the columns that the row does without
 # Of CycleGAN, which learns from both classes; the others leave every abnormal image to calibrate.
 PAIRS = {
     "data": {"calibration": {"normal": 0.3, "abnormal": 0.3}, "augment": "nine_versions"},
@@ -43,21 +44,33 @@ GENERATORS = {  # title, method, network, other settings
     "pixel_dit": ("pixel diffusion, DiT", "diffusion_ad.pixel", "dit", {}),
 }
 METHODS = {
-    f"{name}{ending}": {
-        "title": title + words,
+    name: {
+        "title": title,
         "method": method,
         "settings": {
             **settings,
             "reconstructor": {"network": network},
-            "statistics": {"names": groups},
+            "statistics": {"names": DEEP},
         },
         "cpu": {"train": STEPS},
         "scores": {"SSE": "sse"},
+        "without": BY_ITSELF,
     }
-    for ending, words, groups in (("", "", ALONE), ("_deep", ", deep statistics", DEEP))
     for name, (title, method, network, settings) in GENERATORS.items()
 }
 METHODS |= {
+    "latent_diffusion": {
+        "title": "latent diffusion",
+        "method": "diffusion_ad.latent",
+        "settings": {
+            "reconstructor": {"autoencoder": {"backbone": "vqgan_ad.autoencoder:{after}"}},
+            "statistics": {"names": DEEP},
+        },
+        "cpu": {"train": STEPS},
+        "scores": {"SSE": "sse"},
+        "without": BY_ITSELF,
+        "after": "vqgan_cnn",
+    },
     "padim_features": {
         "title": "PaDiM and features (default)",
         "method": "baselines_ad.padim,baselines_ad.features",

@@ -43,6 +43,9 @@ class Entrant(NamedTuple):
     settings: overrides of the configuration, in sections; cpu, accelerator: more of them at a
     size; inception: more of them where its weights are given. scores: heading -> single statistic
     that is judged by itself too. classifiers: others than the configuration's, judged on a pool.
+    without: heading -> columns, by a pattern as of file names, without which another row decides.
+    after: name of the method whose detector of the same set and seed stands for "{after}" in
+    settings: its run must have ended before this one begins.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Entrant(NamedTuple):
     inception: Mapping[str, Any] = {}
     scores: Mapping[str, str] = {}
     classifiers: tuple[str, ...] = ()
+    without: Mapping[str, str] = {}
+    after: str = ""
 
 
 class BenchmarkSet(NamedTuple):
@@ -153,12 +158,22 @@ def seeds_of(config: ConfigDict) -> tuple[int, ...]:
 
 
 def entrants_of(benchmark: Benchmark, config: ConfigDict) -> list[Entrant]:
-    """The methods that take part, in order. Raises UserError for a name that is none."""
+    """The methods that take part, in order.
+
+    Raises:
+        UserError: a name that is none, or a method without the one that must run before it.
+    """
     for name in config.methods:
         if name not in benchmark.entrants:
             known = ", ".join(benchmark.entrants)
             raise UserError(f"`config.methods` (={name!r}): unknown; known: {known}.")
-    return [benchmark.entrants[name] for name in config.methods or benchmark.entrants]
+    found = [benchmark.entrants[name] for name in config.methods or benchmark.entrants]
+    for place, one in enumerate(found):
+        if one.after and one.after not in [before.name for before in found[:place]]:
+            raise UserError(
+                f"`config.methods`: {one.name} needs the detector of {one.after}; name that before."
+            )
+    return found
 
 
 def check_size(size: str) -> None:

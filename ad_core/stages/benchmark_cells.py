@@ -22,10 +22,12 @@ from ad_core.runtime.config import complete, flat
 from ad_core.runtime.help import PHANTOMS
 from ad_core.runtime.recipes import load_recipe
 from ad_core.runtime.registry import resolve
+from ad_core.runtime.workdir import Workdir
 
 LAYOUT = "train/good"  # tells that a folder below the root is a set
 RULES = ("zfn", "miss_bound")  # that the tables show; miss_bound at 5 %
 MISS_RATE = 0.05
+AFTER = "{after}"  # in settings, for the detector of the method that an entrant comes after
 
 
 class Place(NamedTuple):
@@ -44,6 +46,11 @@ class Cell(NamedTuple):
     seed: int
     arguments: tuple[str, ...]
     folder: Path
+
+    def follows(self, other: "Cell") -> bool:
+        """Tells whether this run needs the detector of `other`."""
+        same = (self.set, self.seed) == (other.set, other.seed)
+        return same and self.entrant.after == other.entrant.name
 
     @property
     def recipe(self) -> str:
@@ -123,14 +130,16 @@ def make_cells(
     """
     check_size(size)
     entrants = entrants_of(benchmark, config)
+
+    def made(entrant: Entrant, place: Place, seed: int) -> Cell:
+        own = workdir / "cells" / place.set.name
+        arguments = _arguments(benchmark, config, place, entrant, seed, size)
+        detector = Workdir(own / entrant.after / str(seed)).detector
+        arguments = tuple(word.replace(AFTER, str(detector)) for word in arguments)
+        return Cell(place.set.name, entrant, seed, arguments, own / entrant.name / str(seed))
+
     return [
-        Cell(
-            place.set.name,
-            entrant,
-            seed,
-            _arguments(benchmark, config, place, entrant, seed, size),
-            workdir / "cells" / place.set.name / entrant.name / str(seed),
-        )
+        made(entrant, place, seed)
         for seed in seeds_of(config)
         for place in places
         if not place.missing

@@ -1,8 +1,10 @@
-"""Figures of finished cells: of the detector, of single statistics, of other classifiers."""
+"""Figures of finished cells: of the detector, single statistics, other columns and classifiers."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from jaxtyping import Float, Float64
 from ml_collections import ConfigDict
 
 from ad_core.decision import fit_threshold, out_of_fold_scores
-from ad_core.decision.calibration import cross_fit, make_by
+from ad_core.decision.calibration import calibrate, cross_fit, make_by
+from ad_core.decision.classifiers.fitting import anomaly_score
 from ad_core.decision.table import StatisticsTable, read_table, select
 from ad_core.errors import UserError
 from ad_core.metrics import confusion, oracle
@@ -26,7 +29,7 @@ Figures = dict[str, float | None]
 
 
 def measure_cell(cell: Cell) -> Iterator[Measurement]:
-    """The figures of a finished cell: its detector's, then those of its scores and classifiers.
+    """The figures of a finished cell: its detector's, then those of its entrant's further rows.
 
     A statistic that the run has not measured, such as one that needs weights which were not given,
     has no figures; nor has a classifier whose library is not installed.
@@ -38,6 +41,8 @@ def measure_cell(cell: Cell) -> Iterator[Measurement]:
     for heading, name in cell.entrant.scores.items():
         if (figures := of_statistic(workdir, name)) is not None:
             yield made(heading, cell.seed, figures)
+    for heading, pattern in cell.entrant.without.items():
+        yield made(heading, cell.seed, of_columns(workdir, pattern))
     for name in cell.entrant.classifiers:
         if (figures := of_classifier(workdir, name)) is not None:
             yield made(name, cell.seed, figures)
@@ -114,18 +119,72 @@ def of_classifier(workdir: Workdir, name: str) -> Figures | None:
     path = workdir.statistics("pool")
     if not path.exists():
         return None
-    kept = workdir.root / "classifiers" / f"{name}.json"
-    of = hashlib.sha256(path.read_bytes() + workdir.config.read_bytes()).hexdigest()
-    if kept.is_file() and (found := json.loads(kept.read_text("utf-8")))["of"] == of:
-        return found["figures"]
-    config = from_json(workdir.config.read_text("utf-8"))
+
+    def judged(config: ConfigDict) -> Figures:
+        return _out_of_fold(config, name, _readable(path))
+
     try:
-        figures = _out_of_fold(config, name, _readable(path))
+        return _once(workdir, name, (path,), judged)
     except UserError as error:
         print(f"{workdir.root}: no figures of {name}: {error}")
         return None
+
+
+def of_columns(workdir: Workdir, pattern: str) -> Figures:
+    """Figures of the run's classifier without the columns of a pattern, as "deep_*" is one.
+
+    It is calibrated anew, by the images that calibrated the run. They are kept in the workdir.
+
+    Raises:
+        UserError: no column is left.
+    """
+    pool = workdir.statistics("pool")
+    if pool.exists():
+        return _once(workdir, pattern, (pool,), partial(_pool_without, pool, pattern))
+    paths = workdir.statistics("calibration"), workdir.statistics("test")
+    return _once(workdir, pattern, paths, partial(_without, paths, pattern))
+
+
+def _once(
+    workdir: Workdir, name: str, paths: Sequence[Path], judged: Callable[[ConfigDict], Figures]
+) -> Figures:
+    """Figures by the run's configuration, computed once for the same tables and configuration."""
+    words = re.sub(r"[^\w.-]", "_", name)
+    kept = workdir.root / "classifiers" / f"{words}.json"
+    content = [path.read_bytes() for path in (*paths, workdir.config)]
+    of = hashlib.sha256(b"".join(content)).hexdigest()
+    if kept.is_file() and (found := json.loads(kept.read_text("utf-8")))["of"] == of:
+        return found["figures"]
+    figures = judged(from_json(workdir.config.read_text("utf-8")))
     write_json(kept, {"of": of, "figures": figures})
     return figures
+
+
+def _without(paths: tuple[Path, Path], pattern: str, config: ConfigDict) -> Figures:
+    known, test = (_leaving_out(_readable(path), pattern) for path in paths)
+    calibration = calibrate(known, config.decision, split="calibration", seed=config.seed)
+    scores = anomaly_score(calibration.classifier, test.values)
+    figures: Figures = dict(oracle(test.label, scores))
+    for rule, prefix in (("zfn", "zfn"), ("miss_bound", "bound")):
+        line = calibration.thresholds.get(rule)
+        flags = None if line is None else line.flags(scores)
+        figures |= _held_out({} if flags is None else confusion(test.label, flags), prefix)
+    return figures
+
+
+def _pool_without(path: Path, pattern: str, config: ConfigDict) -> Figures:
+    pool = _leaving_out(_readable(path), pattern)
+    found = cross_fit(pool, config.decision, seed=config.seed)
+    held = confusion(pool.label, found.flags["zfn"])
+    return {**oracle(pool.label, found.scores), **_held_out(held, "zfn")}
+
+
+def _leaving_out(table: StatisticsTable, pattern: str) -> StatisticsTable:
+    kept = [k for k, name in enumerate(table.names) if not fnmatchcase(name, pattern)]
+    if not kept:
+        raise UserError(f"Without the columns {pattern!r} none of {len(table.names)} is left.")
+    names = tuple(table.names[k] for k in kept)
+    return table._replace(names=names, values=table.values[:, kept])
 
 
 def _out_of_fold(config: ConfigDict, name: str, pool: StatisticsTable) -> Figures:

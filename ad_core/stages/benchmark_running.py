@@ -67,10 +67,10 @@ def run_cells(cells: Sequence[Cell], *, parallel: int, commit: str) -> list[Fail
         pace.add(cell, seconds_of(cell))
     if done:
         print(f"{len(done)} of {len(cells)} runs are finished from before")
-    failed = []
+    failed = list[Failed]()
     for cell, status in _each(tuple(waiting), parallel, commit):
         waiting.remove(cell)
-        if reason := failure(cell, status):
+        if reason := _unmade(cell, failed) or failure(cell, status):
             failed.append(Failed(cell, reason))
         else:
             pace.add(cell, seconds_of(cell))
@@ -81,17 +81,33 @@ def run_cells(cells: Sequence[Cell], *, parallel: int, commit: str) -> list[Fail
 
 
 def _each(waiting: Sequence[Cell], parallel: int, commit: str) -> Iterator[tuple[Cell, int]]:
-    """Starts the cells in order and yields each with its status as it ends."""
+    """Starts the cells in order and yields each with its status as it ends.
+
+    A cell that follows one still waiting or running lets others go before it.
+    """
     todo, running = list(waiting), list[Started]()
     while todo or running:
-        while todo and len(running) < parallel:
-            running.append(_start(todo.pop(0), commit, parallel))
+        while len(running) < parallel and (ready := _ready(todo, running)):
+            todo.remove(ready)
+            running.append(_start(ready, commit, parallel))
         time.sleep(WAIT_S)
         for one in [one for one in running if one.process.poll() is not None]:
             running.remove(one)
             if one.process.stdin is not None:  # always a pipe
                 one.process.stdin.close()
             yield one.cell, one.process.returncode
+
+
+def _ready(todo: Sequence[Cell], running: Sequence[Started]) -> Cell | None:
+    """The first cell whose forerunner has ended; None where all must wait."""
+    open_ = [*todo, *(one.cell for one in running)]
+    return next((cell for cell in todo if not any(map(cell.follows, open_))), None)
+
+
+def _unmade(cell: Cell, failed: Sequence[Failed]) -> str:
+    """Reason of a cell whose forerunner failed; "" of others."""
+    before = [one.cell for one in failed if cell.follows(one.cell)]
+    return f"needs the detector of {name_of(before[0])}, which failed" if before else ""
 
 
 def _start(cell: Cell, commit: str, parallel: int) -> Started:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from ad_core.decision.table import StatisticsTable, write_table
+from ad_core.decision.table import StatisticsTable, read_table, write_table
 from ad_core.errors import UserError
 from ad_core.metrics import oracle
 from ad_core.runtime.benchmarks import BENCHMARK, KEYS, Entrant, load_benchmark
@@ -19,13 +20,22 @@ from ad_core.runtime.registry import resolve
 from ad_core.runtime.workdir import Workdir
 from ad_core.stages.benchmark import commit_of, default_parallel
 from ad_core.stages.benchmark_cells import Cell, find_sets, make_cells
-from ad_core.stages.benchmark_figures import of_classifier, of_detector, of_statistic
-from ad_core.stages.benchmark_running import Pace, failure, is_done
+from ad_core.stages.benchmark_figures import of_classifier, of_columns, of_detector, of_statistic
+from ad_core.stages.benchmark_running import (
+    Failed,
+    Pace,
+    Started,
+    _ready,
+    _unmade,
+    failure,
+    is_done,
+)
 from tests.small_config import small_config
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "configs").glob("benchmark_*.py"))
 QUICK = ROOT / "configs" / "benchmark_quick.py"
+GENERATORS = ROOT / "configs" / "benchmark_generators.py"
 
 
 def given(path, **values):
@@ -249,6 +259,53 @@ def test_another_classifier_judges_a_pool_out_of_fold_and_once(tmp_path):
     assert of_classifier(Workdir(tmp_path), "logistic_regression") == {"auc": 0.25}
     assert of_statistic(Workdir(tmp_path), "sse") == oracle(np.array(label), np.float32(scores))
     assert of_classifier(Workdir(tmp_path), "unheard_of") is None
+
+
+def test_a_row_without_columns_is_calibrated_anew_by_the_others(tmp_path):
+    """The columns left out hold the labels; the other one tells three in four apart."""
+    rng = np.random.default_rng(0)
+    label = np.array([0] * 30 + [1] * 30)
+    for split in ("calibration", "test"):
+        weak = label + rng.normal(0, 1, 60)
+        written(tmp_path, split, table_of(list(label), sse=weak, deep_head_0=label, deep_x=label))
+    config = small_config()
+    config.decision.classifier = "logistic_regression"
+    Workdir(tmp_path).config.write_text(to_json(config))
+    figures = of_columns(Workdir(tmp_path), "deep_*")
+    known, test = (read_table(Workdir(tmp_path).statistics(s)) for s in ("calibration", "test"))
+    line = np.sort(known.values[label == 1, 0])[0]
+    assert figures["auc"] == pytest.approx(roc_auc_score(label, test.values[:, 0]))
+    missed = np.mean(test.values[label == 1, 0] < line)
+    alarms = np.mean(test.values[label == 0, 0] >= line)
+    assert (figures["zfn_missed"], figures["zfn_alarms"]) == pytest.approx(
+        (missed, alarms), abs=0.1
+    )
+    kept = tmp_path / "classifiers" / "deep__.json"
+    content = json.loads(kept.read_text())
+    kept.write_text(json.dumps(content | {"figures": {"auc": 0.25}}))
+    assert of_columns(Workdir(tmp_path), "deep_*") == {"auc": 0.25}
+    with pytest.raises(UserError, match="none of 3 is left"):
+        of_columns(Workdir(tmp_path), "*")
+
+
+def test_a_run_waits_for_the_detector_that_it_needs(tmp_path):
+    benchmark, config = given(GENERATORS, root=below(tmp_path, "transistor"))
+    config.update(sets=("transistor",), seeds=(1,), methods=("vqgan_cnn", "latent_diffusion"))
+    cells = make_cells(benchmark, config, find_sets(benchmark, config), tmp_path, size="cpu")
+    first, second = cells
+    detector = Workdir(first.folder).detector
+    assert any(word.endswith(f"vqgan_ad.autoencoder:{detector}") for word in second.arguments)
+    assert second.follows(first) and not first.follows(second)
+    assert _ready([second, first], []) is first
+    assert _ready([second], [Started(first, None)]) is None
+    assert _ready([second], []) is second
+    assert "needs the detector of transistor, VQGAN, seed 1" in _unmade(
+        second, [Failed(first, "no memory")]
+    )
+    assert _unmade(second, []) == ""
+    config.methods = ("latent_diffusion",)
+    with pytest.raises(UserError, match="latent_diffusion needs the detector of vqgan_cnn"):
+        make_cells(benchmark, config, find_sets(benchmark, config), tmp_path, size="cpu")
 
 
 def test_a_detectors_figures_leave_open_what_was_not_measured():
