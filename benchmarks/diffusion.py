@@ -71,7 +71,7 @@ def twin_settings(config):
     settings = {name: own.unet[name] for name in ("width", "multipliers", "blocks", "attention")}
     settings |= {name: own.optimiser[name] for name in ("lr", "b1", "b2", "eps", "clip_norm")}
     settings |= {"ema": own.ema, "min_snr": own.min_snr, "channels": FLAGS.channels}
-    return settings | {"latest": max(own.start, *own.levels), "times": planned(config)[1]}
+    return settings | {"latest": max(own.start, *own.noise_levels), "times": planned(config)[1]}
 
 
 def make_reconstruct(config):

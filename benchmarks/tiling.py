@@ -11,7 +11,6 @@ peak memory, and the number of programs that were compiled.
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from PIL import Image  # noqa: E402
 from ad_core.data.layouts.files import FileSource  # noqa: E402
 from ad_core.scoring.engines.local import score_files  # noqa: E402
 from ad_core.scoring.files import load_detector  # noqa: E402
+from ad_core.stages.timing import peak_gb  # noqa: E402
 
 flags.DEFINE_integer("megapixels", 60, "Pixels of each large file, in millions.")
 flags.DEFINE_integer("images", 4, "Large files.")
@@ -102,7 +102,7 @@ def measure(detector_dir, folder):
         "megapixels": pixels / 1e6,
         "seconds": seconds["total"],
         "decode": seconds.get("decode", 0.0) / seconds["total"],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": 1000 * peak_gb(),
         "programs": detector.measurer.compilations(),
     }
     print(json.dumps(found))

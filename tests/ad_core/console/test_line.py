@@ -129,7 +129,7 @@ def test_stopping_finishes_what_was_accepted_and_accepts_nothing_more(line, stor
     judge.delay_s = 0.3
     with ThreadPoolExecutor(2) as others:
         accepted = others.submit(line.score, GOOD, "one.png", "http")
-        wait_until(lambda: line.waiting == 1)
+        wait_until(lambda: store.last("received") is not None)
         stopping = others.submit(line.stop)
         wait_until(lambda: line.stopping)
         assert told(line.score(GOOD, "two.png", "http"), "stopping", 503, store)
