@@ -196,8 +196,9 @@ def announce_shards(output: Path, counts: Mapping[str, int]) -> None:
 def announce_scores(output: Path, summary: Mapping[str, Any]) -> None:
     """Prints counts and speed of a batch scoring."""
     counts = summary["counts"]
+    noun = "image" if counts["images"] == 1 else "images"
     print(
-        f"{counts['images']} images: {counts['normal']} normal, {counts['inspect']} to inspect, "
+        f"{counts['images']} {noun}: {counts['normal']} normal, {counts['inspect']} to inspect, "
         f"{counts['error']} of them unreadable; {summary['images_per_s']:.1f} images/s"
     )
     if left_out := summary["left_out"]:
