@@ -29,7 +29,7 @@ from baselines_ad.upper_stages import Classifier, Upper, make_upper, member_logi
 
 log = logging.getLogger(__name__)
 
-LIKENESS = "likeness"  # the one loss of its views
+LIKENESS = "likeness"  # the one loss of its views, and their map
 EXPLAINED = {  # what --help says of each
     "backbone": "whose upper stages are tuned",
     "tuned_from": "first level that is tuned, with all above it",
@@ -99,6 +99,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(own, state, image),
         learns_from_calibration=True,
         losses=(LIKENESS,),
+        maps=(LIKENESS,),
     )
 
 
@@ -209,10 +210,17 @@ def _tune(
 
 
 def _view(own: FineTuned, state: TrainState, image: Float[Array, "b h w c"]) -> View:
-    """The mean logit of the members: smooth, not saturated, higher where more abnormal."""
+    """The mean logit of the members: smooth, not saturated, higher where more abnormal.
+
+    It is the mean of the map, which tells where the image looks so.
+    """
     backbone, members = state.params["backbone"], state.params["members"]
     logits = []
-    for x in (image, image[:, :, ::-1]) if own.flips else (image,):
+    for mirrored in (False, True) if own.flips else (False,):
+        x = image[:, :, ::-1] if mirrored else image
         below = own.frozen.maps(backbone, x)[own.upper.below]
-        logits.append(member_logits(own.upper, backbone, members, below))
-    return View(losses={LIKENESS: jnp.mean(jnp.concatenate(logits), axis=0)})
+        found = member_logits(own.upper, backbone, members, below)
+        logits.append(found[..., ::-1] if mirrored else found)
+    where = jnp.mean(jnp.concatenate(logits), axis=0)
+    likeness = jnp.mean(where, axis=(1, 2))
+    return View(maps={LIKENESS: where}, losses={LIKENESS: likeness}, anomaly=LIKENESS)

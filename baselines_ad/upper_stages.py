@@ -37,10 +37,17 @@ class Upper(NamedTuple):
         """Name of the last level, whose mean over positions is classified."""
         return self.network.levels[-1].name
 
+    def activations(
+        self, fixed: Any, tuned: Any, x: Float[Array, "b h w c"]
+    ) -> Float[Array, "b h2 w2 d"]:
+        """The last level, from activations of the level `below`."""
+        weights = join_weights(fixed, tuned)
+        found = self.network.stages(weights, x, start=self.below, levels=(self.last,))
+        return found[self.last]
+
     def features(self, fixed: Any, tuned: Any, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """Mean over positions of the last level, from activations of the level `below`."""
-        weights = join_weights(fixed, tuned)
-        return self._pool(self.network.stages(weights, x, start=self.below, levels=(self.last,)))
+        return jnp.mean(self.activations(fixed, tuned, x), axis=(1, 2))
 
     def logits(
         self, fixed: Any, member: dict[str, Any], x: Float[Array, "b h w c"]
@@ -65,12 +72,9 @@ class Upper(NamedTuple):
         )
         return flax.traverse_util.unflatten_dict(fixed), flax.traverse_util.unflatten_dict(tuned)
 
-    def _pool(self, found: dict[str, Array]) -> Float[Array, "b d"]:
-        return jnp.mean(found[self.last], axis=(1, 2))
-
 
 def classify(classifier: Classifier, features: Float[Array, "b d"]) -> Float[Array, " b"]:
-    """Logit of each image."""
+    """Logit of each row of features."""
     z = (features - classifier.mean[None]) / classifier.scale[None]
     return jnp.sum(z * classifier.weight[None], axis=1) + classifier.bias
 
@@ -104,6 +108,16 @@ def make_upper(config: ConfigDict) -> tuple[Frozen, Upper]:
 
 def member_logits(
     upper: Upper, fixed: Any, members: Any, x: Float[Array, "b h w c"]
-) -> Float[Array, "s b"]:
-    """Logits of the same images by each of the members stacked along the first axis."""
-    return jax.vmap(lambda member: upper.logits(fixed, member, x))(members)
+) -> Float[Array, "s b h2 w2"]:
+    """Logits at each position by each of the members stacked along the first axis.
+
+    Their mean over the positions is the logit of the image: a class activation map (Zhou et al.
+    2016, "Learning Deep Features for Discriminative Localization").
+    """
+
+    def logits(member: dict[str, Any]) -> Float[Array, "b h2 w2"]:
+        found = upper.activations(fixed, member["tuned"], x)
+        rows = found.reshape(-1, found.shape[-1])
+        return classify(Classifier(**member["classifier"]), rows).reshape(found.shape[:3])
+
+    return jax.vmap(logits)(members)

@@ -109,6 +109,11 @@ def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[s
         name, chosen = (having or [""])[0], wanted
     if name not in views or not Localiser(chosen, 0.0).fits(views[name]):
         known = [f"{name}.{m}" for name, view in views.items() for m in view.maps]
+        if not wanted:
+            raise UserError(
+                f"`method`: `{name}` draws neither a map nor a normal version, so that nothing "
+                "localises; join one that does, e.g. baselines_ad.padim, by a comma."
+            )
         raise UserError(
             f"`localisation.map` (={wanted}) names nothing that localises; known: "
             f"{', '.join([*views, *known])}."

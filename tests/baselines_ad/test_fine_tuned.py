@@ -175,6 +175,20 @@ def test_what_is_planted_is_found_in_images_that_the_state_has_not_learnt():
     assert auroc(labels, scores) > 0.95
 
 
+def test_the_map_tells_where_and_its_mean_is_the_number():
+    images, labels = labelled(64)
+    new = images[1:2].copy()  # abnormal; its left half is given what is planted, once more
+    new[:, :, 16:], new[:, 12:20, 4:12] = images[:1, :, 16:], 0.9
+    for flips in (False, True):
+        method = fine_tuned.make(config_of(flips=flips, steps=100, lr=0.03))
+        state = method.learn.fit(batches_of(images, labels), jax.random.key(5))
+        seen = seen_by(method, state, new)
+        where = np.asarray(seen.maps[seen.anomaly])
+        np.testing.assert_allclose(where.mean(axis=(1, 2)), seen.losses["likeness"], rtol=1e-5)
+        middle = where.shape[2] // 2
+        assert where[..., :middle].mean() > where[..., middle:].mean()
+
+
 def test_a_state_is_that_of_its_images_learnt_alone():
     images, labels = labelled()
     parts = quarters()

@@ -48,11 +48,16 @@ def test_a_map_is_found_by_method_by_name_by_both_or_by_default(wanted, found):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "default"), [("", "mapless"), ("mapless", "memory"), ("memory.codes", "memory")]
+    ("wanted", "message"),
+    [
+        ("", "`mapless` draws neither a map nor a normal version"),
+        ("mapless", "names nothing that localises; known: drawing, mapless"),
+        ("memory.codes", "names nothing that localises; known: drawing, mapless"),
+    ],
 )
-def test_what_localises_nothing_is_refused(wanted, default):
-    with pytest.raises(UserError, match="names nothing that localises; known: drawing, mapless"):
-        find_map(VIEWS, wanted, default=default)
+def test_what_localises_nothing_is_refused(wanted, message):
+    with pytest.raises(UserError, match=message):
+        find_map(VIEWS, wanted, default="memory" if wanted else "mapless")
 
 
 def test_padim_shows_its_map_whatever_its_place_among_the_methods():
