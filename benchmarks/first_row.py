@@ -2,7 +2,7 @@
 
     python benchmarks/first_row.py --detector=DIR [--image=FILE]
 
-Two starts, the first with an empty cache of compiled programs, the second with a full one. Of each
+Two starts, the first with empty caches of programs, the second with full ones. Of each
 the seconds of importing, reading the detector, tracing, lowering, compiling, and fetching from the
 cache; how many programs each phase handled; and the rest, which is work. Run it on an idle machine.
 """
@@ -57,7 +57,8 @@ def phases_of(detector: Path, image: Path, folder: Path, name: str) -> dict[str,
     """Phases of a start of its own: name -> [how often, seconds]."""
     command = [sys.executable, __file__, f"--detector={detector}", f"--image={image}"]
     command.append(f"--here={folder / name}")
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "programs")}
+    places = {"JAX_COMPILATION_CACHE_DIR": "compiled", "ZFN_CACHE": "traced"}
+    environment = os.environ | {name: str(folder / place) for name, place in places.items()}
     found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(found.stdout.splitlines()[-1])
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ad_core.runtime.devices import infer, make_mesh
+from ad_core.runtime.programs import kept
 
 T = TypeVar("T")
 
@@ -40,7 +41,11 @@ class Inference(NamedTuple):
 
 
 def make_inference(
-    function: Callable[[Any, Any], Any], *, batch_size: int, one_by_one: bool | None = None
+    function: Callable[[Any, Any], Any],
+    *,
+    batch_size: int,
+    one_by_one: bool | None = None,
+    identity: str = "",
 ) -> Inference:
     """`function(learnt, images)` on this machine's devices; it compiles at the first call.
 
@@ -52,11 +57,15 @@ def make_inference(
     Args:
         function: every output has the images' leading axis.
         one_by_one: whether the program is that of a single image; None: on a CPU.
+        identity: tells the function from every other one (`programs.kept`), so that on one device
+            it is traced for many processes; "": it is traced here.
     """
     mesh = make_mesh()
     size = -(-batch_size // mesh.size) * mesh.size
     if one_by_one is None:
         one_by_one = mesh.devices.flat[0].platform == "cpu"
+    if one_by_one or mesh.size == 1:
+        function = kept(function, identity)
     return (_one_by_one if one_by_one else _padded)(function, size)
 
 

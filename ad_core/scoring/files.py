@@ -193,11 +193,15 @@ def load_parts(directory: Path) -> Parts:
         reference = arrays["reference"]
         groups = arrays["groups"] if "groups" in arrays else None
     decided = json.loads((directory / THRESHOLD).read_text())
+    origin = scoring_hash(directory)
     carried = directory / BACKBONES
     backbones = read_saved(carried) if carried.is_dir() else {}
     return Parts(
         config=from_json(json.dumps(described["config"])),
-        methods=tuple(_read_part(directory / name, backbones) for name in described["methods"]),
+        methods=tuple(
+            _read_part(directory / name, backbones)._replace(origin=origin)
+            for name in described["methods"]
+        ),
         classifier=load_classifier(directory / "classifier.skops"),
         thresholds={r: Threshold.from_dict(t) for r, t in decided["thresholds"].items()},
         rule=decided["rule"],

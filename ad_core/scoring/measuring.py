@@ -133,15 +133,20 @@ def make_measurer(
     windows: WindowSettings,
     localise: Localiser | None,
     batch_size: int,
+    identity: str = "",
 ) -> Measurer:
     """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
 
     One program measures an image however many come with it: its scores depend on nothing but the
     image. What is measured and how: `make_look`, `make_measure`.
+
+    Args:
+        identity: as of `make_inference`, of the method; "": its program is not kept.
     """
     look = make_look(method)
     measure = make_measure(look, names=names, windows=windows, localise=localise)
-    measuring = make_inference(measure, batch_size=batch_size)
+    told = identity and repr((identity, names, windows, localise))
+    measuring = make_inference(measure, batch_size=batch_size, identity=told)
     viewing = infer(look, make_mesh())
 
     def knowing(learnt: Knowledge) -> Measurer:

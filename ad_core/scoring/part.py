@@ -8,8 +8,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from ad_core.backbones import network_of
 from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
+from ad_core.runtime.config import flat, to_json
+from ad_core.runtime.programs import is_own
 from ad_core.scoring.interest import within_region
 from ad_core.scoring.localisation import Localiser
 from ad_core.scoring.measuring import Measurer, join, make_measurer
@@ -24,6 +27,7 @@ class Part(NamedTuple):
 
     name: the last word of its module path. config: complete, of this method alone.
     state: an inference state. statistics: their names, without the part's own before them.
+    origin: hash of the detector that it was read from, "" of one that was not read.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Part(NamedTuple):
     state: TrainState
     context: Context
     statistics: tuple[str, ...]
+    origin: str = ""
 
     def on_device(self) -> "Part":
         """The part with all that it has learnt on the device, once for all its programs."""
@@ -40,6 +45,22 @@ class Part(NamedTuple):
     def make(self) -> Method:
         """The method as pure functions."""
         return make_method(self.config)
+
+    @property
+    def identity(self) -> str:
+        """Identity by which its programs are kept (`runtime.programs`); "" if they are not.
+
+        Kept are those of the project's own methods and backbones, read from a detector.
+        """
+        named = flat(self.config.reconstructor).items()
+        specs = [value for key, value in named if key.endswith("backbone") and value]
+        network = self.context.network()
+        networks = [*map(network_of, specs), *([] if network is None else [network])]
+        modules = [self.config.method, *(network.module for network in networks)]
+        if not self.origin or not is_own(modules):
+            return ""
+        names = [network.name for network in networks]
+        return repr((self.origin, modules, names, to_json(self.config)))
 
 
 def part_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -112,7 +133,7 @@ def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[s
         if not wanted:
             raise UserError(
                 f"`method`: `{name}` draws neither a map nor a normal version, so that nothing "
-                "localises; join one that does, e.g. baselines_ad.padim, by a comma."
+                "localises; join one that does by a comma, e.g. a memory (docs/baselines.md)."
             )
         raise UserError(
             f"`localisation.map` (={wanted}) names nothing that localises; known: "
@@ -191,4 +212,5 @@ def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measur
         windows=WindowSettings(**part.config.statistics.windows),
         localise=localise,
         batch_size=batch_size,
+        identity=part.identity,
     )
