@@ -15,13 +15,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from ad_core.console.active import find_active, note_start, note_switch
 from ad_core.console.answer import SCORED as OUTCOME_SCORED
 from ad_core.console.answer import Answer, decided, refusal, worst
-from ad_core.console.chain import ACTIVATED, ERROR, RECEIVED, SCORED, Event
+from ad_core.console.chain import ERROR, RECEIVED, SCORED, Event
 from ad_core.console.metrics import Metrics
 from ad_core.console.store import Store, StoreError
 from ad_core.console.views import encode
-from ad_core.console.worker import Loaded, Task, Worker, detector_sha, load
+from ad_core.console.worker import Loaded, Task, Worker, load
 from ad_core.data.source import printable
 from ad_core.errors import UserError
 from ad_core.scoring.heat import HeatScale
@@ -83,8 +84,8 @@ class Line:
         self.blinds: list[Callable[[str, str], bool]] = []
         self._count, self._counting = 0, threading.Condition()
         self._stopping, self._switching = False, threading.Lock()
-        loaded = load(self._active(detector_dir))
-        self._note_active(loaded, detector_dir)
+        loaded = load(find_active(store, detector_dir))
+        note_start(store, loaded, detector_dir)
         self._end_unanswered(loaded)
         self._worker = Worker(loaded)
 
@@ -207,19 +208,7 @@ class Line:
         """
         with self._switching:
             loaded = load(detector_dir)
-            former = self.store.last(ACTIVATED)
-            given = former.detail if former else {}
-            event = self.store.append(
-                Event(
-                    kind=ACTIVATED,
-                    user=user,
-                    detector_sha=loaded.sha,
-                    threshold=loaded.threshold,
-                    reason=reason,
-                    origin="switch",
-                    detail={**given, "directory": str(detector_dir.absolute())},
-                )
-            )
+            event = note_switch(self.store, loaded, user=user, reason=reason)
             self._worker.loaded = loaded
             return event
 
@@ -326,36 +315,6 @@ class Line:
     def _counted(self, answer: Answer, arrival: Arrival) -> Answer:
         self.metrics.answered(answer.decision, answer.outcome, monotonic() - arrival.began)
         return answer
-
-    def _active(self, given: Path) -> Path:
-        """The detector activated last, unless the command names another one than it did then."""
-        last = self.store.last(ACTIVATED)
-        if last is None or last.detail.get("given") != str(given.absolute()):
-            return given
-        active = Path(str(last.detail["directory"]))
-        if detector_sha(active) != last.detector_sha:
-            raise UserError(
-                f"The detector activated last ({active}) is gone or was changed; restore it, or "
-                "give another folder as `--detector`."
-            )
-        return active
-
-    def _note_active(self, loaded: Loaded, given: Path) -> None:
-        last = self.store.last(ACTIVATED)
-        now = (loaded.sha, str(loaded.directory.absolute()), str(given.absolute()))
-        if last and now == (last.detector_sha, last.detail["directory"], last.detail.get("given")):
-            return
-        detail = {"directory": now[1], "given": now[2]}
-        self.store.append(
-            Event(
-                kind=ACTIVATED,
-                detector_sha=loaded.sha,
-                threshold=loaded.threshold,
-                reason="named by the command line",
-                origin="start",
-                detail=detail,
-            )
-        )
 
     def _end_unanswered(self, loaded: Loaded) -> None:
         ended = "the service ended before this image was answered"

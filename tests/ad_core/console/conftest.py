@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ad_core.console import active, passwords, users
 from ad_core.console import line as line_module
-from ad_core.console import passwords, users
 from ad_core.console.app import Settings, create_app
 from ad_core.console.store import Store
 from ad_core.console.worker import Loaded
@@ -71,7 +71,7 @@ def make_line(monkeypatch, store, judge, tmp_path):
     """Makes a line over `judge`; every detector's folder loads as it."""
     made = []
     monkeypatch.setattr(line_module, "load", lambda folder: Loaded(judge, folder, "d" * 64))
-    monkeypatch.setattr(line_module, "detector_sha", lambda folder: "d" * 64)
+    monkeypatch.setattr(active, "detector_sha", lambda folder: "d" * 64)
 
     def make(**settings):
         made.append(line_module.Line(tmp_path / "detector", store, **settings))

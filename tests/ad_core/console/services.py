@@ -8,8 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from ad_core.console import active, service
 from ad_core.console import line as line_module
-from ad_core.console import service
 from ad_core.console.worker import Loaded
 from ad_core.runtime.stop import stop_on_signals
 from tests.ad_core.console.conftest import Judge
@@ -19,7 +19,7 @@ def main():
     judge = Judge()
     judge.delay_s = 0.004
     line_module.load = lambda folder: Loaded(judge, folder, "d" * 64)
-    line_module.detector_sha = lambda folder: "d" * 64
+    active.detector_sha = lambda folder: "d" * 64
     for line in sys.stdin:
         store = Path(line.rstrip("\n"))
         options = service.Options(detector=Path("detector"), store=store, port=0, queue_limit=4)

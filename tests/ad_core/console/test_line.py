@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ad_core.console import active
 from ad_core.console import archive as archive_module
 from ad_core.console import line as line_module
 from ad_core.console.answer import worst
@@ -223,7 +224,7 @@ def test_an_activated_detector_that_is_gone_is_never_replaced_in_silence(
     make_line, store, tmp_path, monkeypatch
 ):
     make_line().switch(tmp_path / "new")
-    monkeypatch.setattr(line_module, "detector_sha", lambda folder: "")
+    monkeypatch.setattr(active, "detector_sha", lambda folder: "")
     with pytest.raises(UserError, match="activated last .* is gone or was changed"):
         make_line()
 
