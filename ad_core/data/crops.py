@@ -101,7 +101,7 @@ def _taken(
 ) -> Float[np.ndarray, "_ _ c"]:
     """The part at a corner; what lies beyond the image is its mirror image."""
     (top, left), (height, width) = corner, size
-    part = image[top : top + height, left : left + width]
+    part = image[top : top + height, left : left + width].copy()  # not to hold the whole image
     beyond = [(0, side - own) for side, own in zip(size, part.shape[:2], strict=True)]
     return np.pad(part, [*beyond, (0, 0)], mode="symmetric") if np.any(beyond) else part
 

@@ -170,9 +170,11 @@ def _drawer(
     compiled = parts.draw(drawn)
 
     def draw(step: int, state: TrainState) -> None:
-        pictures = compiled(state, padded)
-        if pictures is not None:
-            writers.sample(step, image, np.asarray(pictures)[: len(image)])
+        # As many at a time as there are devices: each may be an image of many megapixels.
+        some = [padded[first : first + size] for first in range(0, len(padded), size)]
+        found = [jax.device_get(compiled(state, images)) for images in some]
+        if found[0] is not None:
+            writers.sample(step, image, np.concatenate(found)[: len(image)])
 
     return draw
 

@@ -71,6 +71,13 @@ def test_a_reduced_crop_covers_more_and_one_beyond_the_image_is_mirrored():
     np.testing.assert_array_equal(small[5:], numbered(5, 8)[:1:-1])
 
 
+def test_a_crop_holds_nothing_of_the_image_that_it_does_not_show():
+    image = numbered(40, 40)
+    crop = Crop(TILING)(image, None, seed=0, epoch=0, index=0)
+    for own in (crop, part_of(image, (16, 12), seed=1)):
+        assert not np.shares_memory(own, image)
+
+
 def test_a_part_has_its_size_whatever_the_image_has():
     assert part_of(numbered(40, 9), (16, 12), seed=1).shape == (16, 12, 1)
     first, second = (part_of(numbered(40, 40), (16, 12), seed=s) for s in (1, 2))

@@ -357,6 +357,21 @@ def test_training_learns_and_draws_what_it_learnt(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_no_more_images_are_drawn_at_a_time_than_there_are_devices(tmp_path):
+    model, seen = toy(), []
+
+    def view(state, image, keys):
+        seen.append(len(image))
+        return model.view(state, image, keys)
+
+    sample = Images().images[:3]
+    for devices in (1, 2):
+        given = {"devices": devices, "steps": 2, "image_every": 2, "sample": sample}
+        run(tmp_path / f"on_{devices}", model=model._replace(view=view), **given)
+        assert set(seen) == {devices}
+        seen.clear()
+
+
 SCRIPT = """
 import sys, time
 sys.path[:0] = [{root!r}, {tests!r}]
