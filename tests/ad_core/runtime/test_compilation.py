@@ -2,7 +2,7 @@ import stat
 
 import jax
 
-from ad_core.runtime.compilation import compilation_cache, keep_programs
+from ad_core.runtime.compilation import LEAST, LEAST_SECONDS, compilation_cache, keep_programs
 
 
 def test_the_folder_is_the_users_own_and_can_be_chosen(tmp_path, monkeypatch):
@@ -44,3 +44,19 @@ def test_without_a_place_for_programs_there_is_no_folder_and_no_error(tmp_path, 
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "below"))
     assert compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir == former
+
+
+def test_short_programs_are_kept_too_unless_the_environment_says_otherwise(tmp_path, monkeypatch):
+    folder, least = jax.config.jax_compilation_cache_dir, getattr(jax.config, LEAST)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    try:
+        jax.config.update(LEAST, 1.0)
+        monkeypatch.setenv(LEAST.upper(), "1.0")
+        compilation_cache()
+        assert getattr(jax.config, LEAST) == 1.0
+        monkeypatch.delenv(LEAST.upper())
+        compilation_cache()
+        assert getattr(jax.config, LEAST) == LEAST_SECONDS
+    finally:
+        jax.config.update(LEAST, least)
+        jax.config.update("jax_compilation_cache_dir", folder)
