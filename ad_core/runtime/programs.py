@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 Function = Callable[[Any, Any], Any]
 DIGEST = hashlib.sha256().digest_size  # bytes before the program in a file
 VERSIONS = ("jax", "jaxlib", "flax", "numpy")  # that a program depends on
+SETTINGS = (  # of JAX, likewise
+    "jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl",
+    "jax_threefry_partitionable", "jax_numpy_dtype_promotion",
+)  # fmt: skip
 PACKAGES = ("ad_core", "*_ad")  # whose code it depends on
 
 
@@ -113,7 +117,7 @@ def _key(identity: str, given: list[str]) -> str:
         "code": _code(),
         "versions": [metadata.version(name) for name in VERSIONS],
         "device": [device.platform, device.device_kind],
-        "settings": [jax.config.jax_enable_x64, str(jax.config.jax_default_matmul_precision)],
+        "settings": {name: str(getattr(jax.config, name)) for name in SETTINGS},
         "given": given,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

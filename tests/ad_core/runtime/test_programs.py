@@ -56,6 +56,16 @@ def test_the_next_process_traces_nothing_and_has_the_same_bits(cache):
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
+def test_another_setting_of_jax_is_another_program(cache):
+    run(Traced(), "a", given())
+    with jax.default_matmul_precision("float32"):
+        run(Traced(), "a", given())
+    assert len(list(cache.iterdir())) == 2
+    with jax.numpy_dtype_promotion("standard"):  # the tests run under "strict"
+        run(Traced(), "a", given())
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_another_identity_shape_code_or_version_is_another_program(cache, monkeypatch):
     run(Traced(), "a", given())
     assert np.asarray(run(Traced(3.0), "b", given())[0]).shape == (2, 3)
