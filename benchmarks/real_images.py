@@ -28,6 +28,7 @@ SETS = {
     "alien_toys": "folder.py:{size}",
     "elpv": "folder.py:{size}",
     "pcb_real": "folder.py:{size}",
+    "deeppcb": "pcb.py:{size}",
 }
 USUAL = ("brain_mri", "busi", "mvtec_transistor", "magnetic_tile")
 PROTOCOLS = ("cyclegan_ad", "folders")
