@@ -4,7 +4,8 @@ It learns little: which activations of one level are usual at each position, for
 abnormal, the head in the classifier learns from the images that calibrate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,12 +28,15 @@ from baselines_ad.frozen import (
 )
 
 DEVIATION = "deviation"
-STRIDE = 16  # pixels for a position of the map, at most
+STRIDE = 16  # pixels for a position of the map, and of levels with cells, at most
+FIXED_POSE_GRID = 4
 
 
 EXPLAINED = {  # what --help says of each
     "backbone": "frozen pretrained network: a name, NAME:FILE or vqgan:DETECTOR",
     "levels": "of the network that are taken; () all",
+    "grid": "cells across and down with means of their own; 1: the whole image; 0: 4 where the "
+    "pose is fixed, by `data.augment` none and whole images, else 1",
     "flips": "average over the image and its mirror image: twice the time",
     "map_level": "level of which the map is made; '' chooses one of `levels`",
     "floor": "of variances, as a share of the mean variance of the map's level",
@@ -46,6 +50,7 @@ def defaults(size: str) -> ConfigDict:
         {
             "backbone": "efficientnet_lite0" if small else "efficientnet_lite2",
             "levels": (),  # () for all
+            "grid": 0,  # 0: by whether the pose is fixed
             "flips": not small,
             "map_level": "",  # of which the map is made; "" for the last of a stride up to 16
             "floor": 1e-2,  # of variances, as a share of the mean variance of the map's level
@@ -53,9 +58,14 @@ def defaults(size: str) -> ConfigDict:
     )
 
 
+# What detectors have done that were written before a setting stood in their configurations.
+EARLIER = {"grid": 1}
+
+
 class Settings(NamedTuple):
     """Settings of pooling and of the map."""
 
+    grids: Mapping[str, int]  # level -> cells across and down
     flips: bool
     map_level: str
     floor: float
@@ -87,7 +97,16 @@ def _settings(config: ConfigDict, frozen: Frozen) -> Settings:
             f"`reconstructor.map_level` (={level}) must be one of the levels that are taken: "
             f"{', '.join(levels)}."
         )
-    return Settings(own.flips, level, in_range(config, "floor", 1e-9, 1e6))
+    grid = in_range(config, "grid", 0, 64)
+    grid = grid or (FIXED_POSE_GRID if _has_fixed_pose(config) else 1)
+    floor = in_range(config, "floor", 1e-9, 1e6)
+    return Settings(dict.fromkeys(fine, grid), own.flips, level, floor)
+
+
+def _has_fixed_pose(config: ConfigDict) -> bool:
+    """Tells whether a part lies at the same place in every image that the network sees."""
+    data = config.data
+    return data.augment == "none" and data.resize != "own_size" and not config.tiling.tile
 
 
 def _learning(frozen: Frozen, settings: Settings) -> OnePass:
@@ -128,9 +147,10 @@ def _view(
 ) -> View:
     weights, memory = state.params["backbone"], state.params["memory"]
     maps = frozen.maps(weights, image)
-    features = pool(maps)
+    features = pool(maps, settings.grids)
     if settings.flips:
-        mirrored = pool(frozen.maps(weights, image[:, :, ::-1]))
+        mirrored = frozen.maps(weights, image[:, :, ::-1])
+        mirrored = pool({k: x[:, :, ::-1] for k, x in mirrored.items()}, settings.grids)
         features = {name: (x + mirrored[name]) / 2 for name, x in features.items()}
     z = maps[settings.map_level] - jnp.asarray(memory["mean"])[None]
     z = z / jnp.asarray(memory["scale"])[None]
@@ -138,9 +158,32 @@ def _view(
     return View(maps={DEVIATION: deviation}, anomaly=DEVIATION, features=features)
 
 
-def pool(maps: Maps) -> dict[str, Float[Array, "b _"]]:
-    """Mean and then maximum over the positions of every channel, of each level."""
+def pool(maps: Maps, grids: Mapping[str, int] = MappingProxyType({})) -> dict[str, Array]:
+    """Level -> [b, _], means of every channel, then its maxima over all positions.
+
+    Args:
+        grids: level -> cells across and down, each with means of its own, row by row; a level of
+            fewer positions has a cell for each. A level that it leaves out has one cell.
+    """
     return {
-        name: jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
+        name: jnp.concatenate([_means(x, grids.get(name, 1)), jnp.max(x, axis=(1, 2))], axis=-1)
         for name, x in maps.items()
     }
+
+
+def _means(x: Float[Array, "b h w d"], grid: int) -> Float[Array, "b _"]:
+    if grid == 1:
+        return jnp.mean(x, axis=(1, 2))
+    down, across = (jnp.asarray(_cells(side, grid)) for side in x.shape[1:3])
+    return jnp.einsum("gh,bhwd,kw->bgkd", down, x, across).reshape(len(x), -1)
+
+
+def _cells(side: int, grid: int) -> Float[np.ndarray, "cells {side}"]:
+    """Weights that average `side` positions within each of at most `grid` cells of like size.
+
+    Where the cells' edges fall within positions, the cells on both sides hold these positions.
+    """
+    cells, at = min(grid, side), np.arange(side)
+    first, beyond = (np.arange(cells + k)[k:, None] * side / cells for k in (0, 1))
+    held = (at >= np.floor(first)) & (at < np.ceil(beyond))
+    return (held / held.sum(axis=1, keepdims=True)).astype(np.float32)

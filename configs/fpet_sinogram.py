@@ -15,13 +15,13 @@ Measured: phantom (made-up images), seed 0, size cpu (32 x 32 bins, 300 steps; 3
 
 RECIPE = {
     "name": "fpet_sinogram_phantom",
-    "method": "vqgan_ad.vqgan",
+    "method": "baselines_ad.padim,baselines_ad.features",
     "data": {
         "source": "ad_core.data.phantoms.worlds",
+        "image_size": 64,  # views and bins; the counts of a sinogram spread over more of them
         "channels": 1,
         "protocol": "folders",
         "augment": "none",  # a mirrored sinogram is another brain's
         "phantom": {"kind": "fpet_sinogram", "dose": 1e5},
     },
 }
-VARIANTS = {"cpu": {"data": {"image_size": 32}}}

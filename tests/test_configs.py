@@ -116,7 +116,7 @@ def test_worlds_of_parts_are_drawn_or_read_from_a_folder(name):
 
 def test_sinograms_state_their_dose():
     config = complete(recipe("fpet_sinogram", "cpu"))
-    assert config.data.image_size == 32 and config.data.phantom.kind == "fpet_sinogram"
+    assert config.data.image_size == 64 and config.data.phantom.kind == "fpet_sinogram"
     assert config.data.phantom.dose == 1e5
 
 

@@ -14,7 +14,12 @@ from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.runtime.defaults import SIZES, defaults
-from ad_core.runtime.methods import default_folds, default_settings, learns_in_one_pass
+from ad_core.runtime.methods import (
+    default_folds,
+    default_settings,
+    earlier_settings,
+    learns_in_one_pass,
+)
 from ad_core.runtime.registry import known_modules
 
 
@@ -100,7 +105,7 @@ def from_json(text: str) -> ConfigDict:
     """The configuration that `to_json` wrote; lists become tuples again. Locked.
 
     One without `data.grouping` was written when nothing was grouped by likeness: none; one without
-    `localisation.position` when maps stayed as they were.
+    `localisation.position` when maps stayed as they were; methods' settings: `earlier_settings`.
 
     Raises:
         UserError: not such a text, or written by a version with other keys.
@@ -109,9 +114,21 @@ def from_json(text: str) -> ConfigDict:
         content = json.loads(text)
         content.get("data", {}).setdefault("grouping", "none")
         content.get("localisation", {}).setdefault("position", "none")
+        if content.get("method") and "reconstructor" in content:
+            _fill_in_earlier(content)
         return complete(ConfigDict(content))
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"Not a configuration in JSON: {error}.") from error
+
+
+def _fill_in_earlier(content: dict[str, Any]) -> None:
+    """Gives the methods' settings that a configuration lacks the effect that they had."""
+    for key, value in earlier_settings(content["method"]).items():
+        *sections, name = key.split(".")
+        section = content["reconstructor"]
+        for part in sections:
+            section = section[part]
+        section.setdefault(name, value)
 
 
 def differences(a: ConfigDict, b: ConfigDict) -> dict[str, tuple[Any, Any]]:

@@ -5,7 +5,7 @@ One method reads its settings in `config.reconstructor`. Of several, each reads 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
@@ -37,6 +37,19 @@ def default_settings(method: str, size: str) -> ConfigDict:
     modules = method_modules(method)
     sections = {name: resolve(path).defaults(size) for name, path in modules.items()}
     return ConfigDict(sections) if len(sections) > 1 else next(iter(sections.values()))
+
+
+def earlier_settings(method: str) -> dict[str, Any]:
+    """Dotted key below `config.reconstructor` -> what held where a configuration lacks it.
+
+    Only of settings whose default has another effect: a method's module names them in `EARLIER`.
+    """
+    modules = method_modules(method)
+    return {
+        f"{name}.{key}" if len(modules) > 1 else key: value
+        for name, path in modules.items()
+        for key, value in getattr(resolve(path), "EARLIER", {}).items()
+    }
 
 
 def method_configs(config: ConfigDict) -> Mapping[str, ConfigDict]:
@@ -88,11 +101,11 @@ def with_share(config: ConfigDict) -> ConfigDict:
 def make_for_network(config: ConfigDict) -> "Method":
     """The method of a configuration of one method, for images as its network sees them.
 
-    Where images go by tiles, these are tiles: `data.image_size` is then their side.
+    Where images go by tiles, these are tiles: `data.image_size` is then their side too.
     """
     if config.tiling.tile:
         values = config.to_dict()
-        values["data"]["image_size"], values["tiling"]["tile"] = values["tiling"]["tile"], 0
+        values["data"]["image_size"] = values["tiling"]["tile"]
         config = ConfigDict(values).lock()
     return resolve(config.method).make(config)
 

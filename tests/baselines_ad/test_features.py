@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from ad_core.errors import UserError
 from ad_core.metrics import auroc
+from ad_core.runtime.config import complete
+from ad_core.runtime.methods import make_for_network
 from ad_core.statistics import compute, expand, feature_block, is_feature
 from ad_core.types import View
 from baselines_ad import features
@@ -16,7 +19,8 @@ from tests.baselines_ad.test_methods import batches_of, config_of, seen_by, text
 WIDTHS = {"stem": 12, "stage3": 16, "stage5": 24, "head": 10}
 
 
-def learnt(**settings):
+def learnt(*, grid=1, **settings):
+    settings["grid"] = grid
     config = config_of("features", **settings)
     method = features.make(config)
     return method, method.learn.fit(batches_of(textures(20)), jax.random.key(3))
@@ -32,6 +36,72 @@ def test_features_are_the_mean_and_the_maximum_of_every_channel():
         expected = np.concatenate([x.mean((1, 2)), x.max((1, 2))], axis=1)
         np.testing.assert_allclose(view.features[name], expected, rtol=1e-5, atol=1e-5)
     assert {name: x.shape[1] for name, x in view.features.items()} == WIDTHS
+
+
+def test_a_grid_has_the_mean_of_each_cell_and_no_more_cells_than_positions():
+    method, state = learnt(grid=4, flips=False)
+    images = textures(4, seed=1)
+    view = seen_by(method, state, images)
+    backbone = toy_backbone.load("toy")
+    for name, x in backbone.stages(backbone.params, jnp.asarray(images)).items():
+        x = np.asarray(x)
+        parts = [np.array_split(half, min(4, x.shape[2]), axis=2) for half in rows_of(x)]
+        means = [cell.mean((1, 2)) for row in parts for cell in row]
+        expected = np.concatenate([*means, x.max((1, 2))], axis=1)
+        np.testing.assert_allclose(view.features[name], expected, rtol=1e-5, atol=1e-5)
+
+
+def rows_of(x):
+    return np.array_split(x, min(4, x.shape[1]), axis=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cells"),
+    [
+        ({}, 16),
+        ({"data": {"augment": "hflip"}}, 1),
+        ({"data": {"resize": "own_size"}}, 1),
+        ({"tiling": {"tile": 16}}, 1),
+    ],
+)
+def test_there_are_cells_of_their_own_where_the_pose_is_fixed(settings, cells):
+    values = config_of("features").to_dict()
+    for section, own in settings.items():
+        values[section] |= own
+    method = make_for_network(complete(ConfigDict(values)))
+    side = 16 if "tiling" in settings else 32
+    images = textures(4)[:, :side, :side]
+    state = method.learn.fit(batches_of(images), jax.random.key(0))
+    view = seen_by(method, state, images)
+    assert view.features["stem"].shape[1] == WIDTHS["stem"] // 2 * (cells + 1)
+
+
+def test_coarse_levels_have_one_cell(monkeypatch):
+    monkeypatch.setattr(features, "STRIDE", 4)
+    method, state = learnt(grid=2)
+    found = {name: x.shape[1] for name, x in seen_by(method, state, textures(2)).features.items()}
+    assert found == {"stem": 30, "stage3": 40, "stage5": 24, "head": 10}
+
+
+def test_cells_share_the_positions_on_their_edges():
+    """As torch.nn.AdaptiveAvgPool2d: from floor(i n / g) to ceil((i + 1) n / g)."""
+    x = jnp.arange(5.0).reshape(1, 1, 5, 1)
+    found = features.pool({"a": x, "b": x}, {"a": 2})
+    np.testing.assert_allclose(found["b"], [[2, 4]])
+    np.testing.assert_allclose(found["a"], [[1, 3, 4]])  # positions 0 to 2, 2 to 4; the maximum
+
+
+def test_cells_of_a_mirrored_image_are_mirrored_where_flips_are_averaged():
+    method, state = learnt(grid=2, flips=True)
+    images = textures(4, seed=1)
+    one, other = (seen_by(method, state, x) for x in (images, images[:, :, ::-1].copy()))
+    width = WIDTHS["stem"] // 2
+    cells, mirrored = (
+        np.asarray(view.features["stem"])[:, :-width].reshape(4, 2, 2, width)
+        for view in (one, other)
+    )
+    np.testing.assert_allclose(cells, mirrored[:, :, ::-1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(cells, mirrored, rtol=1e-2)
 
 
 def test_a_flip_changes_nothing_where_flips_are_averaged():
@@ -98,6 +168,8 @@ def test_what_cannot_be_learnt_is_refused_in_one_message():
         features.make(config_of("features", map_level="stage9"))
     with pytest.raises(UserError, match=r"`reconstructor.floor` \(=0.0\) must lie in"):
         features.make(config_of("features", floor=0.0))
+    with pytest.raises(UserError, match=r"`reconstructor.grid` \(=-1\) must lie in"):
+        features.make(config_of("features", grid=-1))
     with pytest.raises(UserError, match="No normal image to learn from"):
         features.make(config_of("features")).learn.fit(iter(()), jax.random.key(0))
 

@@ -65,6 +65,22 @@ def test_a_configuration_from_before_likeness_grouped_images_groups_none():
     assert from_json(json.dumps(content)).data.grouping == "none"
 
 
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("baselines_ad.features", "reconstructor.grid"),
+        ("baselines_ad.padim,baselines_ad.features", "reconstructor.features.grid"),
+    ],
+)
+def test_a_configuration_from_before_cells_has_one_cell(method, key):
+    config = complete(recipe(method=method))
+    assert flat(config)[key] == 0 and flat(from_json(to_json(config)))[key] == 0
+    content = json.loads(to_json(config))
+    section = content["reconstructor"]
+    del section.get("features", section)["grid"]
+    assert flat(from_json(json.dumps(content)))[key] == 1
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"train": 3}', '{"unheard_of": 3}'])
 def test_a_text_that_is_no_config_is_refused(text):
     with pytest.raises(UserError):
