@@ -23,9 +23,11 @@ from torch import nn  # noqa: E402
 
 from benchmarks.torch_linen import Chain  # noqa: E402
 from benchmarks.torch_serving import Twin, golden_or_serve  # noqa: E402
+from benchmarks.torch_vit_vqgan import VitDecoder, VitEncoder  # noqa: E402
 
 SEED = 0
 TINY = {
+    "network": "cnn",
     "width": 2,
     "multipliers": (1, 2),
     "blocks": 1,
@@ -130,6 +132,8 @@ def level_blocks(inside, outside, count, attend):
 
 
 def make_encoder(s):
+    if s.network == "vit":
+        return VitEncoder(s)
     layers, now = [conv(s.channels, s.width)], s.width
     for level, multiplier in enumerate(s.multipliers):
         layers += [Downsample(now)] if level else []
@@ -139,6 +143,8 @@ def make_encoder(s):
 
 
 def make_decoder(s):
+    if s.network != "cnn":
+        return VitDecoder(s, norm)
     now = s.width * s.multipliers[-1]
     layers = [conv(s.latent, now), Middle(now, bool(s.attention))]
     for level in reversed(range(len(s.multipliers))):
@@ -174,7 +180,8 @@ class Generator(nn.Module):
     def __init__(self, s):
         super().__init__()
         self.encoder, self.decoder = make_encoder(s), make_decoder(s)
-        self.head = Chain(conv(s.width * s.multipliers[0], s.channels))
+        inside = s.width * s.multipliers[0] if s.network == "cnn" else s.vit["features"]
+        self.head = Chain(conv(inside, s.channels))
         self.codebook = nn.Parameter((2.0 * torch.rand(s.codes, s.latent) - 1.0) / s.codes)
 
     def forward(self, x):

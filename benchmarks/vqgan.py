@@ -1,6 +1,7 @@
 """VQGAN's training step and reconstruction: JAX against the same network in PyTorch.
 
     python benchmarks/vqgan.py --torch_python=PATH [--size=cpu|accelerator --batch=8 --steps=20]
+        [--network=cnn|vit|hybrid]
 
 PATH is an interpreter that has PyTorch and NumPy; it runs torch_vqgan.py and waits while JAX is
 timed. First both run one batch from the same weights and must agree. Then rounds alternate, and
@@ -27,13 +28,15 @@ from ad_core.runtime.config import complete  # noqa: E402
 from benchmarks.beside_torch import FLAGS, InJax, compare, limit_cores, make_images  # noqa: E402
 from benchmarks.device import require_device  # noqa: E402
 from vqgan_ad import vqgan  # noqa: E402
+from vqgan_ad.settings import NETWORKS, make_settings  # noqa: E402
 
 flags.DEFINE_enum("size", "cpu", ("cpu", "accelerator"), "The defaults to take.")
 flags.DEFINE_integer("batch", 8, "Images in a batch.")
 flags.DEFINE_integer("channels", 1, "Channels of the images.")
+flags.DEFINE_enum("network", "cnn", NETWORKS, "Encoder and decoder.")
 NETWORK = (
-    "width", "multipliers", "blocks", "attention", "latent", "disc_width", "disc_layers", "codes",
-    "quantisation", "beta", "disc_weight", "delta", "lambda_max", "ema",
+    "network", "width", "multipliers", "blocks", "attention", "latent", "disc_width", "disc_layers",
+    "codes", "quantisation", "beta", "disc_weight", "delta", "lambda_max", "ema",
 )  # fmt: skip
 
 
@@ -47,7 +50,12 @@ def make_config():
                 "data": {"channels": FLAGS.channels},
                 "train": {"batch_size": FLAGS.batch, "dtype": FLAGS.dtype},
                 # k-means once, in the warm-up: the PyTorch step has none.
-                "reconstructor": {"disc_start": 0, "disc_ramp": 1, "kmeans_at": 1},
+                "reconstructor": {
+                    "network": FLAGS.network,
+                    "disc_start": 0,
+                    "disc_ramp": 1,
+                    "kmeans_at": 1,
+                },
             }
         )
     )
@@ -56,6 +64,7 @@ def make_config():
 def twin_settings(config):
     """Settings that torch_vqgan.py must know."""
     settings = {name: config.reconstructor[name] for name in NETWORK}
+    settings |= {"vit": config.reconstructor.vit.to_dict(), "stride": make_settings(config).stride}
     adam = config.reconstructor.optimiser
     settings |= {name: adam[name] for name in ("lr", "b1", "b2", "eps")}
     return settings | {"channels": FLAGS.channels, "restart_every": config.train.epoch_steps}

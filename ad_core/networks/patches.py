@@ -57,7 +57,7 @@ class SmoothUnpatchify(nn.Module):
         x, widest = grid, grid.shape[-1]
         for left in reversed(range(doublings)):
             x = double_linearly(nn.swish(x) if left < doublings - 1 else x)
-            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+            x = _with_border(x)
             width = min(widest, self.features * 2**left)
             x = nn.Conv(width, (3, 3), padding="VALID", dtype=self.dtype)(x)
         return x if doublings else nn.Dense(self.features, dtype=self.dtype)(x)
@@ -66,15 +66,32 @@ class SmoothUnpatchify(nn.Module):
 def double_linearly(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Image at twice the resolution, linear between the centres of pixels."""
     for axis in (1, 2):
-        pad = [(1, 1) if a == axis else (0, 0) for a in range(4)]
-        wide = jnp.pad(x, pad, mode="edge")
         count = x.shape[axis]
-        before, after = (
-            jax.lax.slice_in_dim(wide, start, start + count, axis=axis) for start in (0, 2)
-        )
+        first, last = _ends(x, axis=axis)
+        part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
+        before = jnp.concatenate([first, part(0, count - 1)], axis=axis)
+        after = jnp.concatenate([part(1, count), last], axis=axis)
         both = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
         x = both.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 1 :])
     return x
+
+
+def _with_border(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """The image with its outermost rows and columns once more.
+
+    As `jnp.pad` with mode "edge", whose gradient takes three times as long on a CPU.
+    """
+    for axis in (1, 2):
+        first, last = _ends(x, axis=axis)
+        x = jnp.concatenate([first, x, last], axis=axis)
+    return x
+
+
+def _ends(x: Array, *, axis: int) -> tuple[Array, Array]:
+    """The first and the last row, or column."""
+    count = x.shape[axis]
+    part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
+    return part(0, 1), part(count - 1, count)
 
 
 @functools.cache
