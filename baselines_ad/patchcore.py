@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from ad_core.types import Method, TrainState, View
 from baselines_ad.coreset import Reservoir, k_centres_compiled, project
 from baselines_ad.frozen import (
+    FOLDS,
     Frozen,
     Maps,
     Seen,
@@ -102,6 +103,7 @@ def make(config: ConfigDict) -> Method:
         view=lambda state, image, keys: _view(frozen, settings, state, image),
         losses=("score", "top"),
         maps=(DISTANCE,),
+        folds=FOLDS,
         localises=1,
     )
 

@@ -101,7 +101,11 @@ def observe(doses: Sequence[float]) -> dict[float, dict[str, float]]:
     records = sources[doses[0]].records
     shares = config.data.calibration
     splits = make_splits(
-        records, protocol=config.data.protocol, calibration=shares, seed=config.seed
+        records,
+        protocol=config.data.protocol,
+        calibration=shares,
+        seed=config.seed,
+        cross_fitted=True,
     )
     images: dict[float, list[np.ndarray]] = {dose: [] for dose in doses}
     ratios: dict[float, list[float]] = {dose: [] for dose in doses}

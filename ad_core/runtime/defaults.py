@@ -143,7 +143,7 @@ def _data(small: bool) -> Keys:
             "folds": Key(
                 5,
                 "parts of those that calibrate, each left out once of what is learnt; 20 where "
-                "every method fits in no time",
+                "every method fits in seconds",
             ),
         },
         # Without an abnormal image that calibrates, they choose the score; they never count as one.
