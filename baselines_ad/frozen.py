@@ -22,9 +22,7 @@ Maps = dict[str, Float[Array, "b _ _ _"]]
 Values = Callable[[Any, Float[Array, "b h w c"]], Any]  # (weights, image) -> tree of [b, ...]
 log = logging.getLogger(__name__)
 KEPT_BYTES = 2 * 2**30  # values of all images that are kept while parts of them are learnt
-FOLDS = (
-    20  # of the cross-fitting: another fit costs seconds, and few folds flatter (docs/results.md)
-)
+FOLDS = 20  # of the cross-fitting: another fit costs seconds, and few folds tell classes apart
 TOP = 0.01  # share of the positions whose mean is the loss `top`
 MIDDLE = (8, 16)  # strides of levels that are neither pixels nor the whole image
 
