@@ -17,6 +17,6 @@ RECIPE = {
         "root": "",  # --config.data.root=
         "channels": 3,  # 1 for grey images
         "protocol": "folders",
-        "augment": "none",  # hflip or flips_and_turns where the pose is free
+        "augment": "none",  # parts lie alike; hflip or flips_and_turns where the pose is free
     },
 }

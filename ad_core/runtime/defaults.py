@@ -155,7 +155,7 @@ def _data(small: bool) -> Keys:
         },
         "augment": Key(
             "none",
-            "how training images are varied",
+            "how training images are varied; none says too that parts lie alike in every image",
             ("none", "hflip", "flips_and_turns", "nine_versions"),
             "steps",
         ),
