@@ -4,8 +4,6 @@ Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words". Norms and softmax are 
 `dtype`. How images become tokens and back stands in `ad_core.networks.patches`.
 """
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,12 +11,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.attention import attend
 from ad_core.networks.blocks import through
 from ad_core.networks.patches import sincos_positions
 
 EPSILON = 1e-6  # of the norms
-Kernel = Literal["xla", "cudnn"]
-FUSED_FROM = 8.0  # compute capability of the first GPU with cuDNN's fused attention
 
 
 class LayerNorm(nn.Module):
@@ -58,31 +55,6 @@ class Attention(nn.Module):
         )
         mixed = attend(query, key, value).reshape(b, n, d)
         return nn.Dense(d, dtype=self.dtype, name="proj")(mixed)
-
-
-def attend(
-    query: Float[Array, "b n k d"], key: Float[Array, "b m k d"], value: Float[Array, "b m k d"]
-) -> Float[Array, "b n k d"]:
-    """Attention softmax(q k' / sqrt(d)) v of each of the k heads, with the softmax in float32.
-
-    On a GPU that has it, cuDNN's fused kernel, which never holds the n x m matrix.
-    """
-    device = jax.local_devices()[0]
-    capability = getattr(device, "compute_capability", "0") if device.platform == "gpu" else "0"
-    chosen = implementation(query.dtype, query.shape[-1], capability=float(capability))
-    with jax.numpy_dtype_promotion("standard"):  # it joins float32 logits with bfloat16 values
-        return jax.nn.dot_product_attention(query, key, value, implementation=chosen)
-
-
-def implementation(dtype: DTypeLike, width: int, *, capability: float) -> Kernel:
-    """Implementation of attention, "cudnn" where that takes it, else "xla".
-
-    Args:
-        width: channels of a head.
-        capability: compute capability of an NVIDIA GPU; 0: none.
-    """
-    fits = jnp.dtype(dtype) == jnp.bfloat16 and width % 8 == 0 and width <= 128
-    return "cudnn" if fits and capability >= FUSED_FROM else "xla"
 
 
 class Mlp(nn.Module):

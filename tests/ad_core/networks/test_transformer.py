@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import erf, softmax
 
-from ad_core.networks.transformer import (
-    Attention,
-    Block,
-    LayerScale,
-    Transformer,
-    attend,
-    implementation,
-)
+from ad_core.networks.transformer import Attention, Block, LayerScale, Transformer
 from tests.quick import compiled, drawn_params
 
 
@@ -114,37 +107,3 @@ def test_bfloat16_stays_near_float32_also_of_large_tokens(key, size):
     error = np.linalg.norm(np.asarray(near, np.float32) - np.asarray(exact))
     # Half a unit of eight bits (0.2 to 0.4 %) at each of some 40 roundings.
     assert 0 < error < 0.03 * np.linalg.norm(exact)
-
-
-def test_the_softmax_of_bfloat16_is_taken_in_float32():
-    """In bfloat16 logits of 64 and 64.25 would be one number; 1 / (1 + exp(-0.25)) is 0.562."""
-    query = jnp.full((1, 1, 1, 1), 1.0, jnp.bfloat16)
-    key = jnp.asarray([64.25, 64.0], jnp.bfloat16).reshape(1, 2, 1, 1)
-    query = jnp.concatenate([query, query], axis=-1)
-    key = jnp.concatenate([key, jnp.full_like(key, 0.125)], axis=-1)
-    value = jnp.asarray([[1.0, 0.0], [0.0, 1.0]], jnp.bfloat16).reshape(1, 2, 1, 2)
-    found = np.asarray(attend(query, key, value), np.float32).ravel()
-    # Two channels: the difference is divided by sqrt(2).
-    logits = np.asarray(key, np.float32)[0, :, 0].sum(axis=-1) / np.sqrt(2)
-    np.testing.assert_allclose(found, softmax(logits), atol=4e-3)
-
-
-def test_the_fused_kernel_is_taken_where_it_fits():
-    assert implementation(jnp.bfloat16, 64, capability=9.0) == "cudnn"
-    assert implementation(jnp.float32, 64, capability=9.0) == "xla"
-    assert implementation(jnp.bfloat16, 12, capability=9.0) == "xla"
-    assert implementation(jnp.bfloat16, 256, capability=9.0) == "xla"
-    assert implementation(jnp.bfloat16, 64, capability=7.5) == "xla"
-    assert implementation(jnp.bfloat16, 64, capability=0.0) == "xla"
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(jax.default_backend() != "gpu", reason="no GPU here")
-def test_the_fused_kernel_equals_the_plain_one(key):
-    query, keys, value = (
-        jax.random.normal(own, (2, 65, 3, 64), jnp.bfloat16) for own in jax.random.split(key, 3)
-    )
-    plain = jax.nn.dot_product_attention(query, keys, value, implementation="xla")
-    np.testing.assert_allclose(
-        np.asarray(attend(query, keys, value), np.float32), np.asarray(plain, np.float32), atol=0.02
-    )
