@@ -371,7 +371,7 @@ def test_a_planted_defect_is_found(method, options):
     wide = {"unet": {"width": 16, "multipliers": (1, 2), "attention": ()}}
     if method.endswith("latent"):
         wide["unet"]["multipliers"] = (2,)
-    shared = {"start": 300, "steps": 3, "draws": 2, "levels": (100, 300)}
+    shared = {"start": 300, "steps": 3, "draws": 2, "noise_levels": (100, 300)}
     config = config_of(method, **{**wide, **shared, **options})
     made = resolve(method).make(config)
     state = start(made, (16, 16, 1))
