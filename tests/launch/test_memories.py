@@ -31,7 +31,7 @@ def test_a_memory_alone_is_trained_resumed_and_loaded(name, launch, phantom, tmp
     job += [f"--config.reconstructor.backbone={TOY}"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert launch("train", *job, f"--workdir={whole}") == 0
-    assert launch("train", *job, f"--workdir={resumed}", "--until=train") == 0
+    assert launch("train", *job, f"--workdir={resumed}", "--until=calibrate") == 0
 
     def missing(spec):
         raise AssertionError("weights are read again")
@@ -56,7 +56,7 @@ def test_memories_stand_beside_a_generator_and_one_of_them_localises(
     settings = [f"--config.reconstructor.{name}.backbone={TOY}" for name in names]
     method = [f"--config.method={COMPOSITE}", "--config.localisation.map=padim"]
     run = tmp_path / "run"
-    assert launch("train", *method, *own, *settings, f"--workdir={run}") == 0
+    assert launch("train", *own, *method, *settings, f"--workdir={run}") == 0
     detector, scores = scores_of(run)
     expected = {"mse", "padim.loss_score", "patchcore.loss_top", "gaussian.loss_distance_stage3"}
     assert expected < set(detector.names)
