@@ -46,7 +46,8 @@ def refuse_other_splits(
         what: was trained, for the message. taught: its configuration.
         free: keys of the section `data` in which the two may differ.
     """
-    may_differ = {f"data.{name}" for name in free}
+    # What learns step by step learns from no image that calibrates, in however many folds.
+    may_differ = {"data.calibration.folds", *(f"data.{name}" for name in free)}
     for key, (there, here) in differences(taught, config).items():
         if key == "seed" or (key.startswith("data.") and key not in may_differ):
             raise UserError(

@@ -33,7 +33,8 @@ def test_names_tell_the_method_and_count_what_repeats(workdir):
 
 
 def test_a_companion_of_the_same_images_is_taken(workdir):
-    config = config_of(workdir, **{"data.workers": 3, "reconstructor.width": 8, "train.steps": 9})
+    changes = {"data.workers": 3, "reconstructor.width": 8, "train.steps": 9}
+    config = config_of(workdir, **changes, **{"data.calibration.folds": 20})
     (part,) = load_companions(config)
     assert part.statistics == load_parts(workdir / "detector").names
 
