@@ -21,7 +21,11 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 EXTRAS := boosting browser cluster cuda export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-3.11 test-slow test-browser test-export lock clean
+# What CI runs of the slow tests.
+SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad tests/test_remat.py \
+	$(addprefix tests/launch/test_,memories.py given_backbone.py features.py)
+
+.PHONY: help setup demo test lint test-3.11 test-slow test-families test-browser test-export lock clean
 .PHONY: $(EXTRAS) $(EXTRAS:%=lock-%)
 
 help:
@@ -29,6 +33,7 @@ help:
 	@echo "make test       set up, then ruff, pyright and the tests on the newest Python found"
 	@echo "make test-3.11  what is shared, without the long tests, on Python 3.11 where there is one"
 	@echo "make test-slow  the tests that take more than 20 seconds each"
+	@echo "make test-families  those of them in which methods train, learn in folds and load"
 	@echo "make test-export  exported programs in ONNX Runtime and OpenVINO, which it adds"
 	@echo "make test-browser  the console in Chromium, which must be there; adds Playwright"
 	@echo "make setup      the virtual environment $(VENV) from $(LOCK), once"
@@ -85,6 +90,9 @@ test-3.11: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+test-families: setup
+	$(BIN)/$(PYTEST) -m slow $(SLOW_OF_FAMILIES)
 
 test-export: setup export
 	$(BIN)/python -m pytest -q -m "not slow" tests/ad_core/exporting tests/launch/test_export.py

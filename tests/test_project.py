@@ -95,25 +95,33 @@ def ci(folder, make, *, chromium=True, **others):
     return ended, re.findall(r"make (\S+) took \d+ s", ended.stdout)
 
 
-@pytest.mark.parametrize(
-    ("failing", "ran", "status"),
-    [
-        ("none", ["test", "test-3.11", "test-export", "test-browser"], 0),
-        ("test", ["test"], 2),
-        ("test-3.11", ["test", "test-3.11"], 2),
-        ("test-export", ["test", "test-3.11", "test-export"], 2),
-        ("test-browser", ["test", "test-3.11", "test-export", "test-browser"], 2),
-    ],
-)
-def test_ci_runs_its_targets_and_ends_with_the_first_failure(tmp_path, failing, ran, status):
+TARGETS = ["test", "test-3.11", "test-families", "test-export", "test-browser"]
+
+
+@pytest.mark.parametrize("failing", ["none", *TARGETS])
+def test_ci_runs_its_targets_and_ends_with_the_first_failure(tmp_path, failing):
     ended, told = ci(tmp_path, f'test "$1" = {failing} && exit 2\nexit 0')
-    assert (told, ended.returncode) == (ran, status)
+    if failing == "none":
+        assert (told, ended.returncode) == (TARGETS, 0)
+    else:
+        assert (told, ended.returncode) == (TARGETS[: TARGETS.index(failing) + 1], 2)
 
 
 def test_ci_says_that_it_tries_no_browser_where_there_is_none(tmp_path):
     ended, told = ci(tmp_path, "exit 0", chromium=False)
-    assert (told, ended.returncode) == (["test", "test-3.11", "test-export"], 0)
+    assert (told, ended.returncode) == (TARGETS[:-1], 0)
     assert "not tried in a browser" in ended.stdout
+
+
+def test_the_slow_tests_that_ci_runs_are_there():
+    (listed,) = re.findall(
+        r"^SLOW_OF_FAMILIES := (.*) \\\n\t\$\(addprefix tests/launch/test_,(.*)\)$",
+        (ROOT / "Makefile").read_text(),
+        re.MULTILINE,
+    )
+    names = listed[0].split() + [f"tests/launch/test_{name}" for name in listed[1].split()]
+    assert len(names) == 7
+    assert all((ROOT / path).exists() for path in names)
 
 
 def test_ci_installs_a_browser_as_root(tmp_path):
