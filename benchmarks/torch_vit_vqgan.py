@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.torch_vit import Mlp
+
 LONGEST = 10_000.0  # wave length of the slowest position, over 2 pi, in patches
 
 
@@ -25,17 +27,6 @@ class Attention(nn.Module):
         parts = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(*parts)
         return self.proj(mixed.transpose(1, 2).reshape(b, n, d))
-
-
-class Mlp(nn.Module):
-    """Two layers with GELU."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

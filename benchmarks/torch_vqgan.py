@@ -4,7 +4,8 @@
     python benchmarks/torch_vqgan.py --serve=FOLDER      (started by benchmarks/vqgan.py)
 
 Needs PyTorch and NumPy alone. Modules bear the names that Linen gives theirs, so that weights
-move by name (`to_jax`, `from_jax`). Covers VQGAN's default settings, with attention.
+move by name (`to_jax`, `from_jax`). Covers VQGAN's default settings, with attention, and
+its transformers (torch_vit_vqgan.py).
 """
 
 import math
