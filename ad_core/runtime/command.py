@@ -117,7 +117,7 @@ def parse_flags(
     _named[:] = filter(None, [_kept(rest) if name is None else name])
     config = (kind or RECIPE).read(name, rest)
     keys = [match[1] for match in map(_OVERRIDE.match, _before_dashes(rest)) if match]
-    if config is None and (needs_config or keys):
+    if config is None and keys:
         raise UserError(_MISSING)
     known = {} if config is None else flat(config)
     for key in keys:
@@ -131,6 +131,8 @@ def parse_flags(
         positional = flag_values(rest)[1:]
     except flags.Error as error:
         raise UserError(_explain(error, known)) from error
+    if config is None and needs_config:
+        raise UserError(_MISSING)
     if positional:
         raise UserError(f"Argument {positional[0]!r} belongs to no flag; write --flag=value.")
     return None if config is None else _split_names(flag_values.config, keys)

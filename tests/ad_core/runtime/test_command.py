@@ -144,6 +144,7 @@ def test_a_configuration_is_said_as_the_overrides_that_give_it(name, argv):
     [
         ([], "`--config` is missing; e.g. "),
         (["--config.seed=3"], "`--config` is missing"),
+        (["--fotos=x"], "Unknown command line flag 'fotos'"),
         (["--config"], "no such file"),
         ([f"--config={RECIPE}", "--config.train.stepz=3"], "did you mean train.steps"),
         ([f"--config={RECIPE}", "--config.train=3"], "is a section; its keys: train.batch_size"),
