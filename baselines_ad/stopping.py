@@ -43,16 +43,34 @@ class Stopping:
 
     def look(self, values: Any) -> None:
         """Judges the members as they are now, mirror images left out."""
+        losses = _losses(self._judged(values), self._labels, self._settings)
+        found = np.asarray(losses).reshape(-1, self._seeds).mean(axis=1)
+        better = jnp.asarray(np.repeat(found < self._least, self._seeds))
+        self.best = values if self.best is None else _choose(better, values, self.best)
+        self._least = np.fmin(found, self._least)
+
+    def comparable(self) -> Any:
+        """The values kept, with logits on a scale that all parts share.
+
+        How far logits spread depends on how long a part learnt, and a threshold from some parts
+        decides by another. So each member's count from the middle between the medians of the two
+        classes, in mean distances from there (each class weighs one half), among the images that
+        it stops by and has not learnt.
+        """
+        logits = np.asarray(self._judged(self.best), np.float64)
+        centre, unit = np.array(list(map(_scale_of, logits, self._labels)), np.float32).T
+        own = dict(self.best["classifier"])
+        own["weight"] = own["weight"] / unit[:, None]
+        own["bias"] = (own["bias"] - centre) / unit
+        return {**self.best, "classifier": own}
+
+    def _judged(self, values: Any) -> Float[Array, "m q"]:
         blocks = np.split(self._rows, self._rows.shape[1] // BLOCK, axis=1)
         judged = [
             _logits(self._upper, self._fixed, values, self._activations[block, 0])
             for block in blocks
         ]
-        losses = _losses(jnp.concatenate(judged, axis=1), self._labels, self._settings)
-        found = np.asarray(losses).reshape(-1, self._seeds).mean(axis=1)
-        better = jnp.asarray(np.repeat(found < self._least, self._seeds))
-        self.best = values if self.best is None else _choose(better, values, self.best)
-        self._least = np.fmin(found, self._least)
+        return jnp.concatenate(judged, axis=1)
 
 
 def _padded(
@@ -65,6 +83,16 @@ def _padded(
     for number, one in enumerate(rows):
         filled[number, : len(one)], kinds[number, : len(one)] = one, labels[one]
     return filled, kinds
+
+
+def _scale_of(
+    logits: Float[np.ndarray, " q"], labels: Int[np.ndarray, " q"]
+) -> tuple[float, float]:
+    """(middle between the classes' medians, mean distance from it; 1 where all logits are one)."""
+    classes = [logits[labels == kind] for kind in (0, 1)]
+    centre = float(np.mean([np.median(one) for one in classes]))
+    unit = float(np.mean([np.abs(one - centre).mean() for one in classes]))
+    return centre, unit or 1.0
 
 
 @functools.partial(jax.jit, static_argnames=("upper",))

@@ -37,7 +37,8 @@ def tune(
 
     All members take their steps in one compiled call. Every `seeds` of them are one part: after
     each of LOOKS runs of steps its loss on images that its members have not learnt is taken, each
-    member with its own, and the weights of the run where their mean is least are the part's.
+    member with its own, and the weights of the run where their mean is least are the part's. Logits
+    of all parts are on one scale (`Stopping.comparable`).
 
     Args:
         params: weights of the stages, pretrained.
@@ -64,7 +65,7 @@ def tune(
             stopping.look(values)
     if progress is not None:
         progress.close()
-    return stopping.best
+    return stopping.comparable()
 
 
 def begin(

@@ -261,10 +261,28 @@ def test_a_tuning_that_makes_held_images_worse_gives_what_it_began_with():
         return tune(upper, backbone.params, wider, [own], seeds=1, settings=settings)
 
     right, wrong = learnt(labels[member.stop]), learnt(1 - labels[member.stop])
-    for a, b in zip(jax.tree.leaves(wrong), jax.tree.leaves(start), strict=True):
+    for a, b in zip(jax.tree.leaves(wrong["tuned"]), jax.tree.leaves(start["tuned"]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    a, b = (one["classifier"]["weight"][0] for one in (wrong, start))
+    np.testing.assert_allclose(a / np.linalg.norm(a), b / np.linalg.norm(b), rtol=1e-5, atol=1e-6)
     moved = np.abs(right["tuned"]["stage5"]["kernel"] - start["tuned"]["stage5"]["kernel"])
     assert moved.max() > 1e-2
+
+
+def test_every_state_counts_from_the_middle_of_what_it_stops_by():
+    """However long it learnt: a threshold from states of parts judges by the state of all."""
+    images, labels = labelled(64)
+    for steps in (5, 100):
+        method, states = fit_parts(images, labels, quarters(64), steps=steps, lr=0.03, seeds=1)
+        for part, state in zip(quarters(64), states, strict=True):
+            rows = np.flatnonzero(part)
+            held = [np.array_split(rows[labels[rows] == kind], HELD)[0] for kind in (0, 1)]
+            normal, abnormal = (
+                np.asarray(seen_by(method, state, images[one]).losses["likeness"]) for one in held
+            )
+            np.testing.assert_allclose(np.median(normal) + np.median(abnormal), 0, atol=1e-4)
+            spread = np.abs(normal).mean() + np.abs(abnormal).mean()
+            np.testing.assert_allclose(spread, 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kinds", ["abnormal", "normal"])
