@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -288,11 +289,13 @@ def test_ray_ends_with_the_table_of_one_machine_whatever_dies(process, workdir, 
     flags = ("--engine=ray", "--actors=3", "--shards=12")
     driver = process(given, output, *flags)
     wait_until(lambda: driver.poll() is not None or len(finished(output)) >= 1)
-    os.kill(_worker_of(driver.pid), signal.SIGKILL)
+    _workers_of(driver.pid)[0].kill()
     before = len(finished(output))
     wait_until(lambda: driver.poll() is not None or len(finished(output)) > before + 1)
+    workers = _workers_of(driver.pid)
     driver.kill()
     driver.wait()
+    psutil.wait_procs(workers)  # they outlive the driver by the shard that they are at
     done = finished(output)
     assert 3 <= len(done) < 12
     changed = shutil.copytree(workdir / "detector", tmp_path / "changed")
@@ -305,13 +308,10 @@ def test_ray_ends_with_the_table_of_one_machine_whatever_dies(process, workdir, 
     assert content(output) == content(whole)
 
 
-def _worker_of(driver):
-    """Process of an actor below a driver that is scoring."""
-    import psutil
-
-    found = [
-        child.pid
+def _workers_of(driver):
+    """Processes of the actors below a driver that is scoring."""
+    return [
+        child
         for child in psutil.Process(driver).children(recursive=True)
         if "ray::_Scorer" in " ".join(child.cmdline())
     ]
-    return found[0]
