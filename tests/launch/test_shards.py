@@ -295,7 +295,8 @@ def test_ray_ends_with_the_table_of_one_machine_whatever_dies(process, workdir, 
     workers = _workers_of(driver.pid)
     driver.kill()
     driver.wait()
-    psutil.wait_procs(workers)  # they outlive the driver by the shard that they are at
+    _, alive = psutil.wait_procs(workers, timeout=120)  # each ends with the shard that it is at
+    assert not alive
     done = finished(output)
     assert 3 <= len(done) < 12
     changed = shutil.copytree(workdir / "detector", tmp_path / "changed")
