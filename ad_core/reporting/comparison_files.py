@@ -2,19 +2,23 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ad_core.errors import UserError
 from ad_core.reporting.comparison import (
     COSTS,
     FIGURES,
     POSTER_FIGURES,
     SHARES,
     Comparison,
+    Measurement,
     Published,
     Row,
+    Trouble,
     published,
     published_cells,
     published_rows,
@@ -132,6 +136,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "name": comparison.name,
         "title": comparison.title,
         "sets": list(comparison.sets),
+        "figure": comparison.published,
         "about": dict(comparison.about),
         "runs": [one._asdict() for one in comparison.measurements],
         "rows": [
@@ -146,6 +151,27 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             for one in differences(comparison)
         ],
     }
+
+
+def read_comparison(path: Path) -> Comparison:
+    """The comparison of a table.json, of which `rows`, `published` and `tests` are made again.
+
+    Raises:
+        UserError: no such file, or a file of another kind.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Comparison(
+            content["name"],
+            content["title"],
+            tuple(content["sets"]),
+            tuple(Measurement(**run) for run in content["runs"]),
+            tuple(Trouble(**one | {"seeds": tuple(one["seeds"])}) for one in content["troubles"]),
+            content["figure"],
+            content["about"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: no table.json of launch/benchmark.py ({error!r}).") from error
 
 
 def _ranking(ranking: Any) -> dict[str, Any] | None:

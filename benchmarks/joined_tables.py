@@ -1,0 +1,85 @@
+"""Tables of launch/benchmark.py from several machines or sessions as one.
+
+    python benchmarks/joined_tables.py --tables RUNS/table.json MORE/table.json --to=DIR
+
+Runs are taken one by one: where two tables hold the same method on the same set with the same seed,
+the first counts. A run that failed in one table and has figures in another did not fail. Writes
+table.md, table.csv, table.json and index.html below DIR, with means, tests and the poster's figures
+made anew from all runs. The tables must be of one benchmark.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# This folder holds a statistics.py, which must not stand in for the standard library's.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from ad_core.errors import UserError  # noqa: E402
+from ad_core.reporting.comparison_files import (  # noqa: E402
+    NAMES,
+    markdown,
+    read_comparison,
+    write_comparison,
+)
+
+
+def main():
+    """Joins the tables, writes the files and prints the Markdown."""
+    parser = argparse.ArgumentParser(description="Joins tables of launch/benchmark.py.")
+    parser.add_argument("--tables", type=Path, nargs="+", required=True)
+    parser.add_argument("--to", type=Path, required=True)
+    given = parser.parse_args()
+    try:
+        found = join([read_comparison(path) for path in given.tables])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    write_comparison(given.to, found)
+    print(markdown(found))
+    print(f"tables: {', '.join(str(given.to / name) for name in NAMES)}")
+
+
+def join(comparisons):
+    """One comparison of all runs, set by set and method by method as the first table has them."""
+    first = comparisons[0]
+    for other in comparisons[1:]:
+        if other.name != first.name or other.published != first.published:
+            raise UserError(f"Tables of two benchmarks cannot be one: {first.name}, {other.name}.")
+    runs = {}
+    for of in comparisons:
+        for one in of.measurements:
+            runs.setdefault(one[:4], one)
+    sets = tuple(dict.fromkeys(name for of in comparisons for name in of.sets))
+    methods = list(dict.fromkeys(one.method for one in runs.values()))
+    ordered = sorted(
+        runs.values(), key=lambda one: (sets.index(one.set), methods.index(one.method), one.seed)
+    )
+    return first._replace(
+        sets=sets,
+        measurements=tuple(ordered),
+        troubles=tuple(_open_troubles(comparisons, runs.values())),
+        about=_about([of.about for of in comparisons]),
+    )
+
+
+def _open_troubles(comparisons, runs):
+    """Each trouble once, without those that another table has no more."""
+    sets = {one.set for one in runs}
+    made = {(one.set, one.method, one.seed) for one in runs}
+    found = dict.fromkeys(trouble for of in comparisons for trouble in of.troubles)
+    for one in found:
+        seeds = tuple(seed for seed in one.seeds if (one.set, one.method, seed) not in made)
+        if seeds or (not one.method and one.set not in sets):
+            yield one._replace(seeds=seeds)
+
+
+def _about(facts):
+    """What each table says, each word of it once."""
+    words = dict.fromkeys(word for of in facts for word in of)
+    said = {word: [part for of in facts for part in of.get(word, "").split(", ")] for word in words}
+    return {word: ", ".join(filter(None, dict.fromkeys(parts))) for word, parts in said.items()}
+
+
+if __name__ == "__main__":
+    main()
