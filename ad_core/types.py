@@ -182,9 +182,10 @@ class Method(NamedTuple):
     losses, maps: names of what its views hold, in the order in which their statistics stand; left
         empty, they stand in the order of their names.
     curves: training metrics that are worth showing.
-    folds: in how many parts it is cross-fitted unless the configuration says otherwise. A state of
-        few parts has learnt plainly less than the final one, which a classifier can take for a
-        difference between the classes; each part costs another fit.
+    folds: in how many parts it is cross-fitted unless the configuration says otherwise, whatever
+        other methods stand beside it. A state of few parts has learnt plainly less than the final
+        one, which a classifier can take for a difference between the classes; each part costs
+        another fit.
     localises: how well its map finds defects, by measurement: of several methods the one with the
         highest number shows its map, the first of equals. 0 where nothing was measured.
     knows_place: what it learns differs from place to place in an image.

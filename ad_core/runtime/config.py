@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from ad_core.errors import UserError
 from ad_core.runtime.defaults import SIZES, defaults
 from ad_core.runtime.methods import (
-    default_folds,
     default_settings,
     earlier_settings,
     learns_in_one_pass,
@@ -55,10 +54,9 @@ def _suited(config: ConfigDict) -> dict[str, Any]:
 
     Pretrained networks see little at 64 px, and hundreds of statistics are made for drawn images.
     """
-    found: dict[str, Any] = {"data.calibration.folds": default_folds(config)}
-    if learns_in_one_pass(config):
-        found |= {"data.image_size": 256, "statistics.names": ("default",)}
-    return found
+    if not learns_in_one_pass(config):
+        return {}
+    return {"data.image_size": 256, "statistics.names": ("default",)}
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:

@@ -79,9 +79,15 @@ def learns_in_one_pass(config: ConfigDict) -> bool:
     return all(isinstance(method.learn, OnePass) for method in _made(config))
 
 
-def default_folds(config: ConfigDict) -> int:
-    """Parts of the cross-fitting that every method of a configuration can afford."""
-    return min(method.folds for method in _made(config))
+def most_folds(config: ConfigDict) -> int:
+    """Parts of the finest cross-fitting that a method of a configuration affords.
+
+    1 where none learns in one pass, so that none is cross-fitted.
+    """
+    from ad_core.types import OnePass
+
+    made = _made(config)
+    return max((own.folds for own in made if isinstance(own.learn, OnePass)), default=1)
 
 
 def with_share(config: ConfigDict) -> ConfigDict:

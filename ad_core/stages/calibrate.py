@@ -28,7 +28,7 @@ from ad_core.scoring.profile import NormalMaps, Profile
 from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
-from ad_core.stages.folds import Folds, cross_fitting, teachers
+from ad_core.stages.folds import Folds, cross_fitting, fold_of_each, teachers
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
 from ad_core.stages.position import Marked, choose, judges
@@ -184,7 +184,7 @@ def _turns(
     final = ~held_out.any(axis=1)
     if final.any():
         yield Turn(indices[final], relearnt([None] * len(parts)))
-    folds = next((one.fold for one in crossed if one is not None), np.zeros(len(indices), int))
+    folds = np.zeros(len(indices), int) if final.all() else fold_of_each(job)
     knowledge = [_fold_knowledge(job, *pair) for pair in zip(parts, crossed, strict=True)]
     for fold in range(0 if final.all() else folds.max() + 1):
         known = [next(one) for one in knowledge]
@@ -195,7 +195,10 @@ def _turns(
 
 
 def _fold_knowledge(job: Job, part: Part, folds: Folds | None) -> Iterator[Knowledge | None]:
-    """What a method knows without each fold in turn; None for ever where it is not cross-fitted."""
+    """What a method knows without each of the finest folds in turn; None for ever without folds.
+
+    It is without the whole fold of the method that such a fold is part of.
+    """
     if folds is None:
         yield from itertools.repeat(None)
         return
@@ -208,10 +211,11 @@ def _fold_knowledge(job: Job, part: Part, folds: Folds | None) -> Iterator[Knowl
         )
 
     states = fit_parts(method.learn, batches, folds.parts, seed=part.config.seed)
-    for state, taught in zip(states, folds.parts, strict=True):
+    for state, taught, span in zip(states, folds.parts, folds.spans, strict=True):
         one = Learnt(part.name, method, part.config, state)
         context = _learn_context(job, one, folds.learnt[taught], part.context.backbone)
-        yield jax.tree.map(jnp.asarray, (state, without_idle(context, part.statistics)))
+        known = jax.tree.map(jnp.asarray, (state, without_idle(context, part.statistics)))
+        yield from itertools.repeat(known, int(span))
 
 
 def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:

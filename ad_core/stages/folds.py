@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ad_core.errors import UserError
+from ad_core.runtime.methods import most_folds
 from ad_core.stages.job import Job
 from ad_core.training.cross_fit import make_folds
 from ad_core.types import Method, OnePass
@@ -17,13 +18,15 @@ class Folds(NamedTuple):
 
     learnt: images that the final state learns from. parts: [folds, images], which of these teach
     each fold's state. fold: of each image that calibrates. held_out: those among them that a
-    fold's state must measure, because their group teaches the final one.
+    fold's state must measure, because their group teaches the final one. spans: how many folds of
+    `fold_of_each` each fold holds, which are as many neighbours.
     """
 
     learnt: Int[np.ndarray, " n"]
     parts: Bool[np.ndarray, "k n"]
     fold: Int[np.ndarray, " m"]
     held_out: Bool[np.ndarray, " m"]
+    spans: Int[np.ndarray, " k"]
 
 
 def is_cross_fitted(job: Job, method: Method) -> bool:
@@ -47,18 +50,23 @@ def teachers(job: Job, method: Method) -> Int[np.ndarray, " n"]:
 def cross_fitting(job: Job, method: Method) -> Folds | None:
     """The folds of a method; None if none of the images that calibrate teaches it.
 
-    The folds are the same for every method of a configuration.
+    They are as many as the configuration says, or else as the method affords; those of a method
+    that affords fewer than another one of the configuration hold several of that one's each.
     """
     if not is_cross_fitted(job, method):
         return None
     indices, learnt = job.splits[job.calibration_split], teachers(job, method)
-    fold = _fold_of_each(job)
+    finest = fold_of_each(job)
+    most = finest.max() + 1
+    asked = int(job.config.data.calibration.folds) or method.folds
+    coarse = np.arange(most) * min(asked, most) // most
+    fold = coarse[finest]
     fold_of = dict(zip(indices.tolist(), fold.tolist(), strict=True))
     own = np.array([fold_of.get(int(index), -1) for index in learnt])
-    parts = own[None, :] != np.arange(fold.max() + 1)[:, None]
+    parts = own[None, :] != np.arange(coarse.max() + 1)[:, None]
     teaching = set(_groups(job, learnt))
     held_out = np.array([group in teaching for group in _groups(job, indices)])
-    return Folds(learnt, parts, fold, held_out)
+    return Folds(learnt, parts, fold, held_out, np.bincount(coarse))
 
 
 def count_learnt(job: Job, methods: Mapping[str, Method]) -> dict[str, dict[str, int | None]]:
@@ -82,8 +90,11 @@ def count_learnt(job: Job, methods: Mapping[str, Method]) -> dict[str, dict[str,
 def check_folds(job: Job, name: str, method: Method) -> None:
     """Refuses images of which no folds can be made for a method; UserError."""
     folds = int(job.config.data.calibration.folds)
-    if folds < 2:
-        raise UserError(f"`data.calibration.folds` (={folds}) must be 2 or more.")
+    if folds < 0 or folds == 1:
+        raise UserError(
+            f"`data.calibration.folds` (={folds}) must be 2 or more, or 0 for as many as each "
+            "method affords."
+        )
     if method.learns_from_calibration and not is_cross_fitted(job, method):
         raise UserError(
             f"Method {name} learns from labelled images that calibrate, and under the protocol "
@@ -104,12 +115,17 @@ def check_folds(job: Job, name: str, method: Method) -> None:
             )
 
 
-def _fold_of_each(job: Job) -> Int[np.ndarray, " m"]:
-    """Fold of each image that calibrates, as many as asked for or as there are normal groups."""
+def fold_of_each(job: Job) -> Int[np.ndarray, " m"]:
+    """The finest fold of each image that calibrates, of which a method's folds are made.
+
+    They are as many as the configuration says or a method of it affords, or as there are normal
+    groups.
+    """
     indices, labels = job.splits[job.calibration_split], job.labels(job.calibration_split)
     groups = np.array(_groups(job, indices))
     most = len(np.unique(groups[labels == 0]))
-    folds = max(1, min(int(job.config.data.calibration.folds), most))
+    asked = int(job.config.data.calibration.folds) or most_folds(job.config)
+    folds = max(1, min(asked, most))
     return make_folds(labels, groups, folds=folds, seed=job.config.seed)
 
 

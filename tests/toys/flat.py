@@ -8,7 +8,7 @@ from ad_core.types import Method, OnePass, TrainState, View
 
 
 def defaults(size):
-    return ConfigDict({"floor": 0.01})
+    return ConfigDict({"floor": 0.01, "folds": 5})
 
 
 def make(config):
@@ -35,4 +35,4 @@ def make(config):
         losses = {"distance": jnp.max(distance, axis=(1, 2))}
         return View(maps={"distance": distance}, losses=losses, anomaly="distance")
 
-    return Method(OnePass(fit), view)
+    return Method(OnePass(fit), view, folds=config.reconstructor.folds)

@@ -10,7 +10,7 @@ ROOM = 128  # images; beyond those that are known lie grey ones, brighter than a
 
 
 def defaults(size):
-    return ConfigDict({"labelled": False})
+    return ConfigDict({"labelled": False, "folds": 5})
 
 
 def make(config):
@@ -35,4 +35,5 @@ def make(config):
         losses = {"distance": jnp.min(distance, axis=1), "known": count}
         return View(maps={"nearest": jnp.mean(nearest[:, 0], -1)}, losses=losses, anomaly="nearest")
 
-    return Method(OnePass(fit), view, learns_from_calibration=config.reconstructor.labelled)
+    own = config.reconstructor
+    return Method(OnePass(fit), view, learns_from_calibration=own.labelled, folds=own.folds)

@@ -209,7 +209,6 @@ def test_beside_a_method_that_learns_by_steps_only_the_memory_is_cross_fitted(ro
     train, calibrating = job.splits["train"], job.splits["calibration"]
     methods = {name: method for name, (method, _) in make_methods(job.config).items()}
     np.testing.assert_array_equal(teachers(job, methods["noisy"]), train)
-    assert cross_fitting(job, methods["noisy"]) is None
     assert known(part) == (19, 0)
     assert (column(table, "recalling.loss_distance") > 0.1).all()
     # Those that train are in the state of every fold.
@@ -230,6 +229,23 @@ def test_folds_are_the_same_for_every_method_of_a_composite(root, tmp_path):
     normal = np.isin(np.array(table.group), [g for g, kind in GROUPS.items() if kind[1]])
     np.testing.assert_array_equal(found[0].held_out, normal)
     assert (column(table, "recalling.loss_distance") > 0.1).all() and known(part) == (19, 10)
+
+
+def test_a_method_that_affords_few_folds_leaves_out_several_of_anothers(root, tmp_path):
+    config = config_of(root, f"tests.toys.flat,{RECALLING}")
+    config.reconstructor.flat.folds = 9
+    config.reconstructor.recalling.update(labelled=True, folds=4)
+    job, table, _ = calibrated(config, tmp_path)
+    methods = {name: method for name, (method, _) in make_methods(job.config).items()}
+    many, few = (cross_fitting(job, methods[name]) for name in ("flat", "recalling"))
+    assert len(many.parts) == many.fold.max() + 1 == 9 and (many.spans == 1).all()
+    assert len(few.parts) == 4 and sorted(few.spans.tolist()) == [2, 2, 2, 3]
+    for fold in range(9):
+        assert len(np.unique(few.fold[many.fold == fold])) == 1
+    # Each image is measured without its own fold, in each method's division.
+    assert (column(table, "recalling.loss_distance") > 0.1).all()
+    taught = few.parts.sum(axis=1)
+    np.testing.assert_array_equal(column(table, "recalling.loss_known"), taught[few.fold])
 
 
 def test_a_pool_teaches_nothing(root, tmp_path):
@@ -271,7 +287,7 @@ def test_folds_that_would_teach_nothing_are_refused(
 
 def test_fewer_than_two_folds_are_refused(root, tmp_path):
     job = prepare(config_of(root, data={"calibration": {"folds": 1}}), tmp_path, Stop())
-    with pytest.raises(UserError, match=r"`data.calibration.folds` \(=1\) must be 2 or more"):
+    with pytest.raises(UserError, match=r"`data.calibration.folds` \(=1\) must be 2 or more, or 0"):
         run_training(job)
 
 
