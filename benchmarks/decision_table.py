@@ -27,7 +27,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine  # noqa:
 from ad_core.decision import losses, make_classifier  # noqa: E402
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS  # noqa: E402
 from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score  # noqa: E402
-from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
+from ad_core.decision.classifiers.grouped_folds import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table  # noqa: E402
 from ad_core.metrics import oracle  # noqa: E402
 

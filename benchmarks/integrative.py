@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 from ad_core.decision import fit_classifier, make_classifier  # noqa: E402
 from ad_core.decision.classifiers.deep_head import DeepHead  # noqa: E402
 from ad_core.decision.classifiers.fitting import imputed_score  # noqa: E402
-from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
+from ad_core.decision.classifiers.grouped_folds import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table, select  # noqa: E402
 from ad_core.statistics import is_feature  # noqa: E402
 

@@ -33,7 +33,7 @@ from ad_core.data.likeness import group_alike  # noqa: E402
 from ad_core.data.source import open_source  # noqa: E402
 from ad_core.decision import fit_classifier, fit_threshold, make_classifier  # noqa: E402
 from ad_core.decision.classifiers.fitting import imputed_score  # noqa: E402
-from ad_core.decision.classifiers.out_of_fold import grouped_folds  # noqa: E402
+from ad_core.decision.classifiers.grouped_folds import grouped_folds  # noqa: E402
 from ad_core.decision.table import read_table, select  # noqa: E402
 from ad_core.decision.thresholds.guarantees import umbrella_rank  # noqa: E402
 from ad_core.errors import UserError  # noqa: E402

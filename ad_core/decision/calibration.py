@@ -11,7 +11,8 @@ from sklearn.pipeline import Pipeline
 
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS, line_of, make_classifier
 from ad_core.decision.classifiers.fitting import anomaly_score, fit_classifier, resampled
-from ad_core.decision.classifiers.out_of_fold import grouped_folds, out_of_fold_scores
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
+from ad_core.decision.classifiers.out_of_fold import out_of_fold_scores
 from ad_core.decision.classifiers.proofs import proof_of
 from ad_core.decision.facts import facts_of
 from ad_core.decision.left_out import LeftOut, left_out_rows

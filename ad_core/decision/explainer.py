@@ -9,7 +9,8 @@ from sklearn.pipeline import Pipeline
 
 from ad_core.decision.classifiers.catalogue import attribution_of, line_of
 from ad_core.decision.classifiers.cleaning import Table, chain_of
-from ad_core.decision.classifiers.deep_head import DeepHead
+from ad_core.decision.classifiers.deep_head import APART
+from ad_core.decision.classifiers.fitting import head_of, raised_by
 from ad_core.errors import UserError
 from ad_core.statistics.glossary import EITHER, HIGH, LOW, words
 
@@ -61,7 +62,8 @@ class Explainer:
     """Explains the scores of a fitted classifier, by the method that its line names.
 
     Made once, used for any number of rows: what depends on the classifier alone is done here.
-    Pooled features are explained as the one column that a head makes of them.
+    Pooled features are explained as the one column that a head makes of them, and as APART, which
+    pushes an image alone that lies farther from those that calibrated than any normal one did.
 
     Attributes: `names` of the statistics that are explained; `method` how a score is divided
     among them, in words; `sums` whether the pushes of a row sum to its score less a constant.
@@ -73,20 +75,23 @@ class Explainer:
         Raises:
             UserError: the number of names is not that of the statistics.
         """
-        self._chain = chain_of(classifier)
+        self._classifier, self._chain = classifier, chain_of(classifier)
+        self._head = head_of(classifier)
         self.names = _names(classifier, names)
         self._columns = self._chain.cleaning.kept_
         reference = self._reduced(normals)
         self.low, self.high = _range_of(reference)
-        if isinstance(self._chain.before, DeepHead):
+        if self._head is not None:
             # The head knows these normals by heart: their range is that of values unseen.
-            unseen = _range_of(self._chain.before.normals_[:, None])
-            self.low[-1:], self.high[-1:] = unseen
+            unseen = np.column_stack([self._head.normals_, self._head.usual_])
+            low, high = _range_of(unseen)
+            self.low, self.high = np.append(self.low[:-1], low), np.append(self.high[:-1], high)
+            self._columns = np.append(self._columns, len(self.names) - 1)
         self.method, self._push, self.sums = attribution_of(classifier, reference)
 
     def pushes(self, table: Table) -> Float[np.ndarray, "n _"]:
         """Push of each of `names` on every row's score; 0 for one that cleaning dropped."""
-        return self._push(self._reduced(table))
+        return self._explained(table)[1]
 
     def reasons(
         self, table: Table, *, top: int = 3, inspected: Bool[np.ndarray, "n"] | None = None
@@ -99,8 +104,7 @@ class Explainer:
                 inspected image those within the normals' range speak only where no other does.
                 None: those of the largest |push|, whichever way.
         """
-        values = self._reduced(table)
-        pushes = self._push(values)
+        values, pushes = self._explained(table)
         strength = np.abs(pushes)
         if inspected is not None:
             towards = np.where(np.asarray(inspected)[:, None], pushes, -pushes)
@@ -123,6 +127,19 @@ class Explainer:
         others = ((strength > 0) & ~usual).any(axis=1)
         return usual & (np.asarray(inspected) & others)[:, None]
 
+    def _explained(self, table: Table) -> tuple[Float[np.ndarray, "n _"], Float[np.ndarray, "n _"]]:
+        """Value and push of each of `names` in every row."""
+        values = self._reduced(table)
+        pushes = self._push(values)
+        if self._head is None:
+            return values, pushes
+        rows = np.asarray(table)
+        raised = raised_by(self._classifier, rows)
+        return (
+            np.column_stack([values, self._head.apart(rows)]),
+            np.column_stack([pushes, raised]),
+        )
+
     def _reduced(self, table: Table) -> Float[np.ndarray, "n _"]:
         return np.asarray(self._chain.reduce(np.asarray(table, np.float64)), np.float64)
 
@@ -143,7 +160,7 @@ def important_statistics(
     total gain), linear models by |coefficient| on the standardised table, one_class by what a
     deviation of one standard deviation in this statistic alone adds; others by the mean |push|
     over (at most 64) `normals`. A statistic that cleaning dropped, because it is constant or
-    repeats an earlier one, weighs 0. Pooled features weigh together, as one.
+    repeats an earlier one, weighs 0, and so does APART. Pooled features weigh together, as one.
 
     Raises:
         UserError: the number of names is not that of the statistics.
@@ -163,10 +180,11 @@ def important_statistics(
 
 
 def _names(classifier: Pipeline, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of the table as cleaning takes it."""
+    """Names of the table as cleaning takes it, and APART behind them where there is a head."""
     chain = chain_of(classifier)
     if chain.before is not None:
-        return chain.before.reduced_names(names)
+        far = () if head_of(classifier) is None else (APART,)
+        return (*chain.before.reduced_names(names), *far)
     if len(names) != chain.cleaning.missing_.size:
         raise UserError(
             f"{len(names)} names for a classifier of {chain.cleaning.missing_.size} statistics."

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, Shaped
 from ad_core.decision.classifiers.catalogue import line_named
 from ad_core.decision.classifiers.cleaning import Table
 from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
 from ad_core.errors import UserError
 from ad_core.metrics import oracle
 from ad_core.statistics import is_feature
@@ -29,8 +29,8 @@ def choose_classifier(
 
     "auto" is one_class, which learns from normal images alone, unless there are abnormal images in
     at least 2 groups (an image is its own group where `groups` is None), so that each can be scored
-    by a classifier that has not seen it. Then it is full_sensitivity where pooled features are
-    among the columns `names`, and extra_trees elsewhere: docs/decision.md has the comparisons.
+    by a classifier that has not seen it. Then it is monotone where pooled features are among
+    the columns `names`, and extra_trees elsewhere: docs/decision.md has the comparisons.
     "select" stays (see `select_classifier`), given abnormal images in at least 3 groups.
 
     Raises:
@@ -59,7 +59,7 @@ def choose_classifier(
 
 
 def _supervised(names: Sequence[str]) -> str:
-    return "full_sensitivity" if any(map(is_feature, names)) else "extra_trees"
+    return "monotone" if any(map(is_feature, names)) else "extra_trees"
 
 
 class Selection(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from ad_core.decision.classifiers.fitting import fit_classifier, imputed_score, learns_from_normals
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
 from ad_core.decision.table import StatisticsTable, joined, select
 from ad_core.statistics import is_feature
 from ad_core.statistics.glossary import HIGH, words

@@ -16,15 +16,18 @@ from sklearn.preprocessing import StandardScaler
 
 from ad_core.decision.classifiers.cleaning import CleanTable
 from ad_core.decision.classifiers.deep_head import DeepHead, WithoutFeatures
+from ad_core.decision.classifiers.fitting import head_of
 from ad_core.decision.classifiers.members import member_logits
+from ad_core.decision.classifiers.monotone import CleanUpwards
 from ad_core.decision.classifiers.proved_ridge import CleanByNormals
+from ad_core.decision.classifiers.squashing import NORMAL_IQR, SquashedColumns
 from ad_core.errors import UserError
 from ad_core.exporting.trees import leaf_values, make_grove, sum_in_order
 
 Row = Float[Array, "_"]
 Score = Float64[Array, ""]
 Step = Callable[[Row], Row]
-_NORMAL_IQR = 1.349  # as FullSensitivityClassifier standardises
+_ROUNDING = 1e-4  # share of a limit: a rounding sends an image to inspection, never past it
 
 
 def score_function(classifier: Pipeline) -> Callable[[Float32[Array, "k"]], Score]:
@@ -41,14 +44,31 @@ def score_function(classifier: Pipeline) -> Callable[[Float32[Array, "k"]], Scor
             "--config.decision.classifier=NAME with launch/calibrate.py."
         )
     steps = [_step(step) for _, step in classifier.steps[:-1]]
-    final = MODELS[name](model)
+    final, head = MODELS[name](model), head_of(classifier)
+    raised = (lambda score, row: score) if head is None else _raised(head)
 
     def score(row: Row) -> Score:
+        reduced = row
         for step in steps:
-            row = step(row)
-        return final(row).astype(jnp.float64)
+            reduced = step(reduced)
+        return raised(final(reduced).astype(jnp.float64), row)
 
     return score
+
+
+def _raised(head: DeepHead) -> Callable[[Score, Row], Score]:
+    """As the head raises scores of strange rows, which here begin a rounding earlier."""
+    features = np.asarray(head.columns)
+    if not (np.isfinite(head.top_) and np.isfinite(head.limit_)):
+        return lambda score, row: score
+    limit = head.limit_ * (1.0 - _ROUNDING)
+
+    def raise_(score: Score, row: Row) -> Score:
+        z = (row[features].astype(jnp.float64) - head.mean_) / head.scale_
+        apart = jnp.sqrt(jnp.mean(z * z))
+        return jnp.where(apart > limit, jnp.maximum(score, head.top_ + apart / head.limit_), score)
+
+    return raise_
 
 
 def _step(step: Any) -> Step:
@@ -58,6 +78,8 @@ def _step(step: Any) -> Step:
         WithoutFeatures: _without_features,
         CleanByNormals: _clean_by_normals,
         CleanTable: _clean,
+        CleanUpwards: _clean_upwards,
+        SquashedColumns: _squash,
         StandardScaler: _standardise,
     }
     if type(step) in makers:
@@ -102,6 +124,21 @@ def _clean_by_normals(step: CleanByNormals) -> Step:
     clean = _clean(step)
     used = np.isin(np.asarray(step.kept_), np.asarray(step.used_))
     return lambda row: jnp.where(used, clean(row), jnp.float32(0))
+
+
+def _clean_upwards(step: CleanUpwards) -> Step:
+    clean, signs = _clean(step), np.asarray(step.signs_, np.float32)
+    return lambda row: clean(row) * signs
+
+
+def _squash(step: Any) -> Step:
+    """Of a step, or of a classifier, that holds the numbers of a `Squashing`."""
+
+    def squash(row: Row) -> Row:
+        ratio = NORMAL_IQR * (row.astype(jnp.float64) - step.median_) / step.spread_
+        return (_arcsinh(ratio) - step.mean_) / step.scale_
+
+    return squash
 
 
 def _standardise(step: StandardScaler) -> Step:
@@ -157,11 +194,10 @@ def _linear(model: Any) -> Callable[[Row], Score]:
 
 def _full_sensitivity(model: Any) -> Callable[[Row], Score]:
     hidden = tuple(int(width) for width in model.hidden)
-    parameters = jax.tree.map(np.asarray, model.parameters_)
+    parameters, squash = jax.tree.map(np.asarray, model.parameters_), _squash(model)
 
     def score(row: Row) -> Score:
-        ratio = _NORMAL_IQR * (row.astype(jnp.float64) - model.median_) / model.spread_
-        table = ((_arcsinh(ratio) - model.mean_) / model.scale_).astype(jnp.float32)
+        table = squash(row).astype(jnp.float32)
         logits = jax.vmap(lambda one: member_logits(one, table[None], hidden)[0])(parameters)
         return (jnp.mean(logits.astype(jnp.float64)) - model.centre_) / model.unit_
 
@@ -232,6 +268,7 @@ MODELS: dict[str, Callable[[Any], Callable[[Row], Score]]] = {
     "gradient_boosting": _gradient_boosting,
     "ada_boost": _ada_boost,
     "logistic_regression": _linear,
+    "monotone": _linear,
     "svm": _svm,
     "full_sensitivity": _full_sensitivity,
     "stacking": _stacking,

@@ -227,6 +227,11 @@ _LOCAL = ("chebyshev", "residual_abs_max", "residual_abs_top_001", "residual_abs
 _LOCAL += ("residual_min", "residual_max", "residual_largest_area", "loss_top")
 _FURTHER = {  # no statistics of the table, but what a decision may rest on
     "deep_head": Words(*_LIKENESS),
+    "deep_apart": Words(
+        "the distance from the images that calibrated",
+        "it is much less like the images that calibrated than any normal one among them",
+        HIGH,
+    ),
     "clipped": Words(
         "the share of values beyond the range that the detector knows",
         "values lie beyond the range that the detector knows, where it sees no difference",

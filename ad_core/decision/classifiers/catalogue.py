@@ -17,11 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from ad_core.decision.classifiers import models
 from ad_core.decision.classifiers.boosting import require_library
 from ad_core.decision.classifiers.cleaning import CleanTable, chain_of
-from ad_core.decision.classifiers.deep_head import DeepHead, WithoutFeatures
+from ad_core.decision.classifiers.deep_head import HEAD, DeepHead, WithoutFeatures
 from ad_core.decision.classifiers.fitting import imputed_score
 from ad_core.decision.classifiers.models import WEIGHTS, Choices
+from ad_core.decision.classifiers.monotone import CleanUpwards
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.decision.classifiers.proved_ridge import CleanByNormals
+from ad_core.decision.classifiers.squashing import SquashedColumns
 from ad_core.decision.explaining import attribution, trees
 from ad_core.decision.explaining.attribution import Attribution, Rows
 from ad_core.errors import UserError
@@ -41,6 +43,7 @@ class Line(NamedTuple):
     one_statistic: it takes a single column. library: what must be installed for it. proved: its
     score carries a proof, which cleaning by abnormal rows, or a head on features, would break.
     one_sided: it would take what is more normal than usual for an anomaly, so cleaning levels that.
+    upwards: the model sees columns that rise with abnormality, their far values squashed.
     """
 
     make: Callable[[Choices], Any]
@@ -52,6 +55,7 @@ class Line(NamedTuple):
     library: str = ""
     proved: bool = False
     one_sided: bool = False
+    upwards: bool = False
 
 
 def _stacking(choices: Choices) -> Any:
@@ -103,6 +107,7 @@ CLASSIFIERS: dict[str, Line] = {
     "lightgbm": Line(models.lightgbm, trees.boosted_elsewhere, _impurity, library="lightgbm"),
     "svm": Line(models.svm, _occlusion, scaled=True),
     "k_nn": Line(models.k_nn, _occlusion, scaled=True),
+    "monotone": Line(models.monotone, attribution.coefficients, _slope, upwards=True),
     "full_sensitivity": Line(models.full_sensitivity, attribution.integrated_gradients),
     "stacking": Line(_stacking, _explain_stacking),
     "one_class": Line(
@@ -166,6 +171,10 @@ def make_classifier(
     if line.proved:
         model = line.make(choices).set_params(features=_feature_columns(names))
         return Pipeline([("clean", CleanByNormals()), (name, model)])
+    if line.upwards:
+        upwards = CleanUpwards(_directions(names, columns))
+        squashing = ("squash", SquashedColumns())
+        return Pipeline([*reducing, ("clean", upwards), squashing, (name, line.make(choices))])
     cleaning = CleanTable(ends=_ends(names) if line.one_sided else None)
     return Pipeline([*reducing, ("clean", cleaning), *scaling, (name, line.make(choices))])
 
@@ -179,6 +188,14 @@ def _only(columns: Sequence[str], names: Sequence[str]) -> list[tuple[str, Any]]
 def _ends(names: Sequence[str]) -> list[int] | None:
     """The abnormal end of each column that is no pooled feature; None of a table without names."""
     return [words(name).end for name in names if not is_feature(name)] or None
+
+
+def _directions(names: Sequence[str], columns: Sequence[str]) -> list[int] | None:
+    """The abnormal end of each column that cleaning gets; None of a table without names."""
+    kept = columns or [name for name in names if not is_feature(name)]
+    in_order = [name for name in names if name in kept]
+    head = [HEAD] if len(in_order) < len(names) and not columns else []
+    return [words(name).end for name in (*in_order, *head)] or None
 
 
 def _feature_columns(names: Sequence[str]) -> Int[np.ndarray, "_"]:

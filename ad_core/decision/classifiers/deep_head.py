@@ -11,16 +11,20 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from ad_core.decision.classifiers.cleaning import Table
-from ad_core.decision.classifiers.out_of_fold import Folds, grouped_folds
+from ad_core.decision.classifiers.grouped_folds import Folds, grouped_folds
 from ad_core.errors import UserError
 
 HEAD = "deep_head"  # the column that replaces the others
+APART = "deep_apart"  # how far an image lies from those that calibrated: no column, but a reason
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of the logistic regression; small is strong
 # Share of the abnormal rows, the lowest ones, at each of whose scores false alarms are counted.
 _TAIL = 0.2
 # Share of the columns' mean variance that is added to each: a channel that is all but dead among
 # the images which calibrate must not explode in a later one.
 _FLOOR = 1e-2
+# Limit of `apart`, in distances of the farthest normal row: that one lies out by chance, images of
+# something else lie farther (docs/deep.md).
+_FARTHER = 1.25
 
 
 class _Reduction(TransformerMixin, BaseEstimator):
@@ -96,14 +100,24 @@ class DeepHead(_Reduction):
 
     A row with a feature that is not finite has no value (NaN), and teaches the head nothing.
 
+    A head knows two classes and may find an image of something else as normal as can be. So the
+    step also tells how far a row lies from those it was fitted on (`apart`), and raises the score
+    of one that lies a quarter farther than any of the normal rows did (`raised`).
+
     Args:
         columns: places of the features in the table.
         strengths: values of C to choose from, ascending.
         folds: at most, of the inner partition. class_weight: as scikit-learn's.
 
     Attributes: `slope_` [d] and `offset_` of the head, `strength_` the C chosen, `normals_` the
-    column's values of the normal rows at fitting.
+    column's values of the normal rows at fitting; `mean_` and `scale_` [d] of the features,
+    `usual_` how far apart the normal rows were from those of the other folds, `limit_` a quarter
+    more than the largest of these, without folds infinite; `top_` the highest score at fitting,
+    once `fit_classifier` has set it.
     """
+
+    top_: float = np.inf  # of a head that raises no score
+    limit_: float = np.inf
 
     def __init__(
         self,
@@ -132,7 +146,9 @@ class DeepHead(_Reduction):
         labels = np.asarray(y).astype(int)
         names = np.arange(labels.size) if groups is None else np.asarray(groups)
         column = np.full(labels.size, np.nan)
-        column[sound] = self._learn(features[sound], labels[sound], names[sound])
+        parts = inner_folds(labels[sound], names[sound], folds=self.folds, seed=self.random_state)
+        column[sound] = self._learn(features[sound], labels[sound], parts)
+        self._learn_place(features[sound], labels[sound], parts)
         self.normals_ = column[sound & (labels == 0)]
         return np.column_stack([others, column])
 
@@ -144,6 +160,23 @@ class DeepHead(_Reduction):
         column[sound] = self._values(features[sound])
         return np.column_stack([others, column])
 
+    def apart(self, X: Table) -> Float64[np.ndarray, "n"]:
+        """Root mean square of each row's standardised features: distance from the rows fitted on.
+
+        NaN where a feature is not finite.
+        """
+        features = self._take(X)[1]
+        with np.errstate(invalid="ignore"):
+            far = [_apart(row[None], self.mean_, self.scale_)[0] for row in features]
+        return np.where(np.isfinite(features).all(axis=1), far, np.nan)
+
+    def raised(self, scores: Float64[np.ndarray, "n"], X: Table) -> Float64[np.ndarray, "n"]:
+        """Scores of the rows of X, above every score at fitting where a row is too far apart."""
+        if not (np.isfinite(self.top_) and np.isfinite(self.limit_)):
+            return scores
+        ratio = self.apart(X) / self.limit_
+        return np.where(ratio > 1.0, np.maximum(scores, self.top_ + ratio), scores)
+
     def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """Names of the other columns, and HEAD."""
         return (*super().reduced_names(names), HEAD)
@@ -152,11 +185,10 @@ class DeepHead(_Reduction):
         self,
         features: Float64[np.ndarray, "n d"],
         labels: Int[np.ndarray, "n"],
-        groups: Shaped[np.ndarray, "n"],
+        parts: Folds,
     ) -> Float64[np.ndarray, "n"]:
         if np.unique(labels).size != 2:
             raise UserError("The head learns from both classes; features of one are not finite.")
-        parts = inner_folds(labels, groups, folds=self.folds, seed=self.random_state)
         unseen = np.empty((len(self.strengths), labels.size))
         with _one_thread():
             for fit, held_out in parts:
@@ -168,6 +200,17 @@ class DeepHead(_Reduction):
             slopes, offsets = self._heads(features, labels, [self.strength_])
         self.slope_, self.offset_ = slopes[0], float(offsets[0])
         return unseen[best] if parts else self._values(features)
+
+    def _learn_place(
+        self, features: Float64[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], parts: Folds
+    ) -> None:
+        """Where the rows lie, and how far apart a normal one is from those of other groups."""
+        unseen = np.full(labels.size, np.nan)
+        for fit, held_out in parts:
+            unseen[held_out] = _apart(features[held_out], *_place(features[fit]))
+        self.mean_, self.scale_ = _place(features)
+        self.usual_ = unseen[labels == 0] if parts else _apart(features, self.mean_, self.scale_)
+        self.limit_ = _FARTHER * float(self.usual_.max()) if parts else np.inf
 
     def _values(self, features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n"]:
         """Decision values, row by row: all at once may sum in an order that hangs on n."""
@@ -229,8 +272,7 @@ def _fit_heads(
     strengths: Sequence[float],
     class_weight: str | None,
 ) -> tuple[Float64[np.ndarray, "s d"], Float64[np.ndarray, "s"]]:
-    mean, variance = features.mean(axis=0), features.var(axis=0)
-    scale = np.sqrt(variance + _FLOOR * (variance.mean() or 1.0))
+    mean, scale = _place(features)
     rows = (features - mean) / scale
     inside, back = _basis(rows)
     slopes, offsets = [], []
@@ -243,6 +285,22 @@ def _fit_heads(
         slopes.append(slope)
         offsets.append(model.intercept_[0] - mean @ slope)
     return np.stack(slopes), np.array(offsets)
+
+
+def _place(
+    features: Float64[np.ndarray, "n d"],
+) -> tuple[Float64[np.ndarray, "d"], Float64[np.ndarray, "d"]]:
+    """Mean and scale of each feature."""
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    return mean, np.sqrt(variance + _FLOOR * (variance.mean() or 1.0))
+
+
+def _apart(
+    features: Float64[np.ndarray, "n d"],
+    mean: Float64[np.ndarray, "d"],
+    scale: Float64[np.ndarray, "d"],
+) -> Float64[np.ndarray, "n"]:
+    return np.sqrt(np.mean(((features - mean) / scale) ** 2, axis=1))
 
 
 def _basis(

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from ad_core.decision.classifiers.cleaning import CleanTable, Table, chain_of
+from ad_core.decision.classifiers.deep_head import DeepHead
 from ad_core.errors import UserError
 
 Labels = Shaped[Array | np.ndarray, "n"]
@@ -51,7 +52,10 @@ def fit_classifier(
         return classifier.fit(rows[kinds == 0], kinds[kinds == 0])
     kept = resampled(kinds, resample, seed=seed)
     rows, kinds, names = rows[kept], kinds[kept], names[kept]
-    return classifier.fit(rows, kinds, **_fit_options(classifier, names))
+    fitted = classifier.fit(rows, kinds, **_fit_options(classifier, names))
+    if (head := head_of(fitted)) is not None:
+        head.top_ = float(np.nanmax(_model_score(fitted, rows)))
+    return fitted
 
 
 def resampled(labels: Int[np.ndarray, "n"], how: str, *, seed: int) -> Int[np.ndarray, "_"]:
@@ -114,6 +118,27 @@ def row_scores(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 
 def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
     """Score as `anomaly_score` gives it, but a missing statistic always counts as the median."""
+    scores, head = _model_score(classifier, table), head_of(classifier)
+    return scores if head is None else head.raised(scores, table)
+
+
+def raised_by(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
+    """How far `imputed_score` of each row lies above the score by the model alone."""
+    head = head_of(classifier)
+    if head is None:
+        return np.zeros(len(np.asarray(table)))
+    scores = _model_score(classifier, table)
+    return head.raised(scores, table) - scores
+
+
+def head_of(classifier: Any) -> DeepHead | None:
+    """The head on pooled features that a classifier begins with, if it does."""
+    first = classifier[0] if isinstance(classifier, Pipeline) else None
+    return first if isinstance(first, DeepHead) else None
+
+
+def _model_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
+    """Score by the model alone, however strange a row is."""
     final = _final(classifier)
     if hasattr(final, "mahalanobis"):
         rows = classifier[:-1].transform(table) if len(classifier) > 1 else table

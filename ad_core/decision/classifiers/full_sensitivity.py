@@ -15,12 +15,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ad_core.decision.classifiers.members import MemberTraining, member_logits, train_members
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
+from ad_core.decision.classifiers.squashing import Squashing, learn_squashing, squash
 from ad_core.errors import UserError
 
 # Rows are padded to a multiple of this, so that tables of nearly one size share one compilation.
 _ROWS = 128
-# Interquartile range of the standard normal distribution.
-_NORMAL_IQR = 1.349
 
 
 class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
@@ -98,7 +97,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.classes_.size} class{'' if self.classes_.size == 1 else 'es'}."
             )
         wide = np.asarray(table, dtype=np.float64)
-        self._prepare(wide)
+        self.median_, self.spread_, self.mean_, self.scale_ = learn_squashing(wide)
         names = np.arange(labels.size) if groups is None else np.asarray(groups)
         left_out = _left_out(labels, names, self.members, self.random_state)
         keys = jax.random.split(jax.random.key(self.random_state), self.members)
@@ -176,18 +175,9 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             steps=self.steps,
         )
 
-    def _prepare(self, table: Float64[np.ndarray, "n k"]) -> None:
-        low, self.median_, high = np.percentile(table, (25, 50, 75), axis=0)
-        self.spread_ = _positive(np.where(high > low, high - low, table.std(axis=0)))
-        squashed = self._squashed(table)
-        self.mean_, self.scale_ = squashed.mean(axis=0), _positive(squashed.std(axis=0))
-
     def _standardised(self, table: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
-        return ((self._squashed(table) - self.mean_) / self.scale_).astype(np.float32)
-
-    def _squashed(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
-        """Table that is linear within the middle half of the rows, logarithmic far from it."""
-        return np.arcsinh(_NORMAL_IQR * (table - self.median_) / self.spread_)
+        by = Squashing(self.median_, self.spread_, self.mean_, self.scale_)
+        return squash(table, by).astype(np.float32)
 
     def _member_logits(self, table: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "m n"]:
         hidden = tuple(int(width) for width in self.hidden)
@@ -196,11 +186,6 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
             for block, kept in _blocks(self._standardised(table))
         ]
         return np.concatenate(logits, axis=1)
-
-
-def _positive(scale: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
-    """1 in place of 0, for columns that do not vary."""
-    return np.where(scale > 0, scale, 1.0)
 
 
 def _blocks(

@@ -21,6 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ad_core.decision.classifiers.ada_boost import BalancedAdaBoost
 from ad_core.decision.classifiers.boosting import BoostedTrees
 from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier
+from ad_core.decision.classifiers.monotone import MonotoneRegression
 from ad_core.decision.classifiers.proved_ridge import ConformalRidge, JackknifeRidge
 from ad_core.decision.classifiers.single import SingleStatistic
 from ad_core.decision.classifiers.stacking import StackedScores
@@ -110,6 +111,11 @@ def k_nn(choices: Choices) -> KNeighborsClassifier:
 def full_sensitivity(choices: Choices) -> FullSensitivityClassifier:
     """Perceptrons trained by a loss over pairs."""
     return FullSensitivityClassifier(choices.loss, random_state=choices.seed)
+
+
+def monotone(choices: Choices) -> MonotoneRegression:
+    """A weighted sum of columns that all rise with abnormality, no weight below 0."""
+    return MonotoneRegression(class_weight=choices.weight)
 
 
 def one_class(choices: Choices) -> LedoitWolf:

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from ad_core.data.source import Record
 from ad_core.decision import anomaly_score
 from ad_core.decision.calibration import calibrate, check_decision, check_single, cross_fit
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
 from ad_core.decision.facts import read_scored
 from ad_core.decision.table import make_table, select
 from ad_core.errors import UserError

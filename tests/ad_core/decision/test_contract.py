@@ -27,7 +27,7 @@ from ad_core.decision import (
     save_classifier,
 )
 from ad_core.decision.classifiers.catalogue import CLASSIFIERS, Line, line_of
-from ad_core.decision.classifiers.deep_head import HEAD
+from ad_core.decision.classifiers.deep_head import APART, HEAD
 from ad_core.decision.classifiers.fitting import imputed_score, learns_from_normals
 from ad_core.decision.thresholds.given import Proof
 from ad_core.decision.thresholds.guarantees import images_needed
@@ -90,7 +90,8 @@ def case(request):
     if deep:
         noise = np.random.default_rng(4).normal(size=(len(table), len(DEEP)))
         table, names = np.column_stack([table, noise]), (*NAMES, *DEEP)
-        told = names if line.proved else (*NAMES, HEAD) if line.needs_abnormals else NAMES
+        headed = (*NAMES, HEAD, APART) if line.needs_abnormals else NAMES
+        told = names if line.proved else headed
     bare = Case(name, line, None, table, labels, names, told)
     return bare._replace(classifier=bare.fit())
 
@@ -177,6 +178,24 @@ def test_weights_of_statistics_sum_to_one_and_none_is_given_to_what_cleaning_dro
     assert all(weight >= 0 for _, weight in weights)
     for dropped in DROPPED if len(case.names) > 1 else []:
         assert dict(weights)[NAMES[dropped]] == 0
+
+
+def test_an_image_unlike_all_that_calibrated_scores_above_them_all(case, scores):
+    """Whatever its statistics say: a head of two classes may find something else most normal."""
+    if APART not in case.told:
+        pytest.skip("no head on pooled features")
+    strange = case.table[case.labels == 0][1:4]
+    strange[:, len(NAMES) :] *= 10.0
+    explainer, found = case.explainer(), anomaly_score(case.classifier, strange)
+    assert (found > scores[::2].max()).all()
+    reasons = explainer.reasons(strange, inspected=np.ones(3, bool))
+    assert all(APART in {reason.name for reason in own} for own in reasons)
+    pushes = explainer.pushes(strange)
+    assert (pushes[:, -1] > 0).all()
+    if explainer.sums:
+        constants = found - pushes.sum(axis=1)
+        usual = scores[:1] - explainer.pushes(case.table[:1]).sum()
+        np.testing.assert_allclose(constants, usual.repeat(3), atol=0.02 * np.ptp(scores))
 
 
 def test_a_line_says_whether_abnormal_rows_are_needed(case):

@@ -93,7 +93,7 @@ def test_auto_depends_on_the_abnormal_images():
 def test_auto_is_the_network_where_pooled_features_are_among_the_columns():
     with_features = ["sse", "features.deep_head_0000"]
     kinds = np.array([0, 0, 1, 1])
-    assert choose_classifier("auto", kinds, names=with_features) == "full_sensitivity"
+    assert choose_classifier("auto", kinds, names=with_features) == "monotone"
     assert choose_classifier("auto", kinds, names=["sse"]) == "extra_trees"
     assert choose_classifier("auto", np.array([0, 0, 0]), names=with_features) == "one_class"
 

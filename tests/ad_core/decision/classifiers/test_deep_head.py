@@ -16,6 +16,7 @@ from ad_core.decision import (
     save_classifier,
 )
 from ad_core.decision.classifiers.deep_head import (
+    APART,
     HEAD,
     DeepHead,
     WithoutFeatures,
@@ -23,7 +24,7 @@ from ad_core.decision.classifiers.deep_head import (
     linear_heads,
     tail_alarms,
 )
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
 from ad_core.errors import UserError
 
 WIDTH = 400
@@ -195,15 +196,64 @@ def test_features_of_any_method_become_one_column_that_tells_the_classes_apart(n
     np.testing.assert_array_equal(anomaly_score(loaded, later), scores)
     normals = table[labels == 0]
     explainer = Explainer(loaded, NAMES, normals)
-    assert explainer.names == ("mse", "padim.loss_top", HEAD)
+    assert explainer.names == ("mse", "padim.loss_top", HEAD, APART)
     assert important_statistics(loaded, NAMES, normals)[0][0] == HEAD
-    reason = explainer.reasons(later[[np.argmax(scores)]])[0][0]
+    own_kind = loaded[0].apart(later) <= loaded[0].limit_
+    reason = explainer.reasons(later[[np.argmax(np.where(own_kind, scores, -np.inf))]])[0][0]
     assert reason.name == HEAD and reason.push > 0
     assert str(reason).startswith("it looks like the abnormal images that calibrated (deep_head ")
     low = str(reason._replace(value=reason.low - 1, push=-1.0))
     assert low.startswith("the likeness to the abnormal images that calibrated is lower than in")
     unseen = np.quantile(loaded[0].normals_, [0.05, 0.95])
     assert (reason.low, reason.high) == pytest.approx(tuple(unseen))
+
+
+def test_how_far_apart_a_row_may_lie_is_counted_by_hand():
+    table, labels, groups = table_of()
+    head = DeepHead(COLUMNS, folds=4, random_state=3).fit(table, labels, groups)
+    far = np.full(len(labels), np.nan)
+    for fit, held_out in grouped_folds(labels, groups, folds=4, seed=3):
+        rows = table[fit][:, COLUMNS]
+        spread = np.sqrt(rows.var(axis=0) + 0.01 * rows.var(axis=0).mean())
+        z = (table[held_out][:, COLUMNS] - rows.mean(axis=0)) / spread
+        far[held_out] = np.sqrt((z**2).mean(axis=1))
+    np.testing.assert_allclose(head.usual_, far[labels == 0], rtol=1e-12)
+    assert head.limit_ == pytest.approx(1.25 * far[labels == 0].max(), rel=1e-12)
+
+
+def test_a_row_of_something_else_is_raised_and_one_of_the_kind_hardly_ever():
+    """Of exchangeable normal rows one in their number and one lies beyond the farthest."""
+    beyond = []
+    for seed in range(20):
+        table, labels, groups = table_of(seed=seed)
+        model = make_classifier("monotone", names=NAMES)
+        fitted = fit_classifier(model, table, labels, groups=groups)
+        later, kinds, _ = table_of(seed=100 + seed)
+        beyond.append((fitted[0].apart(later)[kinds == 0] > fitted[0].limit_).mean())
+        # As normal as can be by its two statistics, and its features are of another kind.
+        other = later[kinds == 0][:4].copy()
+        other[:, 2::2] *= 3.0
+        other[:, 3::2] *= 0.2
+        top = anomaly_score(fitted, table).max()
+        assert (anomaly_score(fitted, other) > top).all()
+    assert np.mean(beyond) < 1 / 61
+
+
+def test_rows_that_cannot_be_left_out_set_no_limit():
+    table, labels, _ = table_of(normal=10, abnormal=2)
+    groups = np.arange(12) // 10  # the abnormal rows are one group
+    fitted = fit_classifier(make_classifier("monotone", names=NAMES), table, labels, groups=groups)
+    assert fitted[0].limit_ == np.inf and np.isfinite(fitted[0].top_)
+    assert anomaly_score(fitted, 50 * table).shape == (12,)
+
+
+def test_a_head_of_an_older_detector_raises_nothing():
+    table, labels, groups = table_of()
+    fitted = fit_classifier(make_classifier("monotone", names=NAMES), table, labels, groups=groups)
+    strange = 50 * table[:1]
+    now = anomaly_score(fitted, strange)
+    del fitted[0].top_, fitted[0].limit_
+    assert anomaly_score(fitted, strange) < now
 
 
 def test_out_of_fold_scores_of_the_whole_chain_know_no_label_of_their_own():

@@ -3,7 +3,7 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ad_core.decision import anomaly_score, fit_classifier, make_classifier, out_of_fold_scores
-from ad_core.decision.classifiers.out_of_fold import grouped_folds
+from ad_core.decision.classifiers.grouped_folds import grouped_folds
 from ad_core.errors import UserError
 from ad_core.metrics import auroc
 
