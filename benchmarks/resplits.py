@@ -86,17 +86,20 @@ def alike(root):
 def scored(pool, classifiers, fit, judge, seed):
     """Classifier -> scores of the rows to judge, fitted to others; one head serves all."""
     values, labels, groups, names = pool
-    learnt, later, found, head = values[fit], values[judge], {}, None
+    learnt, known, later, found, head = values[fit], values[fit], values[judge], {}, None
     for name in classifiers:
         made = make_classifier(name, seed=seed, names=names)
         if made.steps[0][0] == "features":
             if head is None:
                 head = made[0]
                 learnt = head.fit_transform(learnt, labels[fit], groups=groups[fit])
-                later = head.transform(later)
+                known, later = head.transform(known), head.transform(later)
             made = Pipeline(made.steps[1:])
         fitted = fit_classifier(made, learnt, labels[fit], groups=groups[fit], seed=seed)
         found[name] = imputed_score(fitted, later)
+        if head is not None:
+            head.top_ = float(np.nanmax(imputed_score(fitted, known)))
+            found[name] = head.raised(found[name], values[judge])
     return found
 
 

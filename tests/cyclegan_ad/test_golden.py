@@ -126,9 +126,10 @@ def test_every_gradient_of_one_step_agrees_with_pytorch(golden, params, steps):
     for name, gradient in expected.items():
         root = [x for other, x in expected.items() if other.split("/")[0] == name.split("/")[0]]
         largest = max(np.abs(x).max() for x in root)
-        # A bias before an instance norm has no gradient but rounding.
+        # A bias before an instance norm has no gradient but rounding, which is another one on
+        # processors with other vector units: 2.7e-5 without AVX-512.
         np.testing.assert_allclose(
-            2.0 * np.asarray(found[name]), gradient, atol=2e-5 * largest, err_msg=name
+            2.0 * np.asarray(found[name]), gradient, atol=5e-5 * largest, err_msg=name
         )
 
 

@@ -123,7 +123,7 @@ def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 
 
 def raised_by(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
-    """How far `imputed_score` of each row lies above the score by the model alone."""
+    """The rise of each row's `imputed_score` above the score by the model alone."""
     head = head_of(classifier)
     if head is None:
         return np.zeros(len(np.asarray(table)))
