@@ -256,7 +256,9 @@ def test_a_short_training_draws_normal_images_and_finds_what_is_planted():
     method = ganomaly.make(config_of(image_size=16, channels=1, lr=2e-3, width=8, latent=8))
     state, rng = start(method, (16, 16, 1)), np.random.default_rng(0)
     step, losses = jax.jit(method.learn.train_step), []
-    for number in range(200):
+    # Fewer steps leave the latent score to rounding: of five draws 0.81 to 0.97 after 200, and 0.95
+    # to 1.00 after 600.
+    for number in range(600):
         state, metrics = step(state, batch_of(stripes(rng, 16)), jax.random.key(number))
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-20:]) < 0.4 * np.mean(losses[:5])
