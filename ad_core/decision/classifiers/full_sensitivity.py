@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ad_core.decision.classifiers.members import MemberTraining, member_logits, train_members
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.decision.classifiers.squashing import Squashing, learn_squashing, squash
+from ad_core.decision.classifiers.two_classes import two_classes
 from ad_core.errors import UserError
 
 # Rows are padded to a multiple of this, so that tables of nearly one size share one compilation.
@@ -89,13 +89,7 @@ class FullSensitivityClassifier(ClassifierMixin, BaseEstimator):
         """
         training = self._training()
         table, kinds = validate_data(self, X, y, ensure_min_samples=2)
-        check_classification_targets(kinds)
-        self.classes_, labels = np.unique(kinds, return_inverse=True)
-        if self.classes_.size != 2:
-            raise UserError(
-                "Only binary classification is supported: the labels must hold two classes; found "
-                f"{self.classes_.size} class{'' if self.classes_.size == 1 else 'es'}."
-            )
+        self.classes_, labels = two_classes(kinds)
         wide = np.asarray(table, dtype=np.float64)
         self.median_, self.spread_, self.mean_, self.scale_ = learn_squashing(wide)
         names = np.arange(labels.size) if groups is None else np.asarray(groups)

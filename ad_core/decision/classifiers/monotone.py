@@ -9,12 +9,11 @@ from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from ad_core.decision.classifiers.cleaning import CleanTable, Table
-from ad_core.errors import UserError
+from ad_core.decision.classifiers.two_classes import two_classes
 
 
 class CleanUpwards(CleanTable):
@@ -83,13 +82,7 @@ class MonotoneRegression(ClassifierMixin, BaseEstimator):
         """
         given: Any = validate_data(self, X, y, ensure_min_samples=2)
         table, kinds = np.asarray(given[0], np.float64), given[1]
-        check_classification_targets(kinds)
-        self.classes_, labels = np.unique(kinds, return_inverse=True)
-        if self.classes_.size != 2:
-            raise UserError(
-                "Only binary classification is supported: the labels must hold two classes; found "
-                f"{self.classes_.size} class{'' if self.classes_.size == 1 else 'es'}."
-            )
+        self.classes_, labels = two_classes(kinds)
         weights = self.C * compute_sample_weight(self.class_weight, labels)
         with threadpool_limits(1, user_api="blas"):
             slope, intercept = _fit(table, labels, weights)
