@@ -1,6 +1,7 @@
 """A line around a detector that does what a test says."""
 
 import io
+import threading
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ def png(value=128, side=16):
 class Judge:
     """Stands for a detector: the score of a picture is its mean grey value over 255.
 
-    `delay_s` and `error` make it slow, or fail.
+    `delay_s` and `error` make it slow, or fail; while `may_judge` is clear it judges nothing.
     """
 
     def __init__(self, threshold=0.5):
@@ -37,9 +38,12 @@ class Judge:
         self.scale = MapScale(0.0, 1.0, 0.5)
         self.parts = SimpleNamespace(facts={"scored": {"path": [], "label": []}})
         self.delay_s, self.error, self.judged = 0.0, None, []
+        self.may_judge = threading.Event()
+        self.may_judge.set()
 
     def judge(self, path, **_):
         time.sleep(self.delay_s)
+        self.may_judge.wait(30)
         self.judged.append(path)
         if self.error is not None:
             raise self.error
