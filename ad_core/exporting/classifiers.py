@@ -62,10 +62,12 @@ def _raised(head: DeepHead) -> Callable[[Score, Row], Score]:
     if not (np.isfinite(head.top_) and np.isfinite(head.limit_)):
         return lambda score, row: score
     limit = head.limit_ * (1.0 - _ROUNDING)
+    places = head.places()
 
     def raise_(score: Score, row: Row) -> Score:
         z = (row[features].astype(jnp.float64) - head.mean_) / head.scale_
-        apart = jnp.sqrt(jnp.mean(z * z))
+        distances = jnp.sqrt(jnp.stack([jnp.mean(z[of] * z[of]) for of in places]))
+        apart = jnp.max(distances / head.farthest_)
         return jnp.where(apart > limit, jnp.maximum(score, head.top_ + apart / head.limit_), score)
 
     return raise_

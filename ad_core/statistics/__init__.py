@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from ad_core.errors import UserError
 from ad_core.statistics.comparison import Comparison
 from ad_core.statistics.context import Context, learn_context
-from ad_core.statistics.deep import feature_block, feature_names, is_feature
+from ad_core.statistics.deep import feature_block, feature_names, is_feature, level_numbers
 from ad_core.statistics.table import (
     Available,
     check_names,
@@ -30,6 +30,7 @@ __all__ = [
     "feature_block",
     "feature_names",
     "is_feature",
+    "level_numbers",
     "learn_context",
     "names",
     "usable_scales",

@@ -4,11 +4,12 @@ They are no statistics by themselves: a classifier first makes one number of all
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ad_core.errors import UserError
 from ad_core.types import View
 
 _COLUMN = re.compile(r"(?:.*\.)?deep_(?P<level>.+)_\d{4,}")
@@ -22,6 +23,20 @@ def feature_names(widths: Mapping[str, int]) -> tuple[str, ...]:
 def is_feature(name: str) -> bool:
     """Tells whether a column is one of pooled features, of any method: "METHOD.deep_LEVEL_0000"."""
     return _COLUMN.fullmatch(name) is not None
+
+
+def level_numbers(names: Sequence[str]) -> list[int]:
+    """Number of the level of each feature, from 0 on; those of two methods are two.
+
+    Raises:
+        UserError: a name of something else.
+    """
+    levels = [name.rpartition("_")[0] for name in names if is_feature(name)]
+    if len(levels) != len(names):
+        other = next(name for name in names if not is_feature(name))
+        raise UserError(f"{other!r} is no column of pooled features.")
+    known = {level: number for number, level in enumerate(dict.fromkeys(levels))}
+    return [known[level] for level in levels]
 
 
 def feature_block(names: Iterable[str], view: View) -> Float[Array, "b _"]:

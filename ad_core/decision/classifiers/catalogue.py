@@ -27,7 +27,7 @@ from ad_core.decision.classifiers.squashing import SquashedColumns
 from ad_core.decision.explaining import attribution, trees
 from ad_core.decision.explaining.attribution import Attribution, Rows
 from ad_core.errors import UserError
-from ad_core.statistics import is_feature
+from ad_core.statistics import is_feature, level_numbers
 from ad_core.statistics.glossary import words
 
 Weights = Float[np.ndarray, "k"]
@@ -208,7 +208,8 @@ def _reducing(line: Line, choices: Choices, names: Sequence[str]) -> list[tuple[
         return []
     if not line.needs_abnormals:
         return [("features", WithoutFeatures(columns))]
-    head = DeepHead(columns, class_weight=choices.weight, random_state=choices.seed)
+    levels = np.array(level_numbers([names[column] for column in columns]))
+    head = DeepHead(columns, levels, class_weight=choices.weight, random_state=choices.seed)
     return [("features", head)]
 
 

@@ -22,8 +22,8 @@ _TAIL = 0.2
 # Share of the columns' mean variance that is added to each: a channel that is all but dead among
 # the images which calibrate must not explode in a later one.
 _FLOOR = 1e-2
-# Limit of `apart`, in distances of the farthest normal row: that one lies out by chance, images of
-# something else lie farther (docs/deep.md).
+# Limit of `apart`: the farthest normal row lies out by chance, images of something else lie
+# farther (docs/deep.md).
 _FARTHER = 1.25
 
 
@@ -102,18 +102,22 @@ class DeepHead(_Reduction):
 
     A head knows two classes and may find an image of something else as normal as can be. So the
     step also tells how far a row lies from those it was fitted on (`apart`), and raises the score
-    of one that lies a quarter farther than any of the normal rows did (`raised`).
+    of one that lies a quarter farther than any of the normal rows did (`raised`). Each level of
+    the network speaks for itself: what is strange may be so to the first, as a negative is, and
+    all but lost among the many features of the last.
 
     Args:
         columns: places of the features in the table.
+        levels: number of each one's level, from 0 on; (): all are of one.
         strengths: values of C to choose from, ascending.
         folds: at most, of the inner partition. class_weight: as scikit-learn's.
 
     Attributes: `slope_` [d] and `offset_` of the head, `strength_` the C chosen, `normals_` the
     column's values of the normal rows at fitting; `mean_` and `scale_` [d] of the features,
-    `usual_` how far apart the normal rows were from those of the other folds, `limit_` a quarter
-    more than the largest of these, without folds infinite; `top_` the highest score at fitting,
-    once `fit_classifier` has set it.
+    `farthest_` of each level the largest distance of a normal row from the rows of the other
+    folds, `usual_` how far apart the normal rows so were (1 at most), `limit_` up to where a row
+    may be apart, without folds infinite; `top_` the highest score at fitting, once
+    `fit_classifier` has set it.
     """
 
     top_: float = np.inf  # of a head that raises no score
@@ -122,6 +126,7 @@ class DeepHead(_Reduction):
     def __init__(
         self,
         columns: Any = (),
+        levels: Any = (),
         *,
         strengths: Sequence[float] = STRENGTHS,
         folds: int = 5,
@@ -129,6 +134,7 @@ class DeepHead(_Reduction):
         random_state: int = 0,
     ):
         super().__init__(columns)
+        self.levels = levels
         self.strengths = strengths
         self.folds = folds
         self.class_weight = class_weight
@@ -161,13 +167,17 @@ class DeepHead(_Reduction):
         return np.column_stack([others, column])
 
     def apart(self, X: Table) -> Float64[np.ndarray, "n"]:
-        """Root mean square of each row's standardised features: distance from the rows fitted on.
+        """Distance of each row from those fitted on, at the level where it is largest.
 
-        NaN where a feature is not finite.
+        A level's is the root mean square of its standardised features; 1 is the distance of the
+        farthest normal row. NaN where a feature is not finite.
         """
         features = self._take(X)[1]
         with np.errstate(invalid="ignore"):
-            far = [_apart(row[None], self.mean_, self.scale_)[0] for row in features]
+            far = [
+                (self._distances(row[None], self.mean_, self.scale_)[0] / self.farthest_).max()
+                for row in features
+            ]
         return np.where(np.isfinite(features).all(axis=1), far, np.nan)
 
     def raised(self, scores: Float64[np.ndarray, "n"], X: Table) -> Float64[np.ndarray, "n"]:
@@ -176,6 +186,13 @@ class DeepHead(_Reduction):
             return scores
         ratio = self.apart(X) / self.limit_
         return np.where(ratio > 1.0, np.maximum(scores, self.top_ + ratio), scores)
+
+    def places(self) -> list[Int[np.ndarray, "_"]]:
+        """The features of each level, by their places among all of them."""
+        levels = np.asarray(self.levels, int)
+        if not levels.size:
+            return [np.arange(len(self.columns))]
+        return [np.flatnonzero(levels == one) for one in range(levels.max() + 1)]
 
     def reduced_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """Names of the other columns, and HEAD."""
@@ -205,12 +222,24 @@ class DeepHead(_Reduction):
         self, features: Float64[np.ndarray, "n d"], labels: Int[np.ndarray, "n"], parts: Folds
     ) -> None:
         """Where the rows lie, and how far apart a normal one is from those of other groups."""
-        unseen = np.full(labels.size, np.nan)
-        for fit, held_out in parts:
-            unseen[held_out] = _apart(features[held_out], *_place(features[fit]))
         self.mean_, self.scale_ = _place(features)
-        self.usual_ = unseen[labels == 0] if parts else _apart(features, self.mean_, self.scale_)
-        self.limit_ = _FARTHER * float(self.usual_.max()) if parts else np.inf
+        unseen = self._distances(features, self.mean_, self.scale_)
+        for fit, held_out in parts:
+            unseen[held_out] = self._distances(features[held_out], *_place(features[fit]))
+        farthest = unseen[labels == 0].max(axis=0)
+        self.farthest_ = np.where(farthest > 0, farthest, 1.0)
+        self.usual_ = (unseen[labels == 0] / self.farthest_).max(axis=1)
+        self.limit_ = _FARTHER if parts else np.inf
+
+    def _distances(
+        self,
+        features: Float64[np.ndarray, "n d"],
+        mean: Float64[np.ndarray, "d"],
+        scale: Float64[np.ndarray, "d"],
+    ) -> Float64[np.ndarray, "n l"]:
+        """Root mean square of each row's standardised features of each level."""
+        squares = ((features - mean) / scale) ** 2
+        return np.sqrt(np.stack([squares[:, of].mean(axis=1) for of in self.places()], axis=1))
 
     def _values(self, features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n"]:
         """Decision values, row by row: all at once may sum in an order that hangs on n."""
@@ -293,14 +322,6 @@ def _place(
     """Mean and scale of each feature."""
     mean, variance = features.mean(axis=0), features.var(axis=0)
     return mean, np.sqrt(variance + _FLOOR * (variance.mean() or 1.0))
-
-
-def _apart(
-    features: Float64[np.ndarray, "n d"],
-    mean: Float64[np.ndarray, "d"],
-    scale: Float64[np.ndarray, "d"],
-) -> Float64[np.ndarray, "n"]:
-    return np.sqrt(np.mean(((features - mean) / scale) ** 2, axis=1))
 
 
 def _basis(

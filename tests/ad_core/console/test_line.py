@@ -98,13 +98,14 @@ def test_an_error_behind_the_detector_is_answered_inspect_too(line, store, monke
 
 def test_a_verdict_that_comes_too_late_is_dropped(make_line, store, judge):
     line = make_line(timeout_s=0.2)
-    judge.delay_s = 0.6
+    judge.may_judge.clear()
     answer = line.score(GOOD, "one.png", "http")
     assert told(answer, "timeout", 504, store)
+    judge.may_judge.set()
     wait_until(lambda: judge.judged)
     time.sleep(0.1)
     assert store.image(answer.sha).decision == "inspect" and store.events("scored") == []
-    judge.delay_s, line.timeout_s = 0.0, 10.0
+    line.timeout_s = 10.0
     assert line.score(GOOD, "one.png", "http").decision == "normal"
 
 
@@ -126,13 +127,14 @@ def test_a_full_queue_is_answered_at_once_and_never_by_waiting(line, store, judg
 
 
 def test_stopping_finishes_what_was_accepted_and_accepts_nothing_more(line, store, judge):
-    judge.delay_s = 0.3
+    judge.may_judge.clear()
     with ThreadPoolExecutor(2) as others:
         accepted = others.submit(line.score, GOOD, "one.png", "http")
         wait_until(lambda: store.last("received") is not None)
         stopping = others.submit(line.stop)
         wait_until(lambda: line.stopping)
         assert told(line.score(GOOD, "two.png", "http"), "stopping", 503, store)
+        judge.may_judge.set()
         assert accepted.result().decision == "normal"
         stopping.result()
     assert store.verify() is None and store.unanswered() == []
@@ -230,11 +232,12 @@ def test_an_activated_detector_that_is_gone_is_never_replaced_in_silence(
 
 def test_a_switch_between_two_images_takes_effect_with_the_second(make_line, judge, tmp_path):
     line = make_line()
-    judge.delay_s = 0.2
+    judge.may_judge.clear()
     with ThreadPoolExecutor(1) as others:
         first = others.submit(line.score, GOOD, "one.png", "http")
         wait_until(lambda: line.waiting == 1)
         line.switch(tmp_path / "new")
+        judge.may_judge.set()
         assert first.result().decision == "normal"
 
 

@@ -152,12 +152,14 @@ def test_an_upload_that_stands_still_is_answered_inspect(app, camera, line, stor
 def test_health_tells_a_worker_that_stands_still_and_a_service_that_ends(client, app, line, judge):
     anyone = client("http://127.0.0.1:8000")
     assert anyone.get("/v1/health").json()["status"] == "ok"
-    line.timeout_s, judge.delay_s = 0.1, 0.6
+    line.timeout_s = 0.1
+    judge.may_judge.clear()
     scoring = threading.Thread(target=line.score, args=(GOOD, "a", "http"))
     scoring.start()
     wait_until(lambda: line.stuck)
     answer = anyone.get("/v1/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "stuck")
+    judge.may_judge.set()
     scoring.join()
     wait_until(lambda: not line.stuck)
     line.stop()

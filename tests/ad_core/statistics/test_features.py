@@ -16,6 +16,7 @@ from ad_core.statistics import (
     compute,
     expand,
     is_feature,
+    level_numbers,
     names,
     without_idle,
 )
@@ -150,6 +151,13 @@ def test_names_tell_statistics_from_columns_of_features_whatever_levels_are_call
     assert deep[-3:] == columns and all(map(is_feature, columns))
     assert not any(map(is_feature, (*deep[:-3], *(f"vqgan.{name}" for name in deep[:-3]))))
     assert len(set(deep)) == len(deep) == 4 + 3 + 3
+
+
+def test_levels_are_numbered_as_they_come_and_apart_by_method():
+    columns = ("deep_a_0001_0000", "deep_a_0001_0001", "deep_b_0000", "other.deep_b_0000")
+    assert level_numbers(columns) == [0, 0, 1, 2] and level_numbers(()) == []
+    with pytest.raises(UserError, match="'mse' is no column of pooled features"):
+        level_numbers(("deep_b_0000", "mse"))
 
 
 def test_a_view_without_an_image_has_no_such_columns():

@@ -208,17 +208,51 @@ def test_features_of_any_method_become_one_column_that_tells_the_classes_apart(n
     assert (reason.low, reason.high) == pytest.approx(tuple(unseen))
 
 
-def test_how_far_apart_a_row_may_lie_is_counted_by_hand():
+def by_hand(rows, fitted_on):
+    """Distances of rows from those fitted on by the first 100 features, and by the others."""
+    features = fitted_on[:, COLUMNS]
+    spread = np.sqrt(features.var(axis=0) + 0.01 * features.var(axis=0).mean())
+    z = (rows[:, COLUMNS] - features.mean(axis=0)) / spread
+    parts = z[:, :100], z[:, 100:]
+    return np.column_stack([np.sqrt((part**2).mean(axis=1)) for part in parts])
+
+
+def test_how_far_apart_a_row_lies_is_counted_by_hand():
     table, labels, groups = table_of()
-    head = DeepHead(COLUMNS, folds=4, random_state=3).fit(table, labels, groups)
-    far = np.full(len(labels), np.nan)
+    levels = np.repeat([0, 1], [100, WIDTH - 100])
+    head = DeepHead(COLUMNS, levels, folds=4, random_state=3).fit(table, labels, groups)
+    far = np.full((len(labels), 2), np.nan)
     for fit, held_out in grouped_folds(labels, groups, folds=4, seed=3):
-        rows = table[fit][:, COLUMNS]
-        spread = np.sqrt(rows.var(axis=0) + 0.01 * rows.var(axis=0).mean())
-        z = (table[held_out][:, COLUMNS] - rows.mean(axis=0)) / spread
-        far[held_out] = np.sqrt((z**2).mean(axis=1))
-    np.testing.assert_allclose(head.usual_, far[labels == 0], rtol=1e-12)
-    assert head.limit_ == pytest.approx(1.25 * far[labels == 0].max(), rel=1e-12)
+        far[held_out] = by_hand(table[held_out], table[fit])
+    farthest = far[labels == 0].max(axis=0)
+    np.testing.assert_allclose(head.farthest_, farthest, rtol=1e-12)
+    np.testing.assert_allclose(head.usual_, (far[labels == 0] / farthest).max(axis=1), rtol=1e-12)
+    later = table_of(seed=1)[0]
+    np.testing.assert_allclose(head.apart(later), (by_hand(later, table) / farthest).max(axis=1))
+    assert head.limit_ == 1.25 and head.usual_.max() == pytest.approx(1.0)
+
+
+def test_a_row_that_is_strange_at_one_small_level_alone_is_raised():
+    table, labels, groups = table_of()
+    names = [name.replace("stage3", "stem") if n < 22 else name for n, name in enumerate(NAMES)]
+    later = table_of(seed=7)[0][:4]
+    strange = later.copy()
+    strange[:, 2:22] += 3.0 * table[:, 2:22].std(axis=0)
+    for given, raised in ((names, True), (NAMES, False)):
+        fitted = fit_classifier(
+            make_classifier("monotone", names=given), table, labels, groups=groups
+        )
+        beyond = fitted[0].apart(strange) > fitted[0].limit_
+        assert (beyond == raised).all() and (fitted[0].apart(later) <= fitted[0].limit_).all()
+        assert ((anomaly_score(fitted, strange) > fitted[0].top_) == raised).all()
+
+
+def test_a_level_that_is_the_same_in_all_rows_sets_no_row_apart():
+    table, labels, groups = table_of()
+    table[:, 2:22] = 7.0
+    levels = np.repeat([0, 1], [20, WIDTH - 20])
+    head = DeepHead(COLUMNS, levels).fit(table, labels, groups)
+    assert head.farthest_[0] == 1.0 and (head.apart(table) <= head.limit_).all()
 
 
 def test_a_row_of_something_else_is_raised_and_one_of_the_kind_hardly_ever():
