@@ -1,11 +1,13 @@
 """Tables of launch/benchmark.py from several machines or sessions as one.
 
     python benchmarks/joined_tables.py --tables RUNS/table.json MORE/table.json --to=DIR
+        [--matrix=auc], in one line
 
 Runs are taken one by one: where two tables hold the same method on the same set with the same seed,
 the first counts. A run that failed in one table and has figures in another did not fail. Writes
 table.md, table.csv, table.json and index.html below DIR, with means, tests and the poster's figures
-made anew from all runs. The tables must be of one benchmark.
+made anew from all runs. With --matrix it prints that figure alone, a row a set and a column a
+method, by what decides in each. The tables must be of one benchmark and protocol.
 """
 
 import argparse
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from ad_core.errors import UserError  # noqa: E402
+from ad_core.reporting.comparison import DETECTOR, FIGURES, rows_of, shown  # noqa: E402
 from ad_core.reporting.comparison_files import (  # noqa: E402
     NAMES,
     markdown,
@@ -30,13 +33,14 @@ def main():
     parser = argparse.ArgumentParser(description="Joins tables of launch/benchmark.py.")
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--matrix", choices=tuple(FIGURES))
     given = parser.parse_args()
     try:
         found = join([read_comparison(path) for path in given.tables])
     except UserError as error:
         sys.exit(f"error: {error}")
     write_comparison(given.to, found)
-    print(markdown(found))
+    print(matrix(found, given.matrix) if given.matrix else markdown(found))
     print(f"tables: {', '.join(str(given.to / name) for name in NAMES)}")
 
 
@@ -46,6 +50,11 @@ def join(comparisons):
     for other in comparisons[1:]:
         if other.name != first.name or other.published != first.published:
             raise UserError(f"Tables of two benchmarks cannot be one: {first.name}, {other.name}.")
+        protocols = {of.about.get("protocol", "") for of in (first, other)}
+        if len(protocols) > 1:
+            raise UserError(
+                f"Tables of two protocols cannot be one: {', '.join(sorted(protocols))}."
+            )
     runs = {}
     for of in comparisons:
         for one in of.measurements:
@@ -61,6 +70,25 @@ def join(comparisons):
         troubles=tuple(_open_troubles(comparisons, runs.values())),
         about=_about([of.about for of in comparisons]),
     )
+
+
+def matrix(comparison, figure):
+    """A figure as Markdown: sets down, methods across, in brackets how many seeds."""
+    rows = {
+        (row.set, row.method): row
+        for row in rows_of(comparison.measurements)
+        if row.score == DETECTOR
+    }
+    methods = list(dict.fromkeys(method for _, method in rows))
+    lines = [["set", *methods], ["---"] * (len(methods) + 1)]
+    for name in comparison.sets:
+        lines.append([name, *(_cell(rows.get((name, method)), figure) for method in methods)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row, figure):
+    spread = None if row is None else row.spreads.get(figure)
+    return shown(figure, spread) + (f" ({len(spread.values)})" if spread else "")
 
 
 def _open_troubles(comparisons, runs):

@@ -70,6 +70,24 @@ def test_two_benchmarks_are_not_joined(tables):
         joined_tables.join((tables[0], other))
 
 
+def test_two_protocols_are_not_joined(tables):
+    one, other = (table(("screw",), [], protocol=name) for name in ("folders", "cyclegan_ad"))
+    with pytest.raises(UserError, match="two protocols cannot be one: cyclegan_ad, folders"):
+        joined_tables.join((one, other))
+
+
+def test_a_figure_is_shown_by_set_and_method(tables):
+    joined = joined_tables.join(tables)
+    assert joined_tables.matrix(joined, "auc").splitlines() == [
+        "| set | a | b |",
+        "| --- | --- | --- |",
+        "| screw | 55.0 ± 5.0 (2) | 80.0 (1) |",
+        "| wood | 70.0 (1) | – |",
+        "| tile | – | – |",
+    ]
+    assert "–" in joined_tables.matrix(joined, "bound_missed").splitlines()[2]
+
+
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"name": "quick"})])
 def test_another_file_is_refused_by_its_name(tmp_path, text):
     path = tmp_path / "table.json"
