@@ -19,7 +19,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 TESTS = Path(__file__).parent
 TOGETHER = "launch"  # a folder whose files share trained workdirs: one worker runs them all
-LONGEST = (TOGETHER, "vqgan_ad", "cyclegan_ad")  # folders that begin, so that workers end together
+# What begins, so that workers end together.
+LONGEST = (TOGETHER, "test_method_contract.py", "vqgan_ad", "cyclegan_ad")
 
 # Compiled programs live for the session, and its workers share them: these inherit the variable.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ

@@ -37,6 +37,9 @@ TINY = {
     "noise_levels": (20, 300),
     "autoencoder": {"backbone": "tests.diffusion_ad.toy_autoencoder:toy"},
 }  # fmt: skip
+# A memory of any backbone keeps to the same; fine_tuned needs one whose last stages it can train.
+TOY_BACKBONE = {"backbone": "tests.baselines_ad.toy_backbone:toy"}
+ITS_OWN_BACKBONE = ("baselines_ad.fine_tuned",)
 SMALL_VIT = {"patch": 8, "width": 8, "depth": 1, "heads": 2}
 DISC_VIT = {"discriminator": "vit", "disc_vit": SMALL_VIT}
 # Forms of a method beside that of its defaults: METHOD:FORM -> settings.
@@ -67,7 +70,8 @@ def _params():
 def config_of(param):
     name = param.partition(":")[0]
     settings = resolve(name).defaults("cpu")
-    tiny = {key: TINY[key] for key in TINY if key in settings}
+    small = TINY if name in ITS_OWN_BACKBONE else TINY | TOY_BACKBONE
+    tiny = {key: small[key] for key in small if key in settings}
     return complete(
         ConfigDict(
             {
