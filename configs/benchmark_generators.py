@@ -33,7 +33,8 @@ PAIRS = {
     "data": {"calibration": {"normal": 0.3, "abnormal": 0.3}, "augment": "nine_versions"},
     "train": {"batch_size": 4},
 }
-STEPS = {"steps": 1200}  # at the size of a CPU; an accelerator has its default
+# At the size of a CPU, for all alike: some minutes of a core. An accelerator has its default.
+STEPS = {"steps": 400}
 GENERATORS = {  # title, method, network, other settings
     "vqgan_cnn": ("VQGAN", "vqgan_ad.vqgan", "cnn", {}),
     "vqgan_vit": ("ViT-VQGAN", "vqgan_ad.vqgan", "vit", {}),

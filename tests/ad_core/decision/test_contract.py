@@ -185,9 +185,7 @@ def test_weights_of_statistics_sum_to_one_and_none_is_given_to_what_cleaning_dro
         assert dict(weights)[NAMES[dropped]] == 0
 
 
-def test_an_image_unlike_all_that_calibrated_scores_above_them_all(
-    case, scores, explainer, pushes
-):
+def test_an_image_unlike_all_that_calibrated_scores_above_them_all(case, scores, explainer, pushes):
     """Whatever its statistics say: a head of two classes may find something else most normal."""
     if APART not in case.told:
         pytest.skip("no head on pooled features")
