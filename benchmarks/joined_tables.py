@@ -1,16 +1,18 @@
 """Tables of launch/benchmark.py from several machines or sessions as one.
 
     python benchmarks/joined_tables.py --tables RUNS/table.json MORE/table.json --to=DIR
-        [--matrix=auc], in one line
+        [--matrix=auc] [--keep=benchmarks/tables/NAME.json], in one line
 
 Runs are taken one by one: where two tables hold the same method on the same set with the same seed,
 the first counts. A run that failed in one table and has figures in another did not fail. Writes
 table.md, table.csv, table.json and index.html below DIR, with means, tests and the poster's figures
 made anew from all runs. With --matrix it prints that figure alone, a row a set and a column a
-method, by what decides in each. The tables must be of one benchmark and protocol.
+method, by what decides in each. --keep writes the runs alone, a line each, as --tables takes them.
+The tables must be of one benchmark and protocol.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -22,10 +24,12 @@ from ad_core.errors import UserError  # noqa: E402
 from ad_core.reporting.comparison import DETECTOR, FIGURES, rows_of, shown  # noqa: E402
 from ad_core.reporting.comparison_files import (  # noqa: E402
     NAMES,
+    as_json,
     markdown,
     read_comparison,
     write_comparison,
 )
+from ad_core.runtime.sealed import write_text  # noqa: E402
 
 
 def main():
@@ -34,12 +38,15 @@ def main():
     parser.add_argument("--tables", type=Path, nargs="+", required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--matrix", choices=tuple(FIGURES))
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     try:
         found = join([read_comparison(path) for path in given.tables])
     except UserError as error:
         sys.exit(f"error: {error}")
     write_comparison(given.to, found)
+    if given.keep is not None:
+        write_text(given.keep, runs_alone(found))
     print(matrix(found, given.matrix) if given.matrix else markdown(found))
     print(f"tables: {', '.join(str(given.to / name) for name in NAMES)}")
 
@@ -70,6 +77,17 @@ def join(comparisons):
         troubles=tuple(_open_troubles(comparisons, runs.values())),
         about=_about([of.about for of in comparisons]),
     )
+
+
+def runs_alone(comparison):
+    """A table.json without what is made again from its runs, each of which is a line."""
+    content = as_json(comparison)
+    runs = ",\n    ".join(json.dumps(run) for run in content["runs"])
+    made_again = ("runs", "rows", "published", "tests")
+    rest = json.dumps(
+        {name: of for name, of in content.items() if name not in made_again}, indent=2
+    )
+    return f'{rest[:-2]},\n  "runs": [\n    {runs}\n  ]\n}}\n'
 
 
 def matrix(comparison, figure):

@@ -1,6 +1,7 @@
 """Tables of a benchmark from several machines, joined run by run."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from ad_core.reporting.comparison import DETECTOR, Comparison, Measurement, Trou
 from ad_core.reporting.comparison_files import as_json, read_comparison, write_comparison
 from tests.benchmark_script import script
 
+ROOT = Path(__file__).resolve().parents[2]
 joined_tables = script("joined_tables")
 
 
@@ -62,6 +64,18 @@ def test_a_trouble_stays_where_no_table_has_the_run(tables):
 def test_a_table_read_again_is_the_same(tables, tmp_path):
     write_comparison(tmp_path, tables[0])
     assert as_json(read_comparison(tmp_path / "table.json")) == as_json(tables[0])
+
+
+def test_runs_that_were_kept_are_the_same_table_a_line_each(tables, tmp_path):
+    path = tmp_path / "quick.json"
+    path.write_text(joined_tables.runs_alone(tables[0]))
+    assert as_json(read_comparison(path)) == as_json(tables[0])
+    assert sum('"auc": 0.' in line for line in path.read_text().splitlines()) == 2
+
+
+def test_the_runs_that_the_project_keeps_can_be_read():
+    kept = sorted((ROOT / "benchmarks" / "tables").glob("*.json"))
+    assert kept and all(read_comparison(path).measurements for path in kept)
 
 
 def test_two_benchmarks_are_not_joined(tables):
