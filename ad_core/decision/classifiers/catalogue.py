@@ -208,7 +208,7 @@ def _reducing(line: Line, choices: Choices, names: Sequence[str]) -> list[tuple[
         return []
     if not line.needs_abnormals:
         return [("features", WithoutFeatures(columns))]
-    levels = np.array(level_numbers([names[column] for column in columns]))
+    levels = np.array(level_numbers([name for name in names if is_feature(name)]))
     head = DeepHead(columns, levels, class_weight=choices.weight, random_state=choices.seed)
     return [("features", head)]
 
