@@ -7,6 +7,8 @@ DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
 LONG := tests/ad_core/statistics/test_first_set.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
+	tests/ad_core/decision/classifiers/test_proved_ridge.py \
+	tests/ad_core/decision/thresholds/test_misses.py \
 	tests/ad_core/decision/thresholds/test_thresholds.py
 # Two workers; tests/conftest.py groups the tests and puts the longest groups first.
 PYTEST := python -m pytest -q -n 2 --no-loadscope-reorder
