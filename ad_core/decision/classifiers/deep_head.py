@@ -120,8 +120,11 @@ class DeepHead(_Reduction):
     `fit_classifier` has set it.
     """
 
-    top_: float = np.inf  # of a head that raises no score
+    # Of heads in older detectors: the first raised no score, later ones knew one level alone.
+    top_: float = np.inf
     limit_: float = np.inf
+    levels: Any = ()
+    farthest_: Any = 1.0
 
     def __init__(
         self,

@@ -290,6 +290,17 @@ def test_a_head_of_an_older_detector_raises_nothing():
     assert anomaly_score(fitted, strange) < now
 
 
+def test_a_head_of_one_level_in_an_older_detector_raises_as_it_did():
+    table, labels, groups = table_of()
+    fitted = fit_classifier(make_classifier("monotone", names=NAMES), table, labels, groups=groups)
+    strange, now = 50 * table[:3], anomaly_score(fitted, 50 * table[:3])
+    head = fitted[0]
+    head.limit_ *= head.farthest_[0]  # in distances, before it was in the farthest one's
+    del head.levels, head.farthest_
+    np.testing.assert_allclose(anomaly_score(fitted, strange), now)
+    assert (head.apart(table) <= head.limit_).all() and (head.apart(strange) > head.limit_).all()
+
+
 def test_out_of_fold_scores_of_the_whole_chain_know_no_label_of_their_own():
     areas = []
     for seed in range(3):
