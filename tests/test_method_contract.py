@@ -55,6 +55,8 @@ FORMS = {
 # The same methods on tiles of an image: METHOD:FORM.
 TILED = ("tests.toys.flat:tiles", "tests.toys.noisy:tiles", "vqgan_ad.vqgan:tiles")
 TILING = {"tile": 16, "overlap": 4, "batch": 5, "scales": (1, 2)}
+# Uncompiled, a network's operations are each a program to compile: one network stands for all.
+PLAIN = (*(f"tests.toys.{name}" for name in TOYS), "vqgan_ad.vqgan", "baselines_ad.padim")
 # What pixel diffusion shows already is shown of the latent one where time does not matter.
 SLOW = ("diffusion_ad.latent", *FORMS, "vqgan_ad.vqgan:tiles")
 BATCH, STEPS, IMAGES = 8, 2, 12
@@ -233,6 +235,7 @@ def test_a_view_tells_images_apart(learnt):
     assert (np.ptp(np.concatenate(values, axis=1), axis=0) > 1e-6).any()
 
 
+@pytest.mark.parametrize("learnt", PLAIN, indirect=True)
 def test_a_compiled_view_equals_a_plain_one(learnt):
     image = jnp.asarray(learnt.images)
     plain = learnt.method.view(learnt.state, image, image_keys(image))

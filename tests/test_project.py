@@ -138,8 +138,7 @@ def test_the_tests_that_python_3_11_leaves_out_are_there():
         r"^LONG := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
     left_out = listed.replace("\\\n", " ").split()
-    assert len(left_out) == 3
-    assert all((ROOT / path).is_file() for path in left_out)
+    assert left_out and all((ROOT / path).is_file() for path in left_out)
 
 
 def test_a_worker_takes_whole_files_and_the_scripts_together(pytestconfig):
