@@ -6,7 +6,6 @@ LOCK := requirements.lock
 DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
 LONG := tests/ad_core/statistics/test_first_set.py \
-	tests/ad_core/decision/test_contract.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
 	tests/ad_core/decision/classifiers/test_proved_ridge.py \
 	tests/ad_core/decision/thresholds/test_misses.py \

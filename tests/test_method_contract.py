@@ -55,8 +55,6 @@ FORMS = {
 # The same methods on tiles of an image: METHOD:FORM.
 TILED = ("tests.toys.flat:tiles", "tests.toys.noisy:tiles", "vqgan_ad.vqgan:tiles")
 TILING = {"tile": 16, "overlap": 4, "batch": 5, "scales": (1, 2)}
-# Uncompiled, a network's operations are each a program to compile: one network stands for all.
-PLAIN = (*(f"tests.toys.{name}" for name in TOYS), "vqgan_ad.vqgan", "baselines_ad.padim")
 # What pixel diffusion shows already is shown of the latent one where time does not matter.
 SLOW = ("diffusion_ad.latent", *FORMS, "vqgan_ad.vqgan:tiles")
 BATCH, STEPS, IMAGES = 8, 2, 12
@@ -64,9 +62,17 @@ ONE = jax.devices()[:1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32 sums of another order, over a few layers
 
 
-def _params():
-    forms = [*METHODS, *FORMS, *TILED]
-    return [pytest.param(form, marks=[pytest.mark.slow] * (form in SLOW)) for form in forms]
+EVERY_FORM = (*METHODS, *FORMS, *TILED)
+# Uncompiled, each operation of a network is a program to compile: that takes long.
+PLAIN_SLOW = tuple(
+    form
+    for form in EVERY_FORM
+    if not form.startswith(("tests.toys.", "vqgan_ad.vqgan", "baselines_ad.padim"))
+)
+
+
+def _params(slow):
+    return [pytest.param(form, marks=[pytest.mark.slow] * (form in slow)) for form in EVERY_FORM]
 
 
 def config_of(param):
@@ -168,7 +174,7 @@ def batches(images, method, *, size, padding):
     return found
 
 
-@pytest.fixture(scope="module", params=_params())
+@pytest.fixture(scope="module", params=_params(SLOW))
 def learnt(request, tmp_path_factory):
     config = config_of(request.param)
     method, shape = make_method(config), image_shape(config.data)
@@ -235,7 +241,7 @@ def test_a_view_tells_images_apart(learnt):
     assert (np.ptp(np.concatenate(values, axis=1), axis=0) > 1e-6).any()
 
 
-@pytest.mark.parametrize("learnt", PLAIN, indirect=True)
+@pytest.mark.parametrize("learnt", _params({*SLOW, *PLAIN_SLOW}), indirect=True)
 def test_a_compiled_view_equals_a_plain_one(learnt):
     image = jnp.asarray(learnt.images)
     plain = learnt.method.view(learnt.state, image, image_keys(image))
