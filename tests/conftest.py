@@ -11,6 +11,17 @@ os.environ["XLA_FLAGS"] = (
     + os.environ.get("XLA_FLAGS", "")
 )
 
+# Compiled programs live for the session, and its processes share them: all inherit the variables.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+    os.environ["ZFN_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] + "-weights"
+PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+# With a limit JAX locks the folder; else a process could read what another has half written.
+# All must have it: beside programs that one without a limit has kept, older versions of JAX fail.
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(8 * 2**30)
+
 import hypothesis
 import jax
 import pytest
@@ -23,17 +34,6 @@ TESTS = Path(__file__).parent
 TOGETHER = "launch"  # a folder whose files share trained workdirs: one worker runs them all
 # What begins, so that workers end together.
 LONGEST = (TOGETHER, "test_method_contract.py", "vqgan_ad", "cyclegan_ad")
-
-# Compiled programs live for the session, and its workers share them: these inherit the variable.
-IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if not IS_WORKER:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
-    os.environ["ZFN_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] + "-weights"
-PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
-jax.config.update("jax_compilation_cache_dir", PROGRAMS)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-# With a limit JAX locks the folder; else a worker could read what another has half written.
-jax.config.update("jax_compilation_cache_max_size", 8 * 2**30)
 
 # Two workers share the machine with whatever else runs there: an example may take its time.
 SLOW = [hypothesis.HealthCheck.too_slow]
