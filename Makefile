@@ -78,7 +78,8 @@ lint: setup
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The oldest Python with its jax 0.10: what is shared, without the long ones.
+# The oldest Python with its jax 0.10: what is shared, without the long ones, and without the checks
+# of shapes at every call (a quarter of the time), which `make test` makes.
 test-3.11: setup
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		echo "Python 3.11 is the newest here; make test runs all tests on it."; \
@@ -86,7 +87,8 @@ test-3.11: setup
 		echo "No Python 3.11 here; its subset is left out."; \
 	else \
 		$(MAKE) --no-print-directory .venv-3.11/.installed && \
-		.venv-3.11/bin/$(PYTEST) -m "not slow" tests/test_*.py tests/ad_core \
+		.venv-3.11/bin/$(PYTEST) -o addopts="--import-mode=importlib --strict-markers" \
+			-m "not slow" tests/test_*.py tests/ad_core \
 			$(addprefix --ignore=,$(LONG)); \
 	fi
 

@@ -92,10 +92,11 @@ class Forest:
         """Raises ValueError without a tree."""
         if not trees:
             raise ValueError("A forest needs a tree.")
-        alone = [_join([tree]) for tree in trees]
         self.base = float(sum(_mean_leaf(tree) for tree in trees))
         # Every level carries as many points as the deepest tree of its group needs.
-        points = np.array([-(-max(1, int(nodes.distinct.max())) // 2) for nodes in alone])
+        joined = _join(trees)
+        most = np.maximum.reduceat(joined.distinct, joined.levels[0])  # of each tree's paths
+        points = -(-np.maximum(1, most) // 2)
         self._groups = [
             _levels(_join([trees[int(i)] for i in np.flatnonzero(points == count)]), int(count))
             for count in np.unique(points)
