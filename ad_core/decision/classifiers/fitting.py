@@ -95,8 +95,7 @@ def anomaly_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
     """
     rows = np.asarray(table)
     scores = row_scores(classifier, rows)
-    steps = classifier.named_steps.values() if isinstance(classifier, Pipeline) else ()
-    if any(isinstance(step, CleanTable) for step in steps):
+    if _cleans(classifier):
         chain = chain_of(classifier)
         scores[chain.cleaning.unmeasured(chain.reduce(rows))] = np.nan
     return scores
@@ -107,13 +106,20 @@ def row_scores(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 
     A product of matrices may sum in another order for another number of rows. So the rows are
     given one by one, but to models that do without such products (trees), or that keep rows apart
-    themselves and say so by an attribute `rows_apart`.
+    themselves and say so by an attribute `rows_apart`. What comes first in a chain, the head on
+    pooled features and cleaning, keeps them apart too.
     """
     rows = np.asarray(table)
     final = _final(classifier)
     if isinstance(final, _APART) or getattr(final, "rows_apart", False) or not len(rows):
         return imputed_score(classifier, rows)
-    return np.concatenate([imputed_score(classifier, rows[[n]]) for n in range(len(rows))])
+    model, cleaned = classifier, rows
+    if _cleans(classifier):
+        chain = chain_of(classifier)
+        model, cleaned = chain.model, chain.cleaning.transform(chain.reduce(rows))
+    scores = np.concatenate([_model_score(model, cleaned[[n]]) for n in range(len(rows))])
+    head = head_of(classifier)
+    return scores if head is None else head.raised(scores, rows)
 
 
 def imputed_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
@@ -156,6 +162,11 @@ def _model_score(classifier: Any, table: Table) -> Float64[np.ndarray, "n"]:
 def learns_from_normals(classifier: Any) -> bool:
     """Tells whether the classifier is fitted on normal images alone."""
     return not is_classifier(_final(classifier))
+
+
+def _cleans(classifier: Any) -> bool:
+    steps = classifier.named_steps.values() if isinstance(classifier, Pipeline) else ()
+    return any(isinstance(step, CleanTable) for step in steps)
 
 
 def _final(classifier: Any) -> Any:
