@@ -1,4 +1,4 @@
-"""Settings of every test: eight CPU devices, strict ranks and dtypes, one store of programs."""
+"""Settings of every test: eight CPU devices, strict ranks and dtypes, a store of programs."""
 
 import os
 import shutil
@@ -11,16 +11,17 @@ os.environ["XLA_FLAGS"] = (
     + os.environ.get("XLA_FLAGS", "")
 )
 
-# Compiled programs live for the session, and its processes share them: all inherit the variables.
-IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-if not IS_WORKER:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
-    os.environ["ZFN_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] + "-weights"
-PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"]
+# Compiled programs and weights live for the session.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if not WORKER:
+    os.environ["ZFN_TESTS"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+SESSION = Path(os.environ["ZFN_TESTS"])
+os.environ["ZFN_CACHE"] = str(SESSION / "weights")
+# Each worker has its own programs, which the processes that it starts inherit. A folder for all
+# would need JAX's lock, and that comes with a limit, for which each new program is weighed against
+# all others: a tenth of a second where they are a thousand.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(SESSION / f"programs{WORKER}")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# With a limit JAX locks the folder; else a process could read what another has half written.
-# All must have it: beside programs that one without a limit has kept, older versions of JAX fail.
-os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(8 * 2**30)
 
 import hypothesis
 import jax
@@ -68,9 +69,8 @@ def _turn(item):
 
 
 def pytest_unconfigure():
-    if not IS_WORKER:
-        shutil.rmtree(PROGRAMS)
-        shutil.rmtree(os.environ["ZFN_CACHE"], ignore_errors=True)
+    if not WORKER:
+        shutil.rmtree(SESSION)
 
 
 @pytest.fixture
