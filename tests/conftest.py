@@ -11,16 +11,6 @@ os.environ["XLA_FLAGS"] = (
     + os.environ.get("XLA_FLAGS", "")
 )
 
-# Compiled programs and weights live for the session.
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-if not WORKER:
-    os.environ["ZFN_TESTS"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
-SESSION = Path(os.environ["ZFN_TESTS"])
-os.environ["ZFN_CACHE"] = str(SESSION / "weights")
-# Each worker has its own programs, which the processes that it starts inherit. A folder for all
-# would need JAX's lock, and that comes with a limit, for which each new program is weighed against
-# all others: a tenth of a second where they are a thousand.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(SESSION / f"programs{WORKER}")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import hypothesis
@@ -35,6 +25,18 @@ TESTS = Path(__file__).parent
 TOGETHER = "launch"  # a folder whose files share trained workdirs: one worker runs them all
 # What begins, so that workers end together.
 LONGEST = (TOGETHER, "test_method_contract.py", "vqgan_ad", "cyclegan_ad")
+
+# Compiled programs and weights live for the session.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if not WORKER:
+    os.environ["ZFN_TESTS"] = tempfile.mkdtemp(prefix="zfn-ad-tests-")
+SESSION = Path(os.environ["ZFN_TESTS"])
+os.environ["ZFN_CACHE"] = str(SESSION / "weights")
+# Each worker has its own programs, which the processes that it starts inherit. A folder for all
+# would need JAX's lock, and that comes with a limit, for which each new program is weighed against
+# all others: a tenth of a second where they are a thousand.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(SESSION / f"programs{WORKER}")
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 # Two workers share the machine with whatever else runs there: an example may take its time.
 SLOW = [hypothesis.HealthCheck.too_slow]
