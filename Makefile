@@ -5,7 +5,12 @@ PYTHONS := 3.13 3.12 3.11
 LOCK := requirements.lock
 DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
-LONG := tests/ad_core/statistics/test_first_set.py \
+LONG := tests/test_remat.py \
+	tests/ad_core/backbones/test_efficientnet_lite.py \
+	tests/ad_core/backbones/test_inception.py \
+	tests/ad_core/backbones/test_resnet.py \
+	tests/ad_core/backbones/test_vit.py \
+	tests/ad_core/statistics/test_first_set.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
 	tests/ad_core/decision/classifiers/test_proved_ridge.py \
 	tests/ad_core/decision/thresholds/test_misses.py \
@@ -24,7 +29,7 @@ EXTRAS := boosting browser cluster cuda export
 
 .DEFAULT_GOAL := help
 # What CI runs of the slow tests.
-SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad tests/test_remat.py \
+SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad \
 	$(addprefix tests/launch/test_,memories.py given_backbone.py features.py)
 
 .PHONY: help setup demo test lint test-3.11 test-slow test-families test-browser test-export lock clean
