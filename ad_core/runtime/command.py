@@ -127,10 +127,7 @@ def parse_flags(
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=flag_values, sys_argv=list(rest)
         )
-    try:
-        positional = flag_values(rest)[1:]
-    except flags.Error as error:
-        raise UserError(_explain(error, known)) from error
+    positional = _parsed(rest, flag_values, known)
     if config is None and needs_config:
         raise UserError(_MISSING)
     if positional:
@@ -229,6 +226,21 @@ def take(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
 
 def _before_dashes(argv: Sequence[str]) -> Sequence[str]:
     return argv[: argv.index("--")] if "--" in argv else argv
+
+
+def refuse_unknown_flags(argv: Sequence[str]) -> None:
+    """Raises UserError where a flag is none of the script's; the configuration's own may be any."""
+    _parsed(
+        [word for word in take(argv, "config")[1] if not _OVERRIDE.match(word)], flags.FLAGS, {}
+    )
+
+
+def _parsed(argv: Sequence[str], flag_values: flags.FlagValues, known: dict[str, Any]) -> list[str]:
+    """What is left of the arguments without the flags, which have their values then."""
+    try:
+        return flag_values(list(argv))[1:]
+    except flags.Error as error:
+        raise UserError(_explain(error, known)) from error
 
 
 def _explain(error: flags.Error, known: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from ad_core.errors import UserError
 from ad_core.inspection.findings import NOTE, UNUSABLE, plural
 from ad_core.inspection.inspect import Inspection, inspect
 from ad_core.inspection.layout import Layout, find_layout
-from ad_core.runtime.command import configure, take
+from ad_core.runtime.command import configure, refuse_unknown_flags, take
 from ad_core.runtime.invocation import (
     PROJECT,
     default_workdir,
@@ -43,6 +43,7 @@ def train_arguments(argv: Sequence[str]) -> list[str]:
     photos, rest = named_photos(argv), list(argv[2:])
     if photos is None:
         return list(argv)
+    refuse_unknown_flags([argv[0], *take(rest, "normal")[1]])
     workdir = take(rest, "workdir")[0] or str(default_workdir(photos))
     rest = [*take(rest, "workdir")[1], f"--workdir={workdir}"]
     if Workdir(Path(workdir)).in_use:
