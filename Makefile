@@ -5,8 +5,7 @@ PYTHONS := 3.13 3.12 3.11
 LOCK := requirements.lock
 DEMO := runs/demo
 # What the run on Python 3.11 leaves out: long, and no different there.
-LONG := tests/test_remat.py \
-	tests/ad_core/backbones/test_efficientnet_lite.py \
+LONG := tests/ad_core/backbones/test_efficientnet_lite.py \
 	tests/ad_core/backbones/test_inception.py \
 	tests/ad_core/backbones/test_resnet.py \
 	tests/ad_core/backbones/test_vit.py \

@@ -230,9 +230,13 @@ def _before_dashes(argv: Sequence[str]) -> Sequence[str]:
 
 def refuse_unknown_flags(argv: Sequence[str]) -> None:
     """Raises UserError where a flag is none of the script's; the configuration's own may be any."""
-    _parsed(
-        [word for word in take(argv, "config")[1] if not _OVERRIDE.match(word)], flags.FLAGS, {}
-    )
+    others, words = [], iter(take(argv, "config")[1])
+    for word in words:
+        if not _OVERRIDE.match(word):
+            others.append(word)
+        elif "=" not in word:
+            next(words, None)  # the value, which may begin with a dash
+    _parsed(others, flags.FLAGS, {})
 
 
 def _parsed(argv: Sequence[str], flag_values: flags.FlagValues, known: dict[str, Any]) -> list[str]:

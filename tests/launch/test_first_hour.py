@@ -98,6 +98,7 @@ def test_a_question_is_one_message(launch, tmp_path, capsys):
 
 def test_a_flag_that_is_not_there_is_told_before_the_images_are_looked_at(launch, tmp_path, capsys):
     draw(tmp_path / "ok/1.png", 0)
-    assert launch("train", tmp_path, "--fotos=x", "--config.seed=1", "--normal=ok") == 2
+    known = ("--config.seed", "-1", "--config.train.steps=3", "--normal=ok")
+    assert launch("train", tmp_path, *known, "--fotos=x") == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err == "error: Unknown command line flag 'fotos'.\n"
