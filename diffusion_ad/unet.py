@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from ad_core.networks.blocks import AttentionBlock, Downsample, GroupNorm, Upsample, through
+from ad_core.networks.convolution import Conv
 from ad_core.networks.starting import ENDING
 
 GROUPS = 8  # of every norm
@@ -62,13 +63,13 @@ class TimedBlock(nn.Module):
         self, x: Float[Array, "b h w c"], time: Float[Array, "b d"]
     ) -> Float[Array, "b h w f"]:
         """Features at unchanged resolution, `features` channels of them."""
-        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm(GROUPS)(x)))
+        y = Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm(GROUPS)(x)))
         turned = nn.Dense(2 * self.features, dtype=self.dtype)(time)
         scale, shift = jnp.split(turned[:, None, None, :], 2, axis=-1)
         y = GroupNorm(GROUPS)(y) * (1.0 + scale) + shift
         y = _ending(self.features, self.dtype)(nn.swish(y))
         if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), dtype=self.dtype)(x)
+            x = Conv(self.features, (1, 1), dtype=self.dtype)(x)
         return x.astype(y.dtype) + y
 
 
@@ -94,7 +95,7 @@ class UNet(nn.Module):
         """Float32 output of the shape of x; zero before any training."""
         channels, levels = x.shape[-1], len(self.multipliers)
         embedding = TimeEmbedding(4 * self.width, self.dtype)(time)
-        x = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
+        x = Conv(self.width, (3, 3), dtype=self.dtype)(x)
         across = [x]
         for level in range(levels):
             for _ in range(self.blocks):
@@ -126,4 +127,4 @@ class UNet(nn.Module):
 def _ending(features: int, dtype: DTypeLike) -> nn.Conv:
     """A convolution that starts as zero, so that a block starts as the identity."""
     zeros = nn.initializers.zeros
-    return nn.Conv(features, (3, 3), dtype=dtype, kernel_init=zeros, name=ENDING)
+    return Conv(features, (3, 3), dtype=dtype, kernel_init=zeros, name=ENDING)

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.convolution import Conv, doubling
+
 # What --help says of the setting `remat`.
 REMAT = "compute the inside of blocks again for the gradient, to save memory"
 
@@ -68,10 +70,10 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         """Features at unchanged resolution, `features` channels of them."""
-        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
-        y = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(y)))
+        y = Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
+        y = Conv(self.features, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(y)))
         if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), dtype=self.dtype)(x)
+            x = Conv(self.features, (1, 1), dtype=self.dtype)(x)
         return x.astype(y.dtype) + y
 
 
@@ -101,25 +103,18 @@ class Downsample(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Features with an unchanged number of channels."""
         pad = ((0, 1), (0, 1))
-        return nn.Conv(x.shape[-1], (3, 3), strides=2, padding=pad, dtype=self.dtype)(x)
+        return Conv(x.shape[-1], (3, 3), strides=2, padding=pad, dtype=self.dtype)(x)
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour doubling, then a 3x3 convolution (leaves no checkerboard)."""
+    """Nearest-neighbour doubling, then a 3x3 convolution (leaves no checkerboard), in one."""
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
         """Features with an unchanged number of channels."""
-        return nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype)(double(x))
-
-
-def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Image with each pixel repeated into a square of 2 x 2."""
-    b, h, w, c = x.shape
-    squares = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
-    return squares.reshape(b, 2 * h, 2 * w, c)
+        return doubling(x.shape[-1], self.dtype)(x)
 
 
 def instance_norm(x: Float[Array, "b h w c"], *, epsilon: float = 1e-5) -> Float[Array, "b h w c"]:

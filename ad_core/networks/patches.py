@@ -9,6 +9,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.convolution import Conv
+
 CUBIC = -0.75  # slope of the bicubic kernel at distance 1, as PyTorch and OpenCV have it
 LONGEST = 10_000.0  # wave length of the slowest position, over 2 pi, in patches
 
@@ -59,7 +61,7 @@ class SmoothUnpatchify(nn.Module):
             x = double_linearly(nn.swish(x) if left < doublings - 1 else x)
             x = _with_border(x)
             width = min(widest, self.features * 2**left)
-            x = nn.Conv(width, (3, 3), padding="VALID", dtype=self.dtype)(x)
+            x = Conv(width, (3, 3), padding="VALID", dtype=self.dtype)(x)
         return x if doublings else nn.Dense(self.features, dtype=self.dtype)(x)
 
 

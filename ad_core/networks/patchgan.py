@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ad_core.networks.blocks import GroupNorm, instance_norm
+from ad_core.networks.convolution import Conv
 
 
 class PatchGAN(nn.Module):
@@ -36,7 +37,7 @@ class PatchGAN(nn.Module):
 
     def _conv(self, width: int, stride: int, *, biased: bool) -> nn.Conv:
         init = nn.initializers.normal(0.02)
-        return nn.Conv(
+        return Conv(
             width, (4, 4), stride, padding=1, use_bias=biased, kernel_init=init, dtype=self.dtype
         )
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.blocks import double, instance_norm, recomputed, through
+from ad_core.networks.blocks import instance_norm, recomputed, through
+from ad_core.networks.convolution import Conv, doubling
 
 
 class Generator(nn.Module):
@@ -34,17 +35,16 @@ class Generator(nn.Module):
         layer = recomputed(_normed, remat=self.remat)
         x = layer(Convolution(self.width, 7, self.dtype), x)
         for width in (2 * self.width, 4 * self.width):
-            x = layer(nn.Conv(width, (3, 3), 2, padding=1, dtype=self.dtype), x)
+            x = layer(Conv(width, (3, 3), 2, padding=1, dtype=self.dtype), x)
         for _ in range(self.blocks):
             x = through(ResidualBlock(self.dtype), x, remat=self.remat)
-        larger = recomputed(_enlarged, remat=self.remat)
         for width in (2 * self.width, self.width):
-            x = larger(self._doubling(width), x)
+            x = layer(self._doubling(width), x)
         return jnp.tanh(Convolution(self.channels, 7, self.dtype)(x).astype(jnp.float32))
 
     def _doubling(self, width: int) -> nn.Conv | nn.ConvTranspose:
         if self.upsample == "resize":
-            return nn.Conv(width, (3, 3), padding=1, dtype=self.dtype)
+            return doubling(width, self.dtype)
         # As PyTorch's ConvTranspose2d(kernel 3, stride 2, padding 1, output_padding 1).
         pad = ((1, 2), (1, 2))
         return nn.ConvTranspose(width, (3, 3), (2, 2), padding=pad, dtype=self.dtype)
@@ -52,10 +52,6 @@ class Generator(nn.Module):
 
 def _normed(conv: Any, x: Array) -> Array:
     return nn.relu(instance_norm(conv(x)))
-
-
-def _enlarged(conv: Any, x: Array) -> Array:
-    return _normed(conv, double(x) if isinstance(conv, nn.Conv) else x)
 
 
 class Convolution(nn.Module):
@@ -71,7 +67,7 @@ class Convolution(nn.Module):
         reach = self.side // 2
         x = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
         kernel = (self.side, self.side)
-        return nn.Conv(self.features, kernel, padding="VALID", dtype=self.dtype)(x)
+        return Conv(self.features, kernel, padding="VALID", dtype=self.dtype)(x)
 
 
 class ResidualBlock(nn.Module):

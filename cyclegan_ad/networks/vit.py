@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.convolution import Conv
 from ad_core.networks.patches import SmoothUnpatchify, patchify
 from ad_core.networks.transformer import Transformer
 from ad_core.networks.vit_settings import VitSettings
@@ -27,10 +28,10 @@ class Generator(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Image in float32; h and w must be divisible by the patch."""
         own = self.shape
-        fine = nn.Conv(own.features, (3, 3), dtype=self.dtype, name="fine")(x)
+        fine = Conv(own.features, (3, 3), dtype=self.dtype, name="fine")(x)
         grid = nn.Dense(own.width, dtype=self.dtype, name="embed")(patchify(x, own.patch))
         grid = Transformer(own.depth, own.heads, self.dtype, self.remat, name="transformer")(grid)
         far = SmoothUnpatchify(own.patch, own.features, self.dtype, name="unpatchify")(grid)
         both = nn.swish(jnp.concatenate([fine, far], axis=-1))
-        image = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="head")(both)
+        image = Conv(self.channels, (3, 3), dtype=self.dtype, name="head")(both)
         return jnp.tanh(image.astype(jnp.float32))

@@ -16,6 +16,7 @@ from ad_core.networks.blocks import (
     Upsample,
     through,
 )
+from ad_core.networks.convolution import Conv
 
 LATENT = "latent"  # the last level of an encoder
 
@@ -39,7 +40,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hz wz d"]:
         """Float32 latent of `latent` channels."""
-        x = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
+        x = Conv(self.width, (3, 3), dtype=self.dtype)(x)
         for level, multiplier in enumerate(self.multipliers):
             if level:
                 x = Downsample(self.dtype)(x)
@@ -49,7 +50,7 @@ class Encoder(nn.Module):
                 if level in self.attention:
                     x = through(AttentionBlock(self.dtype), x, remat=self.remat)
         x = through(Middle(bool(self.attention), self.dtype), x, remat=self.remat)
-        x = nn.Conv(self.latent, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
+        x = Conv(self.latent, (3, 3), dtype=self.dtype)(nn.swish(GroupNorm()(x)))
         return x.astype(jnp.float32)
 
 
@@ -76,7 +77,7 @@ def encoder_pieces(
     stage1, at full resolution, stage2, at half of it, and so on, then LATENT.
     """
     residual = attending = 0
-    yield Piece("stage1", "Conv_0", nn.Conv(width, (3, 3), dtype=dtype))
+    yield Piece("stage1", "Conv_0", Conv(width, (3, 3), dtype=dtype))
     for level, multiplier in enumerate(multipliers):
         stage = f"stage{level + 1}"
         if level:
@@ -90,7 +91,7 @@ def encoder_pieces(
                 attending += 1
     yield Piece(LATENT, "Middle_0", Middle(bool(attention), dtype))
     yield Piece(LATENT, "GroupNorm_0", GroupNorm())
-    yield Piece(LATENT, "Conv_1", nn.Conv(latent, (3, 3), dtype=dtype))
+    yield Piece(LATENT, "Conv_1", Conv(latent, (3, 3), dtype=dtype))
 
 
 class Decoder(nn.Module):
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
     def __call__(self, z: Float[Array, "b hz wz d"]) -> Float[Array, "b h w f"]:
         """Swish of the normalised features, f = width * multipliers[0]."""
         levels = len(self.multipliers)
-        x = nn.Conv(self.width * self.multipliers[-1], (3, 3), dtype=self.dtype)(z)
+        x = Conv(self.width * self.multipliers[-1], (3, 3), dtype=self.dtype)(z)
         x = through(Middle(bool(self.attention), self.dtype), x, remat=self.remat)
         for level in reversed(range(levels)):
             for _ in range(self.blocks + 1):
@@ -133,7 +134,7 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w f"]) -> Float[Array, "b h w c"]:
         """The image; values may leave [-1, 1] a little."""
-        return nn.Conv(self.channels, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
+        return Conv(self.channels, (3, 3), dtype=self.dtype)(x).astype(jnp.float32)
 
 
 class Middle(nn.Module):
