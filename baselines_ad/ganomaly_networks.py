@@ -3,6 +3,7 @@
 The decoder's convolutions are transposed, as in the original: its weights then have a place here.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from ad_core.networks.convolution import Conv, transposed
 from ad_core.training.partition import mean_over_devices, sum_over_devices
 
 MOMENTS = "moments"  # the collection in which running means and variances lie
@@ -111,7 +113,7 @@ class Features(nn.Module):
         """Features, d = width * 2^(levels - 1)."""
         for level in range(self.levels):
             width = self.width * 2**level
-            x = nn.Conv(width, (4, 4), 2, padding=1, use_bias=False, dtype=self.dtype)(x)
+            x = Conv(width, (4, 4), 2, padding=1, use_bias=False, dtype=self.dtype)(x)
             x = BatchNorm()(x, training) if level else x
             x = nn.leaky_relu(x, SLOPE)
         return x
@@ -159,23 +161,12 @@ class Decoder(nn.Module):
         h, w = self.size
         # A kernel's reach less one on each side: PyTorch's ConvTranspose2d without padding.
         whole = ((h - 1, h - 1), (w - 1, w - 1))
-        x = self._transposed(self.width * 2 ** (self.levels - 1), self.size, 1, whole)(
-            z[:, None, None]
-        )
+        layer = partial(transposed, use_bias=False, dtype=self.dtype)
+        larger = partial(layer, size=(4, 4), padding=((2, 2), (2, 2)), input_dilation=2)
+        widths = [self.width * 2**level for level in reversed(range(self.levels))]
+        x = layer(0, widths[0], self.size, padding=whole)(z[:, None, None])
         x = nn.relu(BatchNorm()(x, training))
-        for level in reversed(range(self.levels - 1)):
-            x = self._transposed(self.width * 2**level, (4, 4), 2, ((2, 2), (2, 2)))(x)
-            x = nn.relu(BatchNorm()(x, training))
-        x = self._transposed(self.channels, (4, 4), 2, ((2, 2), (2, 2)))(x)
+        for number, width in enumerate(widths[1:], 1):
+            x = nn.relu(BatchNorm()(larger(number, width)(x), training))
+        x = larger(self.levels, self.channels)(x)
         return jnp.tanh(x.astype(jnp.float32))
-
-    def _transposed(
-        self,
-        width: int,
-        kernel: tuple[int, int],
-        stride: int,
-        pad: tuple[tuple[int, int], tuple[int, int]],
-    ) -> nn.ConvTranspose:
-        return nn.ConvTranspose(
-            width, kernel, (stride, stride), padding=pad, use_bias=False, dtype=self.dtype
-        )

@@ -5,6 +5,7 @@ tenth where image and kernel are large. A product of the unfolded image (each pi
 the kernel sees around it) with the pull is faster, if a block of rows at a time stays in the cache.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 UNFOLDED = 2**17  # numbers of an unfolded block of rows, few enough for a processor's cache
+SEEN = 25  # pixels that a kernel sees, up to which they are unfolded one by one
 WIDE = 32  # channels on either side from which on the product is the faster
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -31,17 +33,25 @@ def convolve(
 ) -> Float[Array, "b _ _ d"]:
     """Value of `jax.lax.conv_general_dilated`, with another way to the kernel's gradient on a CPU.
 
-    With dilation, with groups and where both sides are narrow it is that function. Elsewhere only
-    reverse mode can differentiate it.
+    It is that function for dilated kernels, for groups, and where both sides are narrow. Elsewhere
+    only reverse mode can differentiate it. A dilated image makes a transposed convolution.
     """
-    plain = others.get("feature_group_count", 1) == 1
-    plain &= all(set(others.get(f"{side}hs_dilation") or (1,)) == {1} for side in "lr")
-    if not plain or max(kernel.shape[2:]) < WIDE:
+    (down, across), (apart, beside) = strides, others.get("lhs_dilation") or (1, 1)
+    transposed = (apart, beside) != (1, 1)
+    strange = others.get("feature_group_count", 1) > 1 or (transposed and (down, across) != (1, 1))
+    strange |= set(others.get("rhs_dilation") or (1,)) != {1}
+    if strange or math.prod(kernel.shape[:2]) > SEEN:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **others)
     if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        sides = [(n - 1) * gap + 1 for n, gap in zip(x.shape[1:3], (apart, beside), strict=True)]
+        padding = jax.lax.padtype_to_pads(sides, kernel.shape[:2], strides, padding)
     (top, bottom), (left, right) = padding
-    return _convolve(x, kernel, (strides[0], strides[1]), ((top, bottom), (left, right)))
+    pads = ((top, bottom), (left, right))
+    if transposed:
+        return _convolve_transposed(x, kernel, (apart, beside), pads)
+    if max(kernel.shape[2:]) < WIDE:
+        return _plain(x, kernel, strides=(down, across), pads=pads)
+    return _convolve(x, kernel, (down, across), pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -101,14 +111,21 @@ def kernel_pull_by_product(
     Of image and pull the one with fewer channels is unfolded, where the stride is 1: the kernel's
     mirror image then goes over the pull.
     """
-    opposite = [
-        (side - 1 - low, side - 1 - high) for side, (low, high) in zip(size, pads, strict=True)
-    ]
-    swapped = x.shape[-1] > pull.shape[-1] and strides == (1, 1) and min(map(min, opposite)) >= 0
-    if swapped:
-        found = _unfolded_product(pull, x, size, strides, (opposite[0], opposite[1]))
-        return jnp.flip(found, (0, 1)).swapaxes(2, 3)
+    if x.shape[-1] > pull.shape[-1] and strides == (1, 1):
+        return _mirrored(_unfolded_product(pull, x, size, strides, _mirrored_pads(size, pads)))
     return _unfolded_product(x, pull, size, strides, pads)
+
+
+def _mirrored(kernel: Float[Array, "k l c d"]) -> Float[Array, "k l d c"]:
+    """Kernel of the transposed convolution."""
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+def _mirrored_pads(size: tuple[int, ...], pads: Pads) -> Pads:
+    """Padding of the transposed convolution."""
+    (top, bottom), (left, right) = pads
+    high, wide = size[0] - 1, size[1] - 1
+    return (high - top, high - bottom), (wide - left, wide - right)
 
 
 def _unfolded_product(
@@ -123,7 +140,8 @@ def _unfolded_product(
     past = blocks * rows - height  # rows of zeros that fill the last block
     (top, bottom), (left, right) = pads
     below = bottom + past * strides[0]
-    padded = jnp.pad(x, ((0, 0), (top, below), (left, right), (0, 0)))
+    edges = ((0, 0, 0), (top, below, 0), (left, right, 0), (0, 0, 0))
+    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), edges)  # takes negative ones too
     pull = jnp.pad(pull, ((0, 0), (0, past), (0, 0), (0, 0)))
 
     def add(total: Array, block: Array) -> tuple[Array, None]:
@@ -145,6 +163,32 @@ def _unfolded_product(
     start = jnp.zeros((size[0] * size[1] * x.shape[-1], out), jnp.float32)
     total, _ = jax.lax.scan(add, start, jnp.arange(blocks))
     return total.reshape(*size, x.shape[-1], out)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_transposed(x: Array, kernel: Array, apart: tuple[int, int], pads: Pads) -> Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), pads, lhs_dilation=apart, dimension_numbers=LAYOUT
+    )
+
+
+def _transposed_forward(
+    x: Array, kernel: Array, apart: tuple[int, int], pads: Pads
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve_transposed(x, kernel, apart, pads), (x, kernel)
+
+
+def _transposed_backward(
+    apart: tuple[int, int], pads: Pads, kept: tuple[Array, Array], pull: Array
+) -> tuple[Array, Array]:
+    """A transposed convolution is the transpose of a strided one, by the mirrored kernel."""
+    x, kernel = kept
+    kernel, pads = _mirrored(kernel), _mirrored_pads(kernel.shape, pads)
+    x_pull = _plain(pull, kernel, strides=apart, pads=pads)
+    return x_pull, _mirrored(_kernel_pull(pull, x, kernel, apart, pads))
+
+
+_convolve_transposed.defvjp(_transposed_forward, _transposed_backward)
 
 
 def convolve_doubled(
@@ -193,7 +237,7 @@ def _spread(kernel: Float[Array, "3 3 c d"]) -> Float[Array, "4 4 d c"]:
         count = wide.shape[axis]
         kernel = jax.lax.slice_in_dim(wide, 1, count, axis=axis)
         kernel = kernel + jax.lax.slice_in_dim(wide, 0, count - 1, axis=axis)
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    return _mirrored(kernel)
 
 
 def _doubled_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -217,3 +261,12 @@ Conv = partial(nn.Conv, conv_general_dilated=convolve)
 def doubling(features: int, dtype: DTypeLike) -> nn.Conv:
     """Layer of `convolve_doubled`."""
     return Conv(features, (3, 3), conv_general_dilated=convolve_doubled, dtype=dtype)
+
+
+def transposed(number: int, features: int, size: tuple[int, int], **settings: Any) -> nn.Conv:
+    """Transposed convolution, named as Linen names its own, the `number`-th of a module.
+
+    settings: `input_dilation`, the stride of PyTorch's; `padding`, a kernel's reach less one less
+    PyTorch's; any other of `nn.Conv`.
+    """
+    return Conv(features, size, name=f"ConvTranspose_{number}", **settings)

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ad_core.networks.blocks import instance_norm, recomputed, through
-from ad_core.networks.convolution import Conv, doubling
+from ad_core.networks.convolution import Conv, doubling, transposed
 
 
 class Generator(nn.Module):
@@ -38,16 +38,16 @@ class Generator(nn.Module):
             x = layer(Conv(width, (3, 3), 2, padding=1, dtype=self.dtype), x)
         for _ in range(self.blocks):
             x = through(ResidualBlock(self.dtype), x, remat=self.remat)
-        for width in (2 * self.width, self.width):
-            x = layer(self._doubling(width), x)
+        for number, width in enumerate((2 * self.width, self.width)):
+            x = layer(self._doubling(number, width), x)
         return jnp.tanh(Convolution(self.channels, 7, self.dtype)(x).astype(jnp.float32))
 
-    def _doubling(self, width: int) -> nn.Conv | nn.ConvTranspose:
+    def _doubling(self, number: int, width: int) -> nn.Conv:
         if self.upsample == "resize":
             return doubling(width, self.dtype)
         # As PyTorch's ConvTranspose2d(kernel 3, stride 2, padding 1, output_padding 1).
-        pad = ((1, 2), (1, 2))
-        return nn.ConvTranspose(width, (3, 3), (2, 2), padding=pad, dtype=self.dtype)
+        place = {"padding": ((1, 2), (1, 2)), "input_dilation": 2}
+        return transposed(number, width, (3, 3), **place, dtype=self.dtype)
 
 
 def _normed(conv: Any, x: Array) -> Array:

@@ -123,6 +123,22 @@ def test_bfloat16_sums_in_float32():
     np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=0, atol=0.01 * largest)
 
 
+@pytest.mark.parametrize("kernel", [(4, 4, 3, 5), (3, 3, 40, 2), (3, 4, 2, 3)])
+@pytest.mark.parametrize("pads", [((2, 2), (2, 2)), ((1, 2), (1, 2)), ((0, 4), (3, 0))])
+def test_a_transposed_convolution_equals_linens(kernel, pads):
+    x, kernel = draw((2, 4, 5, kernel[2]), kernel)
+    dilation = {"lhs_dilation": (2, 3), "dimension_numbers": LAYOUT}
+
+    def ours(x, kernel):
+        return convolve(x, kernel, (1, 1), pads, **dilation)
+
+    def theirs(x, kernel):
+        layer = nn.ConvTranspose(kernel.shape[3], kernel.shape[:2], (2, 3), pads, use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    assert_alike(values_and_pulls(ours, x, kernel), values_and_pulls(theirs, x, kernel))
+
+
 @pytest.mark.parametrize("others", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 2}])
 def test_dilation_and_groups_are_left_to_xla(others):
     x, kernel = draw((1, 8, 8, 64), (3, 3, 64 // others.get("feature_group_count", 1), 64))
