@@ -33,13 +33,14 @@ def convolve(
 ) -> Float[Array, "b _ _ d"]:
     """Value of `jax.lax.conv_general_dilated`, with another way to the kernel's gradient on a CPU.
 
-    It is that function for dilated kernels, for groups, and where both sides are narrow. Elsewhere
-    only reverse mode can differentiate it. A dilated image makes a transposed convolution.
+    It is that function for dilated kernels, for groups, where a precision is asked for, and where
+    both sides are narrow. Elsewhere only reverse mode can differentiate it. With a dilated image it
+    is a transposed convolution.
     """
     (down, across), (apart, beside) = strides, others.get("lhs_dilation") or (1, 1)
     transposed = (apart, beside) != (1, 1)
     strange = others.get("feature_group_count", 1) > 1 or (transposed and (down, across) != (1, 1))
-    strange |= set(others.get("rhs_dilation") or (1,)) != {1}
+    strange |= set(others.get("rhs_dilation") or (1,)) != {1} or others.get("precision") is not None
     if strange or math.prod(kernel.shape[:2]) > SEEN:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **others)
     if isinstance(padding, str):

@@ -69,6 +69,7 @@ def inspect_arguments(argv: Sequence[str]) -> list[str]:
     photos, rest = named_photos(argv), list(argv[2:])
     if photos is None:
         return list(argv)
+    refuse_unknown_flags([argv[0], *take(rest, "normal")[1]])
     described, others = _described(photos, rest)
     workdir, others = take(others, "workdir")
     return [argv[0], *described, *others, f"--workdir={workdir or default_workdir(photos)}"]

@@ -96,9 +96,12 @@ def test_a_question_is_one_message(launch, tmp_path, capsys):
         assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_a_flag_that_is_not_there_is_told_before_the_images_are_looked_at(launch, tmp_path, capsys):
+@pytest.mark.parametrize("command", ["train", "inspect_data"])
+def test_a_flag_that_is_not_there_is_told_before_the_images_are_looked_at(
+    command, launch, tmp_path, capsys
+):
     draw(tmp_path / "ok/1.png", 0)
     known = ("--config.seed", "-1", "--config.train.steps=3", "--normal=ok")
-    assert launch("train", tmp_path, *known, "--fotos=x") == 2
+    assert launch(command, tmp_path, *known, "--fotos=x") == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err == "error: Unknown command line flag 'fotos'.\n"

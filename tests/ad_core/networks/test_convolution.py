@@ -139,8 +139,10 @@ def test_a_transposed_convolution_equals_linens(kernel, pads):
     assert_alike(values_and_pulls(ours, x, kernel), values_and_pulls(theirs, x, kernel))
 
 
-@pytest.mark.parametrize("others", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 2}])
-def test_dilation_and_groups_are_left_to_xla(others):
+@pytest.mark.parametrize(
+    "others", [{"rhs_dilation": (2, 2)}, {"feature_group_count": 2}, {"precision": "highest"}]
+)
+def test_what_is_not_known_here_is_left_to_xla(others):
     x, kernel = draw((1, 8, 8, 64), (3, 3, 64 // others.get("feature_group_count", 1), 64))
     others |= {"dimension_numbers": LAYOUT}
     found = convolve(x, kernel, (1, 1), "SAME", **others)
