@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.convolution import Conv, transposed
+from ad_core.networks.blocks import Conv, transposed
 from ad_core.training.partition import mean_over_devices, sum_over_devices
 
 MOMENTS = "moments"  # the collection in which running means and variances lie

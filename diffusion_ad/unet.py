@@ -13,8 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from ad_core.networks.blocks import AttentionBlock, Downsample, GroupNorm, Upsample, through
-from ad_core.networks.convolution import Conv
+from ad_core.networks.blocks import AttentionBlock, Conv, Downsample, GroupNorm, Upsample, through
 from ad_core.networks.starting import ENDING
 
 GROUPS = 8  # of every norm

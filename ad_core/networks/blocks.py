@@ -4,6 +4,7 @@ Beside them stands how any block is computed again for the gradient instead of b
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,10 +13,27 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.convolution import Conv, doubling
+from ad_core.networks.convolution import convolve, convolve_doubled
 
 # What --help says of the setting `remat`.
 REMAT = "compute the inside of blocks again for the gradient, to save memory"
+
+
+Conv = partial(nn.Conv, conv_general_dilated=convolve)
+
+
+def doubling(features: int, dtype: DTypeLike) -> nn.Conv:
+    """Layer of `convolve_doubled`."""
+    return Conv(features, (3, 3), conv_general_dilated=convolve_doubled, dtype=dtype)
+
+
+def transposed(number: int, features: int, size: tuple[int, int], **settings: Any) -> nn.Conv:
+    """Transposed convolution, named as Linen names its own, the `number`-th of a module.
+
+    settings: `input_dilation`, the stride of PyTorch's; `padding`, a kernel's reach less one less
+    PyTorch's; any other of `nn.Conv`.
+    """
+    return Conv(features, size, name=f"ConvTranspose_{number}", **settings)
 
 
 class GroupNorm(nn.Module):

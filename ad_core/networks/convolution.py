@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -254,20 +252,3 @@ def _doubled_backward(kept: tuple[Array, Array], pull: Array) -> tuple[Array, Ar
 
 
 _convolve_doubled.defvjp(_doubled_forward, _doubled_backward)
-
-
-Conv = partial(nn.Conv, conv_general_dilated=convolve)
-
-
-def doubling(features: int, dtype: DTypeLike) -> nn.Conv:
-    """Layer of `convolve_doubled`."""
-    return Conv(features, (3, 3), conv_general_dilated=convolve_doubled, dtype=dtype)
-
-
-def transposed(number: int, features: int, size: tuple[int, int], **settings: Any) -> nn.Conv:
-    """Transposed convolution, named as Linen names its own, the `number`-th of a module.
-
-    settings: `input_dilation`, the stride of PyTorch's; `padding`, a kernel's reach less one less
-    PyTorch's; any other of `nn.Conv`.
-    """
-    return Conv(features, size, name=f"ConvTranspose_{number}", **settings)

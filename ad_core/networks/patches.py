@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.convolution import Conv
+from ad_core.networks.blocks import Conv
 
 CUBIC = -0.75  # slope of the bicubic kernel at distance 1, as PyTorch and OpenCV have it
 LONGEST = 10_000.0  # wave length of the slowest position, over 2 pi, in patches

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.blocks import GroupNorm, instance_norm
-from ad_core.networks.convolution import Conv
+from ad_core.networks.blocks import Conv, GroupNorm, instance_norm
 
 
 class PatchGAN(nn.Module):

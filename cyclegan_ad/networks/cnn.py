@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.blocks import instance_norm, recomputed, through
-from ad_core.networks.convolution import Conv, doubling, transposed
+from ad_core.networks.blocks import Conv, doubling, instance_norm, recomputed, through, transposed
 
 
 class Generator(nn.Module):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from ad_core.networks.convolution import Conv
+from ad_core.networks.blocks import Conv
 from ad_core.networks.patches import SmoothUnpatchify, patchify
 from ad_core.networks.transformer import Transformer
 from ad_core.networks.vit_settings import VitSettings

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 
 from ad_core.networks.blocks import (
     AttentionBlock,
+    Conv,
     Downsample,
     GroupNorm,
     ResidualBlock,
     Upsample,
     through,
 )
-from ad_core.networks.convolution import Conv
 
 LATENT = "latent"  # the last level of an encoder
 

@@ -8,7 +8,8 @@ import pytest
 from scipy.signal import correlate2d
 
 from ad_core.networks import convolution
-from ad_core.networks.convolution import LAYOUT, Conv, convolve, convolve_doubled, doubling
+from ad_core.networks.blocks import Conv, doubling
+from ad_core.networks.convolution import LAYOUT, convolve, convolve_doubled
 
 
 def draw(shape, kernel):
