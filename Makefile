@@ -10,12 +10,19 @@ LONG := tests/ad_core/backbones/test_efficientnet_lite.py \
 	tests/ad_core/backbones/test_resnet.py \
 	tests/ad_core/backbones/test_vit.py \
 	tests/ad_core/statistics/test_first_set.py \
+	tests/ad_core/training/test_perceptual_loss.py \
+	tests/ad_core/decision/test_contract.py \
 	tests/ad_core/decision/classifiers/test_pairwise_losses.py \
 	tests/ad_core/decision/classifiers/test_proved_ridge.py \
 	tests/ad_core/decision/thresholds/test_misses.py \
-	tests/ad_core/decision/thresholds/test_thresholds.py
+	tests/ad_core/decision/thresholds/test_thresholds.py \
+	tests/test_remat.py
 # Two workers; tests/conftest.py groups the tests and puts the longest groups first.
 PYTEST := python -m pytest -q -n 2 --no-loadscope-reorder
+# Installs what the locks $(2) list into the environment $(1); bytecode is made on all cores, since
+# that takes pip twice as long as the rest. What does not compile is not for this Python.
+into = $(1)/bin/python -m pip install -qq --no-compile --require-hashes $(addprefix -r ,$(2)) && \
+	{ $(1)/bin/python -W ignore -m compileall -qq -j 0 $(1)/lib || true; }
 # A .venv that was not made here is somebody's own: leave it alone.
 VENV := $(if $(wildcard .venv),$(if $(wildcard .venv/.made-by-make),.venv,.venv-zfn),.venv)
 BIN := $(VENV)/bin
@@ -31,7 +38,7 @@ EXTRAS := boosting browser cluster cuda export
 SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad \
 	$(addprefix tests/launch/test_,memories.py given_backbone.py features.py)
 
-.PHONY: help setup demo test lint test-3.11 test-slow test-families test-browser test-export lock clean
+.PHONY: help setup setup-3.11 demo test lint test-3.11 test-slow test-families test-browser test-export lock clean
 .PHONY: $(EXTRAS) $(EXTRAS:%=lock-%)
 
 help:
@@ -58,7 +65,7 @@ define install
 	@python=$$(.ci/find-python $(1)) && mkdir -p $(@D) && touch $(@D)/.made-by-make && \
 	echo "Setting up $(@D) with $$python (about a minute)" && \
 	{ test -x $(@D)/bin/python || "$$python" -m venv $(@D); } && \
-	$(@D)/bin/python -m pip install -qq --require-hashes -r $(LOCK) && \
+	$(call into,$(@D),$(LOCK)) && \
 	$(@D)/bin/python -m pip install -qq --no-deps --no-build-isolation -e . && \
 	touch $@
 endef
@@ -84,16 +91,21 @@ lint: setup
 
 # The oldest Python with its jax 0.10: what is shared, without the long ones, and without the checks
 # of shapes at every call (a quarter of the time), which `make test` makes.
-test-3.11: setup
+test-3.11: setup-3.11
+	@if test -x .venv-3.11/bin/python; then \
+		.venv-3.11/bin/$(PYTEST) -o addopts="--import-mode=importlib --strict-markers" \
+			-m "not slow" tests/test_*.py tests/ad_core \
+			$(addprefix --ignore=,$(LONG)); \
+	fi
+
+# Nothing where Python 3.11 is missing, or is what `make test` runs on.
+setup-3.11: setup
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 		echo "Python 3.11 is the newest here; make test runs all tests on it."; \
 	elif ! .ci/find-python 3.11 > /dev/null 2>&1; then \
 		echo "No Python 3.11 here; its subset is left out."; \
 	else \
-		$(MAKE) --no-print-directory .venv-3.11/.installed && \
-		.venv-3.11/bin/$(PYTEST) -o addopts="--import-mode=importlib --strict-markers" \
-			-m "not slow" tests/test_*.py tests/ad_core \
-			$(addprefix --ignore=,$(LONG)); \
+		$(MAKE) --no-print-directory .venv-3.11/.installed; \
 	fi
 
 test-slow: setup
@@ -112,7 +124,7 @@ $(EXTRAS): %: $(VENV)/.%
 
 $(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: requirements-%.lock $(VENV)/.installed
 	@echo "Adding $* to $(VENV)"
-	@$(BIN)/python -m pip install -qq --require-hashes -r $(LOCK) -r requirements-$*.lock
+	@$(call into,$(VENV),$(LOCK) requirements-$*.lock)
 	@touch $@
 
 lock:

@@ -13,7 +13,7 @@ from ad_core.types import Batch, inference_state
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
 from cyclegan_ad.settings import make_settings
-from tests.quick import compiled, start
+from tests.quick import compiled, optimised, start
 
 SHAPE = (16, 16, 1)
 TOY = "tests.baselines_ad.toy_backbone:toy"
@@ -204,7 +204,7 @@ def test_every_option_learns_to_repair_a_planted_mark(key):
         monitor=True,
     )
     method = cyclegan.make(config)
-    step = jax.jit(method.learn.train_step, donate_argnums=0)
+    step = optimised(method.learn.train_step, donate_argnums=0)
     state = start(method, SHAPE, seed=0)
     rng = np.random.default_rng(0)
     for number in range(400):

@@ -13,7 +13,7 @@ from ad_core.types import Batch, inference_state
 from cyclegan_ad import cyclegan
 from cyclegan_ad.model import make_model
 from cyclegan_ad.settings import make_settings
-from tests.quick import compiled, named_shapes, start
+from tests.quick import compiled, named_shapes, optimised, start
 
 SHAPE = (16, 16, 1)
 VIT = {"patch": 4, "width": 16, "depth": 1, "heads": 2, "features": 4}
@@ -132,7 +132,7 @@ def test_the_transformers_learn_to_take_a_planted_defect_away():
         disc_width=8, disc_layers=2, optimiser=adam, disc_optimiser=adam,
     )  # fmt: skip
     method = cyclegan.make(config)
-    step = jax.jit(method.learn.train_step, donate_argnums=0)
+    step = optimised(method.learn.train_step, donate_argnums=0)
     state, losses = start(method, SHAPE), []
     for n in range(500):
         state, metrics = step(state, batch_of(pairs(n)), jax.random.key(n))

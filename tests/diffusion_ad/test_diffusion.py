@@ -27,7 +27,7 @@ from diffusion_ad.settings import make_settings
 from diffusion_ad.space import latents, pixels
 from diffusion_ad.step import draw_times, make_train_step
 from diffusion_ad.view import make_view, names_of
-from tests.quick import start
+from tests.quick import optimised, start
 
 TOY = "tests.diffusion_ad.toy_autoencoder:toy"
 BACKBONE = "tests.baselines_ad.toy_backbone:toy"
@@ -375,7 +375,7 @@ def test_a_planted_defect_is_found(method, options):
     config = config_of(method, **{**wide, **shared, **options})
     made = resolve(method).make(config)
     state = start(made, (16, 16, 1))
-    step = jax.jit(made.learn.train_step)
+    step = optimised(made.learn.train_step)
     for number in range(400):
         state, metrics = step(state, batch_of(stripes(16, number)), jax.random.key(number))
     image = np.concatenate([stripes(20, 1001), stripes(20, 1002, defect=True)])

@@ -10,7 +10,7 @@ from ad_core.errors import UserError
 from ad_core.runtime.config import complete, differences, from_json, to_json
 from ad_core.training.partition import partition
 from ad_core.types import Batch, inference_state
-from tests.quick import compiled, named_shapes, start
+from tests.quick import compiled, named_shapes, optimised, start
 from tests.small_config import small_config
 from vqgan_ad import vqgan
 from vqgan_ad.backbone import shape_of
@@ -187,7 +187,7 @@ def test_a_trained_network_redraws_normals_and_not_a_planted_defect(network):
         vit=VIT | {"width": 32, "features": 8}, optimiser=adam, disc_optimiser=adam,
     )  # fmt: skip
     method = vqgan.make(config)
-    step = jax.jit(method.learn.train_step, donate_argnums=0)
+    step = optimised(method.learn.train_step, donate_argnums=0)
     state, losses = start(method, SHAPE), []
     for n in range(300):
         state, metrics = step(state, batch_of(smooth(n)), jax.random.key(n))

@@ -10,7 +10,7 @@ from ad_core.errors import UserError
 from ad_core.runtime.config import complete
 from ad_core.training.partition import partition
 from ad_core.types import Batch, inference_state
-from tests.quick import compiled, start
+from tests.quick import compiled, optimised, start
 from vqgan_ad import vqgan
 from vqgan_ad.model import make_model
 from vqgan_ad.settings import make_settings
@@ -262,7 +262,7 @@ def test_every_option_learns_a_batch_by_heart(image, key):
     )
     config.train.dtype = "bfloat16"
     method = vqgan.make(config)
-    step = jax.jit(method.learn.train_step, donate_argnums=0)
+    step = optimised(method.learn.train_step, donate_argnums=0)
     state = start(method, SHAPE, seed=0)
     smooth = np.repeat(np.repeat(image[:, ::8, ::8], 8, 1), 8, 2)
     losses = []
