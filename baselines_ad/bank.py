@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ad_core.types import Batch
-from baselines_ad.frozen import Frozen, make_look
+from baselines_ad.frozen import Frozen, Values, make_look
 
 
 class Bank(NamedTuple):
@@ -41,27 +41,25 @@ class Drawn:
             self.kept[chosen] = (place, thing)
 
 
+def make_versions(frozen: Frozen, *, flips: bool) -> Values:
+    """The one level of `frozen`, of images as they are and, with `flips`, mirrored."""
+
+    def values(weights: Any, image: Float[Array, "b h w c"]) -> Float[Array, "b v _ _ _"]:
+        versions = (image, image[:, :, ::-1]) if flips else (image,)
+        return jnp.stack([frozen.maps(weights, x)[frozen.levels[0]] for x in versions], axis=1)
+
+    return values
+
+
 def fill_bank(
-    frozen: Frozen,
-    weights: Any,
-    batches: Iterable[Batch],
-    *,
-    flips: bool,
-    room: int,
-    seed: tuple[int, ...],
+    values: Values, weights: Any, batches: Iterable[Batch], *, room: int, seed: tuple[int, ...]
 ) -> Bank:
-    """Activations of the one level of `frozen`, of the valid images.
+    """Bank of what `values` makes of the valid images, [b, v, h, w, c] of a batch.
 
     Args:
         room: of a class with more images that many are drawn, so that memory does not grow.
         seed: of that draw.
     """
-    level = frozen.levels[0]
-
-    def values(weights: Any, image: Float[Array, "b h w c"]) -> Float[Array, "b v _ _ _"]:
-        versions = (image, image[:, :, ::-1]) if flips else (image,)
-        return jnp.stack([frozen.maps(weights, x)[level] for x in versions], axis=1)
-
     classes = [Drawn(room, np.random.default_rng((*seed, kind))) for kind in (0, 1)]
     first, second = itertools.tee(batches)
     look, place = make_look(values, weights), 0

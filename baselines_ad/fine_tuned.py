@@ -20,7 +20,7 @@ from ad_core.data.augment import versions_of_each
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.errors import UserError
 from ad_core.types import Batch, Method, OnePass, TrainState, View
-from baselines_ad.bank import Bank, fill_bank
+from baselines_ad.bank import Bank, fill_bank, make_versions
 from baselines_ad.frozen import Frozen, in_range
 from baselines_ad.members import HELD, make_members
 from baselines_ad.objective import Tuning
@@ -147,9 +147,8 @@ def _fit_parts(
     params = load_backbone(own.frozen.spec).params
     below = own.frozen.network.part(params, own.frozen.levels)
     seed = tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel())
-    bank = fill_bank(
-        own.frozen, below, batches, flips=own.mirrored, room=own.most_images, seed=seed
-    )
+    versions = make_versions(own.frozen, flips=own.mirrored)
+    bank = fill_bank(versions, below, batches, room=own.most_images, seed=seed)
     chosen = np.ones((1, len(bank.label)), bool) if parts is None else parts[:, bank.place]
     if _too_few(bank, chosen, own.least_images):
         members = _untuned(own.upper, params, len(chosen) * own.seeds)

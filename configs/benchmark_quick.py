@@ -45,6 +45,10 @@ METHODS = {
         "title": "PaDiM and features (default)",
         "method": "baselines_ad.padim,baselines_ad.features",
     },
+    "local": {
+        "title": "PaDiM, features and local head",
+        "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    },
     "padim": {"title": "PaDiM", "method": "baselines_ad.padim", "scores": ITS_SCORE},
     "patchcore": {"title": "PatchCore", "method": "baselines_ad.patchcore", "scores": ITS_SCORE},
     "gaussian": {"title": "Gaussians", "method": "baselines_ad.gaussian", "scores": ITS_SCORE},

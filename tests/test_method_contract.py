@@ -40,6 +40,7 @@ TINY = {
 # A memory of any backbone keeps to the same; fine_tuned needs one whose last stages it can train.
 TOY_BACKBONE = {"backbone": "tests.baselines_ad.toy_backbone:toy"}
 ITS_OWN_BACKBONE = ("baselines_ad.fine_tuned",)
+TOYS_LEVELS = {"baselines_ad.multiple_instance": {"levels": ("stage3", "stage5")}}
 SMALL_VIT = {"patch": 8, "width": 8, "depth": 1, "heads": 2}
 DISC_VIT = {"discriminator": "vit", "disc_vit": SMALL_VIT}
 # Forms of a method beside that of its defaults: METHOD:FORM -> settings.
@@ -87,7 +88,7 @@ def config_of(param):
                 "size": "cpu",
                 "data": {"image_size": 32},
                 "train": {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": 1},
-                "reconstructor": tiny | FORMS.get(param, {}),
+                "reconstructor": tiny | FORMS.get(param, {}) | TOYS_LEVELS.get(name, {}),
                 "tiling": TILING if param in TILED else {},
             }
         )

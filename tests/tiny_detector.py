@@ -77,12 +77,14 @@ def _part(name, config, names, learnt_from):
 
 
 def _learnt(method, images, labels, steps):
-    """The state after one pass over the normals, or as many steps on pairs."""
+    """The state after one pass over what it learns from, or as many steps on pairs."""
     key, count = jax.random.key(0), int(labels.sum())
     chosen = np.flatnonzero(labels == 0)
     if not isinstance(method.learn, OnePass):
         pairs = chosen[:count], np.flatnonzero(labels == 1)
         chosen = np.stack(pairs, axis=1).ravel()
+    if method.learns_from_calibration:
+        chosen = np.arange(len(labels))
     zeros = np.zeros(len(chosen), np.int32)
     batch = Batch(images[chosen], labels[chosen].astype(np.int32), zeros == 0, zeros)
     if isinstance(method.learn, OnePass):

@@ -88,7 +88,10 @@ def count_learnt(job: Job, methods: Mapping[str, Method]) -> dict[str, dict[str,
 
 
 def check_folds(job: Job, name: str, method: Method) -> None:
-    """Refuses images of which no folds can be made for a method; UserError."""
+    """Refuses images of which no folds can be made for a method; UserError.
+
+    A method that learns from abnormal images too says itself what it does without them.
+    """
     folds = int(job.config.data.calibration.folds)
     if folds < 0 or folds == 1:
         raise UserError(
@@ -103,16 +106,14 @@ def check_folds(job: Job, name: str, method: Method) -> None:
     found = cross_fitting(job, method)
     if found is None:
         return
-    labels = np.array([job.source.records[i].label for i in found.learnt])
-    kinds = (("normal", 0), ("abnormal", 1)) if method.learns_from_calibration else (("normal", 0),)
-    for word, kind in kinds:
-        if not (found.parts & (labels == kind)[None]).any(axis=1).all():
-            raise UserError(
-                f"Method {name} learns from {int((labels == kind).sum())} {word} images in fewer "
-                "than two groups, and each image that calibrates must be measured by a state that "
-                f"has not learnt its group. Give more {word} images or smaller groups, or choose "
-                "another `--config.method`."
-            )
+    normal = np.array([job.source.records[i].label == 0 for i in found.learnt])
+    if not (found.parts & normal[None]).any(axis=1).all():
+        raise UserError(
+            f"Method {name} learns from {int(normal.sum())} normal images in fewer than two "
+            "groups, and each image that calibrates must be measured by a state that has not "
+            "learnt its group. Give more normal images or smaller groups, or choose another "
+            "`--config.method`."
+        )
 
 
 def fold_of_each(job: Job) -> Int[np.ndarray, " m"]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baselines_ad.bank import Drawn, fill_bank
+from baselines_ad.bank import Drawn, fill_bank, make_versions
 from baselines_ad.frozen import Frozen
 from tests.baselines_ad import toy_backbone
 from tests.baselines_ad.test_fine_tuned import batches_of, labelled
@@ -12,8 +12,9 @@ from tests.baselines_ad.test_methods import TOY
 def test_a_bank_holds_no_more_than_its_room_of_each_class_in_order():
     images, labels = labelled()
     frozen, weights = Frozen(TOY, ("stem",), "float32"), toy_backbone.load("toy").params
+    values = make_versions(frozen, flips=False)
     whole, drawn = (
-        fill_bank(frozen, weights, batches_of(images, labels), flips=False, room=room, seed=(7,))
+        fill_bank(values, weights, batches_of(images, labels), room=room, seed=(7,))
         for room in (40, 6)
     )
     assert whole.place.tolist() == list(range(40)) and (whole.label == labels).all()

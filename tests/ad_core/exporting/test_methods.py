@@ -17,6 +17,7 @@ METHODS = {  # the default detector, then the poster's, in small networks
     "baselines_ad.padim,baselines_ad.features": None,
     "baselines_ad.padim": None,
     "baselines_ad.patchcore": None,
+    "baselines_ad.multiple_instance": {"least_images": 2},
     "baselines_ad.ganomaly": {"width": 4, "latent": 4},
     "vqgan_ad.vqgan": {"width": 4, "multipliers": (1, 2), "blocks": 1, "latent": 4, "codes": 8}
     | DISC,
