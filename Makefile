@@ -34,9 +34,12 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 EXTRAS := boosting browser cluster cuda export
 
 .DEFAULT_GOAL := help
-# What CI runs of the slow tests; of diffusion in pixels by one schedule of noise alone.
+# What CI runs of the slow tests, and what it leaves out of them: other forms of what it does run.
 SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad \
 	$(addprefix tests/launch/test_,memories.py given_backbone.py features.py)
+PLANTED := tests/diffusion_ad/test_diffusion.py::test_a_planted_defect_is_found
+OTHER_FORMS := "$(PLANTED)[AnoDDPM]" "$(PLANTED)[dit]" \
+	tests/launch/test_given_backbone.py::test_memories_on_a_users_resnet_need_its_file_no_more
 
 .PHONY: help setup setup-3.11 demo test lint test-3.11 test-slow test-families test-browser test-export lock clean
 .PHONY: $(EXTRAS) $(EXTRAS:%=lock-%)
@@ -112,7 +115,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
 
 test-families: setup
-	$(BIN)/$(PYTEST) -m slow -k "not AnoDDPM" $(SLOW_OF_FAMILIES)
+	$(BIN)/$(PYTEST) -m slow $(foreach one,$(OTHER_FORMS),--deselect $(one)) $(SLOW_OF_FAMILIES)
 
 test-export: setup export
 	$(BIN)/python -m pytest -q -m "not slow" tests/ad_core/exporting tests/launch/test_export.py

@@ -124,6 +124,12 @@ def test_the_slow_tests_that_ci_runs_are_there():
     names = listed[0].split() + [f"tests/launch/test_{name}" for name in listed[1].split()]
     assert len(names) == 6
     assert all((ROOT / path).exists() for path in names)
+    planned = subprocess.run(
+        ["make", "-n", "test-families"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    left_out = re.findall(r'--deselect "?([\w/.]+)::(\w+)', planned.stdout)
+    assert len(left_out) == 3
+    assert all(f"def {name}(" in (ROOT / path).read_text() for path, name in left_out)
 
 
 def test_ci_installs_a_browser_as_root(tmp_path):

@@ -365,7 +365,7 @@ def stripes(count, seed, *, defect=False):
         ("diffusion_ad.pixel", {"network": "dit", "dit": {"patch": 2, "width": 48, "depth": 2}}),
         ("diffusion_ad.latent", {}),
     ],
-    ids=["unet", "as AnoDDPM", "dit", "latent"],
+    ids=["unet", "AnoDDPM", "dit", "latent"],
 )
 def test_a_planted_defect_is_found(method, options):
     wide = {"unet": {"width": 16, "multipliers": (1, 2), "attention": ()}}
