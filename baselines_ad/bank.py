@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ad_core.types import Batch
 from baselines_ad.frozen import Frozen, Values, make_look
@@ -21,6 +21,11 @@ class Bank(NamedTuple):
     activations: Float[np.ndarray, "n v h w c"]
     label: Int[np.ndarray, " n"]
     place: Int[np.ndarray, " n"]
+
+
+def fewest(bank: Bank, chosen: Bool[np.ndarray, "p n"]) -> list[int]:
+    """Normal and abnormal images of the part of `chosen` that has fewest of each."""
+    return [int(min((chosen & (bank.label == kind)[None]).sum(axis=1))) for kind in (0, 1)]
 
 
 class Drawn:

@@ -20,7 +20,7 @@ from ad_core.data.augment import versions_of_each
 from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.errors import UserError
 from ad_core.types import Batch, Method, OnePass, TrainState, View
-from baselines_ad.bank import Bank, fill_bank, make_versions
+from baselines_ad.bank import Bank, fewest, fill_bank, make_versions
 from baselines_ad.frozen import Frozen, in_range
 from baselines_ad.members import HELD, make_members
 from baselines_ad.objective import Tuning
@@ -164,7 +164,7 @@ def _fit_parts(
 
 def _too_few(bank: Bank, chosen: Bool[np.ndarray, "p n"], least: int) -> bool:
     """Tells, and says, whether a part has too few images of a class to be tuned."""
-    counts = [int(min((chosen & (bank.label == kind)[None]).sum(axis=1))) for kind in (0, 1)]
+    counts = fewest(bank, chosen)
     if min(counts) >= least:
         return False
     log.warning(

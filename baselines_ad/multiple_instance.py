@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
 from ad_core.types import Batch, Method, OnePass, TrainState, View
-from baselines_ad.bank import Bank, fill_bank
+from baselines_ad.bank import Bank, fewest, fill_bank
 from baselines_ad.frozen import (
     KEPT_BYTES,
     Frozen,
@@ -135,7 +135,7 @@ def _fit_parts(
 
 
 def _heads(bank: Bank, chosen: Bool[np.ndarray, "p n"], settings: Settings) -> Heads:
-    counts = [int(min((chosen & (bank.label == kind)[None]).sum(axis=1))) for kind in (0, 1)]
+    counts = fewest(bank, chosen)
     width = bank.activations.shape[-1]
     if min(counts) < settings.least_images:
         log.info(

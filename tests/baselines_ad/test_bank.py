@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from baselines_ad.bank import Drawn, fill_bank, make_versions
+from baselines_ad.bank import Bank, Drawn, fewest, fill_bank, make_versions
 from baselines_ad.frozen import Frozen
 from tests.baselines_ad import toy_backbone
 from tests.baselines_ad.test_fine_tuned import batches_of, labelled
@@ -21,6 +21,13 @@ def test_a_bank_holds_no_more_than_its_room_of_each_class_in_order():
     assert np.bincount(drawn.label).tolist() == [6, 6] and (np.diff(drawn.place) > 0).all()
     np.testing.assert_array_equal(drawn.activations, whole.activations[drawn.place])
     assert (drawn.label == labels[drawn.place]).all()
+
+
+def test_the_fewest_of_each_class_may_lie_in_different_parts():
+    bank = Bank(np.zeros((5, 1, 1, 1, 1), np.float32), np.array([0, 0, 0, 1, 1]), np.arange(5))
+    parts = np.array([[1, 1, 1, 1, 0], [1, 0, 0, 1, 1]], bool)
+    assert fewest(bank, parts) == [1, 1]
+    assert fewest(bank, parts[:1]) == [3, 1]
 
 
 def test_everything_offered_has_the_same_chance_of_being_kept():
