@@ -186,8 +186,8 @@ class Method(NamedTuple):
         other methods stand beside it. A state of few parts has learnt plainly less than the final
         one, which a classifier can take for a difference between the classes; each part costs
         another fit.
-    localises: how well its map finds defects, by measurement: of several methods the one with the
-        highest number shows its map, the first of equals. 0 where nothing was measured.
+    localises: how well its map finds defects, by measurement: of several methods those with the
+        highest number show their maps, as one. 0 where nothing was measured: of these the first.
     knows_place: what it learns differs from place to place in an image.
     view_within: as `view`, of images of which only `content` (see Batch) shows their file; None:
         what lies beyond counts as the rest does.

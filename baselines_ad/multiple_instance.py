@@ -89,6 +89,7 @@ def make(config: ConfigDict) -> Method:
         losses=(LIKENESS,),
         maps=(LIKENESS,),
         folds=FOLDS,
+        localises=3,
     )
 
 

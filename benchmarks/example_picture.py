@@ -37,7 +37,7 @@ def examine(detector, number):
     judging = [i for i, r in enumerate(source.records) if r.label and r.folder == "test"]
     sample, path = source.read(judging[number]), source.records[judging[number]].path
     scores = detector.score(sample.image[None])
-    measured = Measured(scores.statistics, scores.anomaly_map, scores.drawn)
+    measured = Measured(scores.statistics, scores.anomaly_map[:, None], scores.drawn)
     (verdict,) = judge(detector, [Seen(path, sample.placement)], measured)
     return sample.image, scores.drawn[0], verdict
 

@@ -9,6 +9,7 @@ from ad_core.decision.classifiers.fitting import anomaly_score, fit_classifier
 from ad_core.runtime.methods import method_configs
 from ad_core.runtime.registry import resolve
 from ad_core.scoring.detector import Parts
+from ad_core.scoring.fusion import fit_fusion
 from ad_core.scoring.given import read_all
 from ad_core.scoring.localisation import fit_scale
 from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
@@ -58,14 +59,18 @@ def tiny_parts(
     scores = anomaly_score(model, measured.statistics)
     odd, normal = scores[labels == 1].min(), scores[labels == 0].max()
     value = float((odd + normal) / 2) if odd > normal else float(odd)
+    shown = measured.maps[labels == 0]
+    fusion = fit_fusion(list(shown), level_quantile=0.9)
+    shown = shown[:, 0] if fusion is None else fusion(shown)
     return Parts(
         config=config,
         methods=parts,
         classifier=model,
         thresholds={"zfn": Threshold(value, "zfn", {"split": "calibration"}, {})},
         rule="zfn",
-        scale=fit_scale([measured.anomaly_map[labels == 0]], level_quantile=0.9),
+        scale=fit_scale([shown], level_quantile=0.9),
         reference=measured.statistics[labels == 0],
+        fusion=fusion,
     )
 
 

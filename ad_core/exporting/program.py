@@ -1,7 +1,7 @@
 """A detector as three pure functions: pixels to image, image to statistics, these to a verdict."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,8 @@ from ml_collections import ConfigDict
 from ad_core.exporting.classifiers import score_function
 from ad_core.exporting.reading import BANDS, Read, Rule, read_pixels, rule_of
 from ad_core.scoring.detector import Parts
-from ad_core.scoring.measuring import make_look, make_measure
-from ad_core.scoring.part import Part, find_localisers
-from ad_core.scoring.profile import Profile
-from ad_core.statistics import WindowSettings
+from ad_core.scoring.measuring import make_measure_all
+from ad_core.scoring.part import Part, find_localisers, first_shown, measuring_of
 
 Measured = tuple[Float[Array, "k"], Float32[Array, "h w"]]
 Judged = tuple[Float64[Array, ""], Int[Array, ""]]
@@ -86,27 +84,18 @@ def make_program(parts: Parts, *, threshold: float) -> Program:
 
 
 def _measure(parts: Parts) -> Callable[..., Measured]:
-    localisers, shown = find_localisers(parts.methods, parts.config.localisation)
-    each = [
-        _of_part(_exact(part), one) for part, one in zip(parts.methods, localisers, strict=True)
-    ]
+    localisers = find_localisers(parts.methods, parts.config.localisation, maps=parts.maps)
+    pairs = zip(parts.methods, localisers, strict=True)
+    each = [measuring_of(_exact(part), one) for part, one in pairs]
+    measure_all = make_measure_all(each, shown=first_shown(localisers))
+    known = jax.tree.map(jnp.asarray, [one.known for one in each])
 
     def measure(image: Float32[Array, "1 h w c"], content: Int[Array, "1 4"]) -> Measured:
         boxed = content if parts.config.data.resize == "letterbox" else None
-        found = [one(image, boxed) for one in each]
-        statistics = jnp.concatenate([row[0].astype(jnp.float32) for row, _ in found])
-        return statistics, _told(parts.profile, found[shown][1][0])
+        statistics, maps, _ = measure_all(known, (image, boxed))
+        return statistics[0], _told(parts, maps[0])
 
     return measure
-
-
-def _of_part(part: Part, localise: Any) -> Callable[..., tuple[Array, Array]]:
-    windows = WindowSettings(**part.config.statistics.windows)
-    measure = make_measure(
-        make_look(part.make()), names=part.statistics, windows=windows, localise=localise
-    )
-    learnt = jax.tree.map(jnp.asarray, (part.state, part.context))
-    return lambda image, content: measure(learnt, (image, content))[:2]
 
 
 def _exact(part: Part) -> Part:
@@ -116,7 +105,9 @@ def _exact(part: Part) -> Part:
     return part._replace(config=config)
 
 
-def _told(profile: Profile | None, anomaly: Float32[Array, "h w"]) -> Float32[Array, "h w"]:
-    if profile is None:
+def _told(parts: Parts, maps: Float32[Array, "m h w"]) -> Float32[Array, "h w"]:
+    anomaly = maps[0] if parts.fusion is None else parts.fusion(maps)
+    if parts.profile is None:
         return anomaly
-    return (anomaly - jnp.asarray(profile.mean)) / jnp.asarray(profile.deviation)
+    mean, deviation = map(jnp.asarray, parts.profile)
+    return (anomaly - mean) / deviation

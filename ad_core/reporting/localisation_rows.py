@@ -1,5 +1,6 @@
 """Images as a detector sees them, for the figure of localisation."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ad_core.data.formats.resizing import MIRRORING, mask_to_network
 from ad_core.scoring.detector import Detector
 from ad_core.scoring.localisation import RESIDUAL, MapScale
 from ad_core.scoring.measuring import Measured, begin_all, join_rows
-from ad_core.scoring.part import part_names, shown_map, view_shapes
+from ad_core.scoring.part import part_names, shown_maps, view_shapes
 from ad_core.scoring.sheets import middle_pixels
 from ad_core.scoring.verdict import Seen, judge
 from ad_core.types import Sample
@@ -165,13 +166,20 @@ def _maps(
 
 
 def _localising_map(detector: Detector) -> str:
-    """METHOD.MAP of the map that localises; "" where it is the residual."""
+    """METHOD.MAP of each map that localises, with "and"; "" where the first is the residual."""
     parts = detector.parts.methods
-    name, chosen = shown_map(parts, detector.parts.config.localisation.map)
-    if chosen is None:
-        part = parts[part_names(one.name for one in parts).index(name)]
-        chosen = view_shapes(part.make(), part.config, part.state).anomaly
-    return "" if chosen == RESIDUAL else f"{name}.{chosen}"
+    found = shown_maps(parts, detector.parts.config.localisation.map)
+    places = part_names(one.name for one in parts)
+
+    def of_view(name: str) -> str:
+        part = parts[places.index(name)]
+        return view_shapes(part.make(), part.config, part.state).anomaly
+
+    named = itertools.islice(found.items(), detector.parts.maps)
+    maps = {name: of_view(name) if chosen is None else chosen for name, chosen in named}
+    if RESIDUAL in maps.values():
+        return ""
+    return " and ".join(f"{name}.{chosen}" for name, chosen in maps.items())
 
 
 def _backbone(detector: Detector) -> Backbone | None:

@@ -72,7 +72,7 @@ def _localisation() -> Keys:
         # Of abnormal images that calibrate, 0.9 marks twice as many as 0.995. Figures of test
         # images had been looked at too when it was chosen (docs/baselines.md).
         "level": Key(0.9, "share of normal images whose map stays below the level of a region"),
-        "map": Key("", "a method, a map or METHOD.MAP that localises; '' the best by measurement"),
+        "map": Key("", "a method, a map or METHOD.MAP that localises; '' the best, as one"),
         "position": Key(
             "auto",
             "what of normal maps at each position is taken out of a map; auto: what calibrating "

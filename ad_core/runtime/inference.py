@@ -60,13 +60,18 @@ def make_inference(
         identity: tells the function from every other one (`programs.kept`), so that on one device
             it is traced for many processes; "": it is traced here.
     """
-    mesh = make_mesh()
-    size = -(-batch_size // mesh.size) * mesh.size
+    mesh, size = make_mesh(), round_up(batch_size)
     if one_by_one is None:
         one_by_one = mesh.devices.flat[0].platform == "cpu"
     if one_by_one or mesh.size == 1:
         function = kept(function, identity)
     return (_one_by_one if one_by_one else _padded)(function, size)
+
+
+def round_up(batch_size: int) -> int:
+    """The next multiple of the number of this machine's devices."""
+    count = make_mesh().size
+    return -(-batch_size // count) * count
 
 
 def _one_by_one(function: Callable[[Any, Any], Any], size: int) -> Inference:

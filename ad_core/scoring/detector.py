@@ -16,11 +16,12 @@ from ad_core.decision import AbstainBand, Explainer, Reason, Threshold, anomaly_
 from ad_core.decision.drift import Drift, Normals
 from ad_core.errors import UserError
 from ad_core.scoring.drift import drift_of, normals_of, statistics_of
+from ad_core.scoring.fusion import Fusion
 from ad_core.scoring.given import Given, Images, Range, read_all
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Measured, begin_all, join_rows
 from ad_core.scoring.part import Part, column_names, measure_parts
-from ad_core.scoring.profile import Profile, standardised
+from ad_core.scoring.profile import Profile, told
 from ad_core.scoring.tiling import least_region
 from ad_core.scoring.verdict import INSPECT, NORMAL, Explain, Shown, Verdict, Verdicts, judge
 
@@ -53,7 +54,7 @@ class Parts(NamedTuple):
     that calibration normals had; an image with more of them is inspected. facts: of the
     calibration, as `facts_of`. backbones: key of the configuration that names one -> its facts.
     groups: of the normals in `reference`, a number for each; None: nobody knows them. profile: of
-    normal maps, by which a map is told; None: as it is.
+    normal maps, by which a map is told; None: as it is. fusion: of the maps of several methods.
     """
 
     config: ConfigDict
@@ -70,6 +71,12 @@ class Parts(NamedTuple):
     backbones: Mapping[str, Mapping[str, str]] = {}
     groups: Int[np.ndarray, " m"] | None = None
     profile: Profile | None = None
+    fusion: Fusion | None = None
+
+    @property
+    def maps(self) -> int:
+        """Number of the methods whose maps are told as one."""
+        return 1 if self.fusion is None else len(self.fusion.scales)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,11 +89,12 @@ class Detector:
 
     def __init__(self, parts: Parts, *, batch_size: int = 32):
         """Compiles nothing yet; the first call does, for batches of `batch_size`."""
-        methods = tuple(part.on_device() for part in parts.methods)
-        self.parts = parts._replace(methods=methods)
+        self.parts = parts
         self.image_shape = image_shape(parts.config.data)
-        measurer = measure_parts(methods, parts.config.localisation, batch_size=batch_size)
-        self.measurer = standardised(measurer, parts.profile)
+        measurer = measure_parts(
+            parts.methods, parts.config.localisation, batch_size=batch_size, maps=parts.maps
+        )
+        self.measurer = told(measurer, fusion=parts.fusion, profile=parts.profile)
 
     def __repr__(self) -> str:
         """Its name, methods and line, as a person in a notebook needs them."""
@@ -145,7 +153,8 @@ class Detector:
         images = self._checked(images)
         measured = self._measure(images, content)
         score = self.score_statistics(measured.statistics)
-        return Scores(score, self.decide(score), *measured[1:], measured.statistics)
+        decision, shown = self.decide(score), measured.anomaly_map
+        return Scores(score, decision, shown, measured.drawn, measured.statistics)
 
     def _checked(self, images: Any) -> Float[np.ndarray, "n h w c"]:
         given = np.asarray(images)

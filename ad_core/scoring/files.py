@@ -22,6 +22,7 @@ from ad_core.runtime.compilation import keep_programs
 from ad_core.runtime.config import flat, from_json, to_json
 from ad_core.runtime.methods import method_modules
 from ad_core.scoring.detector import Detector, Parts
+from ad_core.scoring.fusion import Fusion
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.part import Part, part_names
 from ad_core.scoring.profile import Profile
@@ -63,6 +64,7 @@ def _write(folder: Path, parts: Parts, versions: Mapping[str, str]) -> None:
         "image_shape": list(image_shape(parts.config.data)),
         "statistics": list(parts.names),
         "scale": parts.scale.to_dict(),
+        "fusion": None if parts.fusion is None else parts.fusion.to_list(),
         "clipped": parts.clipped,
         "selection": parts.selection,
         "facts": parts.facts,
@@ -214,6 +216,7 @@ def load_parts(directory: Path) -> Parts:
         backbones=described.get("backbones", {}),
         groups=groups,
         profile=_read_profile(directory / PROFILE),
+        fusion=described.get("fusion") and Fusion.from_list(described["fusion"]),
     )
 
 

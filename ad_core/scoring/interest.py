@@ -22,16 +22,16 @@ def within_region(measurer: Measurer, region: str) -> Measurer:
 
         def result() -> Measured:
             measured = begun.result()
-            maps = measured.anomaly_map.copy()
-            high, wide = maps.shape[1:]
+            maps = measured.maps.copy()
+            high, wide = maps.shape[2:]
             for row, found in enumerate(maps):
                 box: Box = (0, 0, wide, high)
                 if content is not None:
                     left, top, right, bottom = np.asarray(content)[row].tolist()
                     box = (left, top, right, bottom)
                 looked = within(region, (high, wide), box)
-                found[~looked] = found[looked].min()
-            return measured._replace(anomaly_map=maps)
+                found[:, ~looked] = found[:, looked].min(axis=1, keepdims=True)
+            return measured._replace(maps=maps)
 
         return Begun(result, begun.cancel)
 

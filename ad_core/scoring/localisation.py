@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ad_core.data.formats.resizing import box_to_file
 from ad_core.errors import UserError
+from ad_core.statistics.filters import separable
 from ad_core.types import Placement, View
 
 _TRUNCATE = 4.0  # the Gaussian ends after this many standard deviations
@@ -72,11 +73,10 @@ def blur(maps: Float[Array, "b h w"], *, sigma_px: float) -> Float[Array, "b h w
     """
     if sigma_px <= 0:
         return maps
-    kernel = _gaussian(sigma_px)
+    kernel = _gaussian(sigma_px).tolist()
     radius = len(kernel) // 2
     padded = jnp.pad(maps, ((0, 0), (radius, radius), (radius, radius)), mode="symmetric")
-    down = _convolve(padded[..., None], kernel[:, None])
-    return _convolve(down, kernel[None, :])[..., 0]
+    return separable(padded[..., None], kernel, kernel)[..., 0]
 
 
 def _gaussian(sigma_px: float) -> np.ndarray:
@@ -84,18 +84,6 @@ def _gaussian(sigma_px: float) -> np.ndarray:
     offset = np.arange(-radius, radius + 1)
     weight = np.exp(-0.5 * (offset / sigma_px) ** 2)
     return (weight / weight.sum()).astype(np.float32)
-
-
-def _convolve(images: Float[Array, "b h w 1"], kernel: np.ndarray) -> Float[Array, "b _ _ 1"]:
-    return jax.lax.conv_general_dilated(
-        images,
-        jnp.asarray(kernel)[:, :, None, None],
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        # An accelerator's default would round a map to about three digits.
-        precision=jax.lax.Precision.HIGHEST,
-    )
 
 
 def regions(

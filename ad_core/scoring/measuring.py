@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Int
 from ad_core.data.batches import Reading
 from ad_core.data.formats.resizing import mirror
 from ad_core.runtime.devices import infer, make_mesh
-from ad_core.runtime.inference import Begun, make_inference
+from ad_core.runtime.inference import Begun
 from ad_core.runtime.keys import image_keys
+from ad_core.runtime.sharing import make_shared_inference
 from ad_core.scoring.localisation import Localiser
 from ad_core.statistics import Context, WindowSettings, compute, feature_block, is_feature
 from ad_core.types import Method, Sample, TrainState, View
@@ -31,20 +32,24 @@ class Measured(NamedTuple):
     """Measurements of each image for the decision and the pictures; host arrays.
 
     statistics: in the order of the names that were asked for.
-    anomaly_map: higher is more anomalous.
+    maps: m maps of each image, higher is more anomalous; one of each method that localises, the
+        foremost first, and one in all once they are told as one (`scoring.profile`).
     drawn: the normal version, None where the method draws none.
     """
 
     statistics: Float[np.ndarray, "n k"]
-    anomaly_map: Float[np.ndarray, "n h w"]
+    maps: Float[np.ndarray, "n m h w"]
     drawn: Float[np.ndarray, "n h w c"] | None
+
+    @property
+    def anomaly_map(self) -> Float[np.ndarray, "n h w"]:
+        """The first map of each image."""
+        return self.maps[:, 0]
 
     def rows(self, chosen: Any) -> "Measured":
         """Measurements of some images, by index, slice or mask."""
         drawn = None if self.drawn is None else np.asarray(self.drawn)[chosen]
-        return Measured(
-            np.asarray(self.statistics)[chosen], np.asarray(self.anomaly_map)[chosen], drawn
-        )
+        return Measured(np.asarray(self.statistics)[chosen], np.asarray(self.maps)[chosen], drawn)
 
 
 def join_rows(parts: Sequence[Measured]) -> Measured:
@@ -52,7 +57,7 @@ def join_rows(parts: Sequence[Measured]) -> Measured:
     drawn = [part.drawn for part in parts if part.drawn is not None]
     return Measured(
         np.concatenate([part.statistics for part in parts]),
-        np.concatenate([part.anomaly_map for part in parts]),
+        np.concatenate([part.maps for part in parts]),
         np.concatenate(drawn) if drawn else None,
     )
 
@@ -99,18 +104,29 @@ def make_look(method: Method) -> Look:
     return look
 
 
+class Measuring(NamedTuple):
+    """A method, what it knows, and what is measured of its views.
+
+    names: of the statistics. localise: None where other methods localise; there is no map then.
+    identity: as of `make_inference`, of the method; "": its program is not kept.
+    """
+
+    method: Method
+    known: Knowledge
+    names: tuple[str, ...]
+    windows: WindowSettings
+    localise: Localiser | None = None
+    identity: str = ""
+
+
 def make_measure(
     look: Look, *, names: tuple[str, ...], windows: WindowSettings, localise: Localiser | None
-) -> Callable[[Knowledge, Given], tuple[Array, Array, Array | None]]:
-    """The pure function behind a measurer: what is known and given -> the fields of a Measured.
-
-    Args:
-        localise: None where another measurer's map is shown; the map is then 0.
-    """
+) -> Callable[[Knowledge, Given], tuple[Array, Array | None, Array | None]]:
+    """The pure function behind a measurer: what is known and given -> statistics, map, drawn."""
     scalars = tuple(name for name in names if not is_feature(name))
     deep = names[len(scalars) :]  # `expand` puts them last
 
-    def measure(learnt: Knowledge, given: Given) -> tuple[Array, Array, Array | None]:
+    def measure(learnt: Knowledge, given: Given) -> tuple[Array, Array | None, Array | None]:
         (state, context), (image, _) = learnt, given
         seen = look(state, given)
         statistics = compute(scalars, image, seen, context, windows=windows) if scalars else {}
@@ -118,88 +134,75 @@ def make_measure(
         stacked = jnp.stack(columns, axis=1) if columns else jnp.zeros((len(image), 0))
         if deep:
             stacked = jnp.concatenate([stacked, feature_block(deep, seen)], axis=1)
-        found = jnp.zeros(image.shape[:3]) if localise is None else localise(image, seen)
-        return stacked, found, seen.image
+        return stacked, localise and localise(image, seen), seen.image
 
     return measure
 
 
-def make_measurer(
-    method: Method,
-    state: TrainState,
-    *,
-    names: tuple[str, ...],
-    context: Context | None,
-    windows: WindowSettings,
-    localise: Localiser | None,
-    batch_size: int,
-    identity: str = "",
-) -> Measurer:
-    """The measurer of an inference state. `batch_size` is rounded up to a multiple of the devices.
+def make_measure_all(
+    each: Sequence[Measuring], *, shown: int = 0
+) -> Callable[[Sequence[Knowledge], Given], tuple[Array, Array, Array | None]]:
+    """The pure function of several methods side by side -> the fields of a Measured.
+
+    The first map is that of method `shown`, and so is the normal version, or that of the first
+    method that draws one if `shown` draws none.
+    """
+    order = [shown, *(place for place in range(len(each)) if place != shown)]
+    measures = [
+        make_measure(
+            make_look(one.method), names=one.names, windows=one.windows, localise=one.localise
+        )
+        for one in each
+    ]
+
+    def measure(known: Sequence[Knowledge], given: Given) -> tuple[Array, Array, Array | None]:
+        found = [one(own, given) for one, own in zip(measures, known, strict=True)]
+        statistics = jnp.concatenate([one[0].astype(jnp.float32) for one in found], axis=1)
+        maps = [x for x in (found[place][1] for place in order) if x is not None]
+        drawn = (x for x in (found[place][2] for place in order) if x is not None)
+        image, _ = given
+        blank = jnp.zeros((len(image), 1, *image.shape[1:3]))
+        return statistics, jnp.stack(maps, axis=1) if maps else blank, next(drawn, None)
+
+    return measure
+
+
+def make_measurer(each: Sequence[Measuring], *, batch_size: int, shown: int = 0) -> Measurer:
+    """The measurer of methods. `batch_size` is rounded up to a multiple of the devices.
 
     One program measures an image however many come with it: its scores depend on nothing but the
-    image. What is measured and how: `make_look`, `make_measure`.
+    image. The methods share it, and what several of them know alike (`runtime.sharing`), so that a
+    backbone is passed through once for all of them. What is measured: `make_measure_all`.
 
     Args:
-        identity: as of `make_inference`, of the method; "": its program is not kept.
+        shown: the place of the method whose map stands first.
     """
-    look = make_look(method)
-    measure = make_measure(look, names=names, windows=windows, localise=localise)
-    told = identity and repr((identity, names, windows, localise))
-    measuring = make_inference(measure, batch_size=batch_size, identity=told)
+    measure = make_measure_all(each, shown=shown)
+    look = make_look(each[shown].method)
+    told = [(one.identity, one.names, one.windows, one.localise) for one in each]
+    identity = repr((told, shown)) if all(one.identity for one in each) else ""
+    inference = make_shared_inference(measure, batch_size=batch_size, identity=identity)
     viewing = infer(look, make_mesh())
 
-    def knowing(learnt: Knowledge) -> Measurer:
+    def knowing(known: Sequence[Knowledge]) -> Measurer:
+        known, begin_shared = inference.knowing(known)
+
         def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:
-            begun = measuring.begin(learnt, (image, content))
+            begun = begin_shared((image, content))
             return Begun(lambda: Measured(*begun.result()), begun.cancel)
 
+        def relearnt(others: Sequence[Knowledge | None]) -> Measurer:
+            return knowing([one or own for one, own in zip(others, known, strict=True)])
+
         return Measurer(
-            batch_size=measuring.batch_size,
+            batch_size=inference.batch_size,
             begin=begin,
-            view=lambda image, content: viewing(learnt[0], (image, content)),
-            compilations=lambda: measuring.compilations() + viewing._cache_size(),
-            relearnt=lambda others: knowing(others[0] or learnt),
+            view=lambda image, content: viewing(known[shown][0], (image, content)),
+            compilations=lambda: inference.compilations() + viewing._cache_size(),
+            relearnt=relearnt,
         )
 
-    return knowing((state, context))
-
-
-def join(measurers: Sequence[Measurer], *, shown: int = 0) -> Measurer:
-    """Measurer of all statistics, side by side; the map is that of measurer `shown`.
-
-    The normal version is that of `shown` too, or of the first that draws one if `shown` draws none.
-    """
-    if len(measurers) == 1:
-        return measurers[0]
-
-    def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:
-        begun = [each.begin(image, content) for each in measurers]
-
-        def cancel() -> None:
-            for each in begun:
-                each.cancel()
-
-        return Begun(lambda: _side_by_side([each.result() for each in begun], shown), cancel)
-
-    def relearnt(others: Sequence[Knowledge | None]) -> Measurer:
-        pairs = zip(measurers, others, strict=True)
-        return join([each.relearnt([other]) for each, other in pairs], shown=shown)
-
-    return measurers[shown]._replace(
-        begin=begin,
-        compilations=lambda: sum(each.compilations() for each in measurers),
-        relearnt=relearnt,
-    )
-
-
-def _side_by_side(measured: Sequence[Measured], shown: int) -> Measured:
-    images = [each.drawn for each in (measured[shown], *measured) if each.drawn is not None]
-    return Measured(
-        np.concatenate([each.statistics for each in measured], axis=1),
-        measured[shown].anomaly_map,
-        images[0] if images else None,
-    )
+    return knowing([one.known for one in each])
 
 
 def measure_batches(
@@ -251,15 +254,15 @@ def begin_all(
 
 
 def _moved_back(measured: Measured, samples: Sequence[Sample | None]) -> Measured:
-    maps = measured.anomaly_map.copy()
+    maps = measured.maps.copy()
     drawn = None if measured.drawn is None else measured.drawn.copy()
     for row, sample in enumerate(samples):
         if sample is None or sample.motion is None:
             continue
-        maps[row] = sample.motion.undo(maps[row])
+        maps[row] = [sample.motion.undo(each) for each in maps[row]]
         if drawn is not None:
             drawn[row] = sample.motion.undo(drawn[row])
-    return measured._replace(anomaly_map=maps, drawn=drawn)
+    return measured._replace(maps=maps, drawn=drawn)
 
 
 def _begin_large(

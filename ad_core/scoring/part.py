@@ -1,5 +1,6 @@
 """One trained method among those of a detector, and what all of them measure together."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from ad_core.runtime.config import flat, to_json
 from ad_core.runtime.programs import is_own
 from ad_core.scoring.interest import within_region
 from ad_core.scoring.localisation import Localiser
-from ad_core.scoring.measuring import Measurer, join, make_measurer
+from ad_core.scoring.measuring import Measurer, Measuring, make_measurer
 from ad_core.scoring.sheets import by_sheets
 from ad_core.scoring.tiling import make_method, overlap_of, seen_size
 from ad_core.statistics import Context, WindowSettings
@@ -36,11 +37,6 @@ class Part(NamedTuple):
     context: Context
     statistics: tuple[str, ...]
     origin: str = ""
-
-    def on_device(self) -> "Part":
-        """The part with all that it has learnt on the device, once for all its programs."""
-        state, context = jax.device_put((self.state, self.context))
-        return self._replace(state=state, context=context)
 
     def make(self) -> Method:
         """The method as pure functions."""
@@ -102,13 +98,17 @@ def view_shapes(method: Method, config: ConfigDict, state: TrainState) -> View:
     )
 
 
-def foremost(localises: Mapping[str, int]) -> str:
-    """The part that localises unless another is named: highest `Method.localises`, first of equals.
+def foremost(localises: Mapping[str, int]) -> tuple[str, ...]:
+    """The parts that localise together unless one is named: those of the highest rank.
+
+    Where that is 0, and nothing was measured, the first alone.
 
     Args:
-        localises: part's name -> that trait of its method.
+        localises: part's name -> `Method.localises` of its method.
     """
-    return max(localises, key=lambda name: localises[name])
+    highest = max(localises.values())
+    found = [name for name, rank in localises.items() if rank == highest]
+    return tuple(found) if highest > 0 else tuple(found[:1])
 
 
 def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[str, str | None]:
@@ -142,44 +142,46 @@ def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[s
     return name, chosen
 
 
-def shown_map(parts: Sequence[Part], wanted: str) -> tuple[str, str | None]:
-    """The part of a detector that localises, and by which of its maps, as `find_map` says.
+def shown_maps(parts: Sequence[Part], wanted: str) -> dict[str, str | None]:
+    """The parts of a detector that localise -> by which of its maps, as `find_map` says.
 
     Args:
-        wanted: `localisation.map`; "" for the part that localises best.
+        wanted: `localisation.map`; "" for the parts that localise best, together.
 
     Raises:
         UserError: no such part or map.
     """
     names = part_names(part.name for part in parts)
     methods = dict(zip(names, (part.make() for part in parts), strict=True))
-    shown = foremost({name: one.localises for name, one in methods.items()})
+    best = foremost({name: one.localises for name, one in methods.items()})
     if not wanted:
-        return shown, None
+        return dict.fromkeys(best)
     views = {
         name: view_shapes(method, part.config, part.state)
         for (name, method), part in zip(methods.items(), parts, strict=True)
     }
-    return find_map(views, wanted, default=shown)
+    return dict([find_map(views, wanted, default=best[0])])
 
 
 def measure_parts(
-    parts: Sequence[Part],
-    localisation: ConfigDict,
-    *,
-    batch_size: int,
+    parts: Sequence[Part], localisation: ConfigDict, *, batch_size: int, maps: int | None = None
 ) -> Measurer:
     """The measurer of all parts together; it compiles nothing yet.
 
     Args:
-        localisation: the section of the detector's configuration.
+        localisation: the section of the detector's configuration. maps: as `find_localisers`.
 
     Raises:
         UserError: `localisation.map` is no map of these methods.
     """
-    localisers, shown = find_localisers(parts, localisation)
+    localisers = find_localisers(parts, localisation, maps=maps)
+    shown = first_shown(localisers)
     pairs = zip(parts, localisers, strict=True)
-    joined = join([_measurer(part, localise, batch_size) for part, localise in pairs], shown=shown)
+    joined = make_measurer(
+        [measuring_of(part, localise) for part, localise in pairs],
+        batch_size=batch_size,
+        shown=shown,
+    )
     own = parts[shown].config
     size = image_shape(own.data)[:2]
     whole = by_sheets(joined, size=size, overlap=overlap_of(own))
@@ -187,30 +189,39 @@ def measure_parts(
 
 
 def find_localisers(
-    parts: Sequence[Part], localisation: ConfigDict
-) -> tuple[list[Localiser | None], int]:
-    """The localiser of the part whose map is shown, None of each other part, and its place.
+    parts: Sequence[Part], localisation: ConfigDict, *, maps: int | None = None
+) -> list[Localiser | None]:
+    """The localiser of each part whose map is shown, None of each other part.
+
+    Args:
+        maps: how many are shown at most, the first ones; None: as many as there are.
 
     Raises:
         UserError: as `measure_parts`.
     """
+    shown = dict(itertools.islice(shown_maps(parts, localisation.map).items(), maps))
+
+    def localiser(name: str, part: Part) -> Localiser | None:
+        if name not in shown:
+            return None
+        return Localiser(shown[name], localisation.sigma * min(seen_size(part.config)))
+
     names = part_names(part.name for part in parts)
-    name, chosen = shown_map(parts, localisation.map)
-    shown = names.index(name)
-    side = min(seen_size(parts[shown].config))
-    localise = Localiser(chosen, localisation.sigma * side)
-    return [localise if place == shown else None for place in range(len(parts))], shown
+    return [localiser(name, part) for name, part in zip(names, parts, strict=True)]
 
 
-def _measurer(part: Part, localise: Localiser | None, batch_size: int) -> Measurer:
-    part = part.on_device()
-    return make_measurer(
+def first_shown(localisers: Sequence[Localiser | None]) -> int:
+    """The place of the first part whose map is shown."""
+    return next(place for place, one in enumerate(localisers) if one is not None)
+
+
+def measuring_of(part: Part, localise: Localiser | None) -> Measuring:
+    """Measuring by a part's method."""
+    return Measuring(
         part.make(),
-        part.state,
+        (part.state, part.context),
         names=part.statistics,
-        context=part.context,
         windows=WindowSettings(**part.config.statistics.windows),
         localise=localise,
-        batch_size=batch_size,
         identity=part.identity,
     )

@@ -7,15 +7,16 @@ by states that have not learnt them: (map - mean) / deviation.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from ad_core.runtime.inference import Begun
+from ad_core.scoring.fusion import Fusion
 from ad_core.scoring.localisation import MapScale, fit_scale
-from ad_core.scoring.measuring import Content, Measured, Measurer
+from ad_core.scoring.measuring import Content, Knowledge, Measured, Measurer
 from ad_core.types import Box
 
 NONE, MEAN, DEVIATION = KINDS = ("none", "mean", "deviation")
@@ -163,9 +164,12 @@ class NormalMaps:
         return fit_profile(moments, kind)
 
 
-def standardised(measurer: Measurer, profile: Profile | None) -> Measurer:
-    """The measurer with its maps by `profile`; what it measures for the decision stays the same."""
-    if profile is None:
+def told(measurer: Measurer, *, fusion: Fusion | None, profile: Profile | None) -> Measurer:
+    """The measurer whose maps are one, by `fusion`, and as `profile` tells it.
+
+    What it measures for the decision stays the same.
+    """
+    if fusion is None and profile is None:
         return measurer
 
     def begin(image: Float[np.ndarray, "b h w c"], content: Content) -> Begun[Measured]:
@@ -173,10 +177,13 @@ def standardised(measurer: Measurer, profile: Profile | None) -> Measurer:
 
         def result() -> Measured:
             measured = begun.result()
-            return measured._replace(anomaly_map=profile(measured.anomaly_map))
+            one = measured.anomaly_map if fusion is None else fusion(measured.maps)
+            one = one if profile is None else profile(one)
+            return measured._replace(maps=one[:, None])
 
         return Begun(result, begun.cancel)
 
-    return measurer._replace(
-        begin=begin, relearnt=lambda known: standardised(measurer.relearnt(known), profile)
-    )
+    def relearnt(known: Sequence[Knowledge | None]) -> Measurer:
+        return told(measurer.relearnt(known), fusion=fusion, profile=profile)
+
+    return measurer._replace(begin=begin, relearnt=relearnt)

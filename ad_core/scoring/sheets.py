@@ -2,8 +2,8 @@
 
 A sheet is a part of the size of the network's image; neighbours overlap. So an image of any size
 takes the memory of its own pixels and of a few sheets, and compiles nothing new. Its statistics are
-those of the sheet whose map is highest. Its map has the network's size: each cell holds the highest
-value of the pixels that it stands for.
+those of the sheet whose first map is highest. Its maps have the network's size: each cell holds the
+highest value of the pixels that it stands for.
 """
 
 import itertools
@@ -93,7 +93,7 @@ class _Whole:
 
     def __init__(self, image: Sides, size: Sides):
         self._image, self._size = image, size
-        self._map = np.full(size, -np.inf, np.float32)
+        self._maps: np.ndarray | None = None
         self._drawn: np.ndarray | None = None
         self._statistics: np.ndarray | None = None
         self._highest = -np.inf
@@ -103,14 +103,17 @@ class _Whole:
         left, top, right, bottom = sheet.own
         x, y = sheet.box[:2]
         within = slice(top - y, bottom - y), slice(left - x, right - x)
-        found = measured.anomaly_map[0][within]
+        found = measured.maps[0][:, *within]
+        if self._maps is None:
+            self._maps = np.full((len(found), *self._size), -np.inf, np.float32)
         rows = _cells(top, bottom, self._image[0], self._size[0])
         columns = _cells(left, right, self._image[1], self._size[1])
-        _raise_cells(self._map, found, rows, columns)
+        for cells, shown in zip(self._maps, found, strict=True):
+            _raise_cells(cells, shown, rows, columns)
         if measured.drawn is not None:
             self._draw(measured.drawn[0], sheet)
         # What is no number is the worst: an image with a sheet like that is inspected.
-        highest = np.inf if np.isnan(found).any() else float(found.max())
+        highest = np.inf if np.isnan(found).any() else float(found[0].max())
         unsound = not np.isfinite(measured.statistics).all()
         highest = np.inf if unsound else highest
         if self._statistics is None or highest > self._highest:
@@ -128,8 +131,8 @@ class _Whole:
 
     def measured(self) -> Measured:
         """The measurement of all sheets, of one row."""
-        assert self._statistics is not None  # an image has a sheet
-        filled = _filled(self._map, self._image)
+        assert self._statistics is not None and self._maps is not None  # an image has a sheet
+        filled = np.stack([_filled(cells, self._image) for cells in self._maps])
         drawn = None if self._drawn is None else self._drawn[None]
         return Measured(self._statistics, filled[None], drawn)
 

@@ -21,17 +21,19 @@ from ad_core.runtime.workdir import Workdir
 from ad_core.scoring.companions import load_companions
 from ad_core.scoring.detector import Parts
 from ad_core.scoring.files import load_parts, save_detector
+from ad_core.scoring.fusion import Fusion
 from ad_core.scoring.localisation import MapScale
-from ad_core.scoring.measuring import Knowledge, Measured, Measurer, make_measurer
-from ad_core.scoring.part import Part, column_names, measure_parts, view_shapes
-from ad_core.scoring.profile import NormalMaps, Profile
+from ad_core.scoring.measuring import Knowledge, Measured, Measurer, Measuring, make_measurer
+from ad_core.scoring.part import Part, column_names, measure_parts, shown_maps, view_shapes
+from ad_core.scoring.profile import Profile
 from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
 from ad_core.stages.finished import forget_results
 from ad_core.stages.folds import Folds, cross_fitting, fold_of_each, teachers
 from ad_core.stages.job import Job
 from ad_core.stages.measure import Turn, measure_split
-from ad_core.stages.position import Marked, choose, judges
+from ad_core.stages.position import choose, judges
+from ad_core.stages.shown import ShownMaps
 from ad_core.stages.synthetic import SYNTHETIC, make_up, read_made_up
 from ad_core.stages.timing import timed, versions
 from ad_core.stages.train import Learnt, read_once
@@ -57,22 +59,22 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
     companions = (None,) * (len(methods) - len(own))
     turns = _turns(job, own, lambda known: measurer.relearnt([*known, *companions]))
     made_up = make_up(job, column_names(methods))
-    normal_maps, marked = NormalMaps(), []
+    gathered = ShownMaps()
     judging = judges(job.labels(split), job.splits[split], seed=config.seed)
     clipped: list[float] = []
 
     def keep_maps(reading: Reading, measured: Measured) -> None:
         indices = np.asarray(reading.batch.index).tolist()
-        rows = zip(reading.samples, indices, measured.anomaly_map, strict=True)
-        for sample, index, shown in rows:
+        rows = zip(reading.samples, indices, measured.maps, strict=True)
+        for sample, index, maps in rows:
             if sample is None:
                 continue
             record = job.source.records[index]
             if record.label == 0:
-                normal_maps.add(shown, sample.placement.content, group=record.group)
+                gathered.add_normal(sample, maps, group=record.group)
                 clipped.append(sample.clipped)
-            elif index in judging and np.isfinite(shown).all():
-                marked.append(Marked.of(sample, shown))
+            elif index in judging:
+                gathered.add_marked(sample, maps)
 
     with timed(job.workdir, "calibrate", count=lambda: len(job.splits[split])):
         followed = turns if made_up is None else made_up.following(turns)
@@ -81,11 +83,14 @@ def run_calibration(job: Job, learnt: tuple[Learnt, ...]) -> Calibration:
             write_table(job.workdir.statistics(SYNTHETIC), made_up.table())
         write_table(job.workdir.statistics(split), table)
         quantile = config.localisation.level
-        choice = choose(config.localisation.position, normal_maps, marked, level_quantile=quantile)
-        profile, scale = normal_maps.fit(kind=choice.kind, level_quantile=quantile)
+        fusion, normal, marked = gathered.as_one(level_quantile=quantile)
+        choice = choose(config.localisation.position, normal, marked, level_quantile=quantile)
+        profile, scale = normal.fit(kind=choice.kind, level_quantile=quantile)
     log = read_left_out(job.workdir.left_out)
     kept = {"methods": methods, "scale": scale, "profile": profile, "clipped": max(clipped)}
-    kept |= {"backbones": recorded(job.workdir, own), "maps": str(choice)}
+    shown = " and ".join(shown_maps(methods, config.localisation.map))
+    kept |= {"backbones": recorded(job.workdir, own), "maps": f"anomaly maps of {shown}: {choice}"}
+    kept["fusion"] = fusion
     return _decide(job, table, left_out=log, **kept)
 
 
@@ -104,7 +109,7 @@ def recalibrate(job: Job, *, leave_out: str = "", who: str = "", why: str = "") 
     log = read_left_out(job.workdir.left_out)
     if leave_out:
         log = (*log, make_entry(log, table, leave_out, who=who, why=why))
-    names = ("methods", "scale", "profile", "clipped", "backbones")
+    names = ("methods", "scale", "profile", "fusion", "clipped", "backbones")
     kept = {name: getattr(parts, name) for name in names}
     return _decide(job, table, left_out=log, maps=(parts.facts or {}).get("maps", ""), **kept)
 
@@ -132,6 +137,7 @@ def _decide(
     methods: tuple[Part, ...],
     scale: MapScale,
     profile: Profile | None,
+    fusion: Fusion | None,
     maps: str,
     clipped: float,
     backbones: Mapping[str, Mapping[str, str]],
@@ -164,6 +170,7 @@ def _decide(
         backbones=backbones,
         groups=np.unique(np.array(table.group)[normal], return_inverse=True)[1],
         profile=profile,
+        fusion=fusion,
     )
     forget_results(job.workdir)
     save_detector(job.workdir.detector, parts, versions=versions())
@@ -245,15 +252,10 @@ def _learn_context(
     config, shapes = job.config, view_shapes(learnt.method, learnt.config, learnt.state)
     if shapes.image is None and CODES_MAP not in shapes.maps:
         return Context(backbone=backbone)
-    measurer = make_measurer(
-        learnt.method,
-        jax.device_put(learnt.state),
-        names=(),
-        context=None,
-        windows=WindowSettings(**config.statistics.windows),
-        localise=None,
-        batch_size=config.score.batch_size,
+    measuring = Measuring(
+        learnt.method, (learnt.state, None), (), WindowSettings(**config.statistics.windows)
     )
+    measurer = make_measurer([measuring], batch_size=config.score.batch_size)
     normals = np.array([i for i in taught if job.source.records[i].label == 0])
 
     def pairs() -> Iterator[tuple[np.ndarray, View, np.ndarray]]:

@@ -75,8 +75,8 @@ def check_views(config: ConfigDict, own: Mapping[str, View], also: Sequence[Part
     made = [make_method(of) for of in method_configs(config).values()]
     ranks = [method.localises for method in (*made, *(part.make() for part in also))]
     views = dict(zip(together, [*own.values(), *others], strict=True))
-    default = foremost(dict(zip(together, ranks, strict=True)))
-    find_map(views, config.localisation.map, default=default)
+    best = foremost(dict(zip(together, ranks, strict=True)))
+    find_map(views, config.localisation.map, default=best[0])
 
 
 def _start(method: Method, config: ConfigDict) -> TrainState:

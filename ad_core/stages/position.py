@@ -68,14 +68,13 @@ class Choice(NamedTuple):
     images: int = 0
 
     def __str__(self) -> str:
-        """The choice in one line."""
+        """The choice in words."""
         if not self.shares:
-            return f"anomaly maps: {WORDS[self.kind]}"
+            return WORDS[self.kind]
         what = "the hottest place in the defect" if self.masks else "a place above the level"
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in self.shares.items())
         return (
-            f"anomaly maps: {WORDS[self.kind]} ({what} of {self.images} abnormal images that "
-            f"calibrate: {shares})"
+            f"{WORDS[self.kind]} ({what} of {self.images} abnormal images that calibrate: {shares})"
         )
 
 

@@ -286,7 +286,7 @@ def test_a_statistic_that_is_not_finite_is_inspected(detector):
     statistics[1, 0], statistics[2, 3], statistics[3, -1] = np.nan, np.inf, -np.inf
     image = np.repeat(sane.drawn, 4, axis=0)
     seen = [Seen(f"{row}.png", place(32, 32, size=(32, 32), resize="stretch")) for row in range(4)]
-    verdicts = judge(detector, seen, Measured(statistics, image[..., 0], image))
+    verdicts = judge(detector, seen, Measured(statistics, np.moveaxis(image, -1, 1), image))
     assert [verdict.score for verdict in verdicts] == [sane.score[0], None, None, None]
     assert [verdict.decision for verdict in verdicts[1:]] == ["inspect"] * 3
     assert verdicts[0].decision == sane.decision[0]

@@ -62,7 +62,9 @@ class _Reduction(TransformerMixin, BaseEstimator):
         return table[:, self._others()], table[:, np.asarray(self.columns)].astype(np.float64)
 
     def _others(self) -> Int[np.ndarray, "_"]:
-        return np.setdiff1d(np.arange(self.n_features_in_), self.columns)
+        others = np.ones(self.n_features_in_, bool)
+        others[np.asarray(self.columns, int)] = False
+        return np.flatnonzero(others)
 
 
 class WithoutFeatures(_Reduction):

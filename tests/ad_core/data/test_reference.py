@@ -88,7 +88,8 @@ def test_maps_and_normal_versions_lie_as_the_file_does(reference, tmp_path):
     images = np.stack([sample.image for sample in samples])
 
     def begin(image, content):
-        measured = Measured(np.zeros((len(image), 1), np.float32), image[..., 0], image)
+        maps = np.moveaxis(image, -1, 1)
+        measured = Measured(np.zeros((len(image), 1), np.float32), maps, image)
         return Begun(lambda: measured, lambda: None)
 
     measurer = Measurer(2, begin, lambda *given: None, lambda: 0, lambda known: measurer)

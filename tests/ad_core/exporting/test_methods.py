@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 
 DISC = {"disc_width": 4, "disc_layers": 1}
 METHODS = {  # the default detector, then the poster's, in small networks
-    "baselines_ad.padim,baselines_ad.features": None,
+    "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance": None,
     "baselines_ad.padim": None,
     "baselines_ad.patchcore": None,
     "baselines_ad.multiple_instance": {"least_images": 2},

@@ -11,7 +11,7 @@ REGION = json.dumps({"width": 2, "height": 1, "inspect": [[[0, 0], [1, 0], [1, 1
 
 
 def measurer_of(maps):
-    measured = Measured(np.ones((len(maps), 1), np.float32), maps, None)
+    measured = Measured(np.ones((len(maps), 1), np.float32), maps[:, None], None)
     return Measurer(
         batch_size=len(maps),
         begin=lambda image, content: Begun(lambda: measured, lambda: None),

@@ -15,7 +15,7 @@ from ad_core.scoring.profile import (
     NormalMaps,
     Profile,
     fit_profile,
-    standardised,
+    told,
 )
 
 SIDE = 16
@@ -160,12 +160,14 @@ def test_a_profile_survives_its_file_and_a_folder_without_one_has_none(tmp_path)
 
 
 def test_a_profile_changes_the_map_and_nothing_else_that_is_measured():
-    measured = Measured(np.ones((2, 3)), np.full((2, SIDE, SIDE), 3.0), np.zeros((2, 4, 4, 1)))
+    maps = np.full((2, 1, SIDE, SIDE), 3.0)
+    measured = Measured(np.ones((2, 3)), maps, np.zeros((2, 4, 4, 1)))
     begun = Begun(lambda: measured, lambda: None)
     raw = Measurer(2, lambda i, c: begun, lambda i, c: None, lambda: 0, lambda known: raw)
     profile = Profile(np.full((SIDE, SIDE), 1.0, np.float32), np.full((SIDE, SIDE), 4, np.float32))
-    for measurer in (standardised(raw, profile), standardised(raw, profile).relearnt([None])):
+    by_profile = told(raw, fusion=None, profile=profile)
+    for measurer in (by_profile, by_profile.relearnt([None])):
         found = measurer.measure(np.zeros((2, 4, 4, 1)), None)
         assert found.statistics is measured.statistics and found.drawn is measured.drawn
         np.testing.assert_array_equal(found.anomaly_map, 0.5)
-    assert standardised(raw, None) is raw
+    assert told(raw, fusion=None, profile=None) is raw

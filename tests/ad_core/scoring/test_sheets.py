@@ -11,7 +11,7 @@ from PIL import Image
 
 from ad_core.data.formats.image import read_image
 from ad_core.scoring.localisation import Localiser, blur
-from ad_core.scoring.measuring import begin_all, make_measurer
+from ad_core.scoring.measuring import Measuring, begin_all, make_measurer
 from ad_core.scoring.sheets import by_sheets, make_sheets
 from ad_core.statistics import WindowSettings
 from ad_core.types import Method, OnePass, TrainState, View
@@ -27,16 +27,15 @@ def local_view(state, image, keys):
     return View(drawn, {"found": found}, {"highest": found.max(axis=(1, 2))}, anomaly="found")
 
 
-def measurer_of(batch_size=2):
-    one = make_measurer(
+def measurer_of(batch_size=2, methods=1):
+    measuring = Measuring(
         Method(OnePass(lambda batches, key: None), local_view),
-        TrainState(jnp.int32(0), {}, (), {}),
+        (TrainState(jnp.int32(0), {}, (), {}), None),
         names=("loss_highest", "residual_abs_max"),
-        context=None,
         windows=WindowSettings(),
         localise=Localiser(None, 0.0),
-        batch_size=batch_size,
     )
+    one = make_measurer([measuring] * methods, batch_size=batch_size)
     return by_sheets(one, size=SIZE, overlap=16)
 
 

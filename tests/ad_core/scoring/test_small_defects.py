@@ -9,7 +9,7 @@ from ad_core.data.formats.resizing import place
 from ad_core.data.tiles import Tiling, make_grid
 from ad_core.runtime.config import complete
 from ad_core.scoring.localisation import Localiser, regions
-from ad_core.scoring.measuring import make_measurer
+from ad_core.scoring.measuring import Measuring, make_measurer
 from ad_core.scoring.sheets import by_sheets
 from ad_core.scoring.tiling import least_region, make_method, seen_size
 from ad_core.statistics import WindowSettings
@@ -32,15 +32,14 @@ def measurer_of(side):
             }
         )
     )
-    measurer = make_measurer(
+    measuring = Measuring(
         make_method(config),
-        TrainState(jnp.int32(0), {}, (), {}),
+        (TrainState(jnp.int32(0), {}, (), {}), None),
         names=("residual_abs_max",),
-        context=None,
         windows=WindowSettings(),
         localise=Localiser(None, config.localisation.sigma * min(seen_size(config))),
-        batch_size=1,
     )
+    measurer = make_measurer([measuring], batch_size=1)
     return by_sheets(measurer, size=(side, side), overlap=OVERLAP), least_region(config)
 
 

@@ -39,7 +39,7 @@ def judged(scores, explain, *, clipped=0.0, unread=()):
         for i in range(len(scores))
     ]
     rows = np.asarray(scores, np.float32)[:, None]
-    measured = Measured(rows, np.zeros((len(rows), 8, 8), np.float32), None)
+    measured = Measured(rows, np.zeros((len(rows), 1, 8, 8), np.float32), None)
     return judge(detector, seen, measured, explain=explain), detector.explained
 
 

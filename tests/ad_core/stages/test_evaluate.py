@@ -83,7 +83,7 @@ def judged(tmp_path, monkeypatch):
         maps = np.zeros((len(indices), SIDE, SIDE), np.float32)
         labels = np.array([source.records[i].label for i in indices], np.int32)
         batch = Batch(maps[..., None], labels, ~broken, indices)
-        each(Reading(batch, samples, {}), Measured(values, maps, maps[..., None]))
+        each(Reading(batch, samples, {}), Measured(values, maps[:, None], maps[..., None]))
         return table
 
     monkeypatch.setattr(evaluate, "measure_split", measure_split)
