@@ -36,7 +36,7 @@ EXTRAS := boosting browser cluster cuda export
 .DEFAULT_GOAL := help
 # What CI runs of the slow tests, and what it leaves out of them: other forms of what it does run.
 SLOW_OF_FAMILIES := tests/vqgan_ad tests/baselines_ad tests/diffusion_ad \
-	$(addprefix tests/launch/test_,memories.py given_backbone.py features.py)
+	$(addprefix tests/launch/test_,memories.py given_backbone.py)
 PLANTED := tests/diffusion_ad/test_diffusion.py::test_a_planted_defect_is_found
 OTHER_FORMS := "$(PLANTED)[AnoDDPM]" "$(PLANTED)[dit]" \
 	tests/launch/test_given_backbone.py::test_memories_on_a_users_resnet_need_its_file_no_more
@@ -97,7 +97,7 @@ lint: setup
 test-3.11: setup-3.11
 	@if test -x .venv-3.11/bin/python; then \
 		.venv-3.11/bin/$(PYTEST) -o addopts="--import-mode=importlib --strict-markers" \
-			-m "not slow" tests/test_*.py tests/ad_core \
+			-m "not slow and not newest" tests/test_*.py tests/ad_core \
 			$(addprefix --ignore=,$(LONG)); \
 	fi
 

@@ -73,7 +73,7 @@ METHODS |= {
         "after": "vqgan_cnn",
     },
     "padim_features": {
-        "title": "PaDiM and features (default)",
+        "title": "PaDiM and features",
         "method": "baselines_ad.padim,baselines_ad.features",
     },
     "untrained_vqgan": {

@@ -9,7 +9,7 @@ Command: python launch/benchmark.py --config=configs/benchmark_quick.py --config
     More of every run, or of one set's: --config.overrides="train.steps=800 SET:data.channels=1"
 Methods: the memories on a pretrained network, alone and as the default joins them; generators of
     64 px; the same untrained, and a blur, where nothing is learnt.
-Measured: nine sets with three seeds, but for the fine-tuned and local heads: docs/results.md.
+Measured: nine sets with three seeds, but for the fine-tuned head: docs/results.md.
 """
 
 BENCHMARK = {
@@ -42,11 +42,11 @@ PAIRS = {
 }
 METHODS = {
     "padim_features": {
-        "title": "PaDiM and features (default)",
+        "title": "PaDiM and features",
         "method": "baselines_ad.padim,baselines_ad.features",
     },
     "local": {
-        "title": "PaDiM, features and local head",
+        "title": "PaDiM, features and local head (default)",
         "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     },
     "padim": {"title": "PaDiM", "method": "baselines_ad.padim", "scores": ITS_SCORE},

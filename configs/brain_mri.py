@@ -14,7 +14,7 @@ Measured: size cpu, protocol folders, one seed: oracle AUC 91.3 %; more in docs/
 
 RECIPE = {
     "name": "brain_mri",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.sets.brain_mri",
         "root": "data/brain_mri",

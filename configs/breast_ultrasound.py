@@ -17,7 +17,7 @@ Measured: size cpu, protocol folders, one seed: oracle AUC 86.8 %; more in docs/
 
 RECIPE = {
     "name": "breast_ultrasound",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.sets.breast_ultrasound",
         "root": "data/breast_ultrasound",

@@ -15,7 +15,7 @@ Measured: phantom (made-up images), seed 0, size cpu, dose 1e5: AUC 95.8 %, pixe
 
 RECIPE = {
     "name": "fpet_sinogram_phantom",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.phantoms.worlds",
         "image_size": 64,  # views and bins; the counts of a sinogram spread over more of them

@@ -15,7 +15,7 @@ Measured: size cpu, protocol folders, one seed: oracle AUC 95.4 %; more in docs/
 
 RECIPE = {
     "name": "magnetic_tile",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/magnetic_tile",

@@ -19,7 +19,7 @@ CATEGORIES = (
 ).split()
 
 RECIPE = {
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {"source": "ad_core.data.sets.mvtec_ad", "protocol": "folders"},
 }
 VARIANTS = {

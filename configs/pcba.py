@@ -20,7 +20,7 @@ Measured: phantom (made-up images), seed 0, size cpu (256 px, 1 minute): AUC 100
 
 RECIPE = {
     "name": "pcba",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.sets.pcba",
         "root": "data/pcba",

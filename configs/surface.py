@@ -15,7 +15,7 @@ Measured: phantom (made-up images), seed 0, size cpu (256 px, 1 minute): AUC 99.
 
 RECIPE = {
     "name": "surface",
-    "method": "baselines_ad.padim,baselines_ad.features",
+    "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/surface",
