@@ -122,8 +122,7 @@ def test_the_slow_tests_that_ci_runs_are_there():
         re.MULTILINE,
     )
     names = listed[0].split() + [f"tests/launch/test_{name}" for name in listed[1].split()]
-    assert len(names) == 6
-    assert all((ROOT / path).exists() for path in names)
+    assert names and all((ROOT / path).exists() for path in names)
     planned = subprocess.run(
         ["make", "-n", "test-families"], cwd=ROOT, capture_output=True, text=True, check=True
     )

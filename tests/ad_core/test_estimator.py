@@ -346,10 +346,10 @@ def test_images_that_cannot_be_read_are_left_out_where_that_is_wished():
 
 
 def test_the_backbone_is_that_of_every_method():
-    both = AnomalyDetector(backbone="efficientnet_lite1", size="cpu")
-    config = config_of(both.get_params(), any_abnormal=True)
+    all_three = AnomalyDetector(backbone="efficientnet_lite1", size="cpu")
+    config = config_of(all_three.get_params(), any_abnormal=True)
     named = [own.backbone for own in config.reconstructor.values()]
-    assert named == ["efficientnet_lite1"] * 2
+    assert named == ["efficientnet_lite1"] * 3
 
 
 @pytest.mark.slow

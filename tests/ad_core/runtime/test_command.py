@@ -146,7 +146,10 @@ def test_a_configuration_is_said_as_the_overrides_that_give_it(name, argv):
         (["--config.seed=3"], "`--config` is missing"),
         (["--fotos=x"], "Unknown command line flag 'fotos'"),
         (["--config"], "no such file"),
-        ([f"--config={RECIPE}", "--config.train.stepz=3"], "did you mean train.steps"),
+        (
+            [f"--config={RECIPE}", "--config.train.stepz=3"],
+            "did you mean reconstructor.multiple_instance.steps or train.steps",
+        ),
         ([f"--config={RECIPE}", "--config.train=3"], "is a section; its keys: train.batch_size"),
         ([f"--config={RECIPE}", "--config.seed=x"], r"config.seed` \(=x\) must be of type int"),
         ([f"--config={RECIPE}", "--config.seed=1.5"], r"config.seed` \(=1.5\) must be of type int"),
