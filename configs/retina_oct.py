@@ -10,9 +10,9 @@ Data: the unpacked archive (train/NORMAL, train/CNV, ..., test/) as data/retina_
 Command: python launch/train.py --config=configs/retina_oct.py:phantom --workdir=runs/demo
 Variants: phantom; cpu, accelerator, without which the device decides: retina_oct.py:phantom,cpu.
 Measured: phantom (made-up images), seed 0, size cpu, the demo: AUC 100.0 %; rule zfn: 0 of 125
-    abnormal images pass, 1 of 236 normal ones is inspected; pixel AUROC 99.0 %, hottest place in the
-    defect 96 %. By --config.method=vqgan_ad.vqgan at 64 px: AUC 98.5 %, pixel AUROC 96.2 %; 0 of 125
-    pass, 225 of 236 are inspected.
+    abnormal images pass, 1 of 236 normal ones is inspected; pixel AUROC 99.0 %. By
+    --config.method=vqgan_ad.vqgan at 64 px: AUC 98.5 %, pixel AUROC 96.2 %; 0 of 125 pass, 225 of
+    236 are inspected.
 """
 
 RECIPE = {
