@@ -107,12 +107,24 @@ Look = Callable[[Iterable[Batch]], Iterator[Seen]]
 # (values of normal images, key, room) -> memory, whose arrays leave room for so many images: then
 # memories of several parts of the images have the same shapes. Room 0: for those that are given.
 Remember = Callable[[Iterable[Seen], PRNGKeyArray, int], Any]
+# (what begins a pass over all values anew, parts [p, n], key) -> the memory of each part.
+RememberParts = Callable[
+    [Callable[[], Iterable[Seen]], Bool[np.ndarray, "p n"], PRNGKeyArray], Iterator[Any]
+]
 
 
-def one_pass(frozen: Frozen, values: Values, remember: Remember) -> OnePass:
+def one_pass(
+    frozen: Frozen,
+    values: Values,
+    remember: Remember,
+    remember_parts: RememberParts | None = None,
+) -> OnePass:
     """Learning whose state carries the backbone's weights and what `remember` makes of all values.
 
     Of several parts of the images the values are computed once, as long as they fit KEPT_BYTES.
+
+    Args:
+        remember_parts: None: `remember` is called for each part.
     """
 
     def fit(batches: Iterable[Batch], key: PRNGKeyArray) -> TrainState:
@@ -125,6 +137,9 @@ def one_pass(frozen: Frozen, values: Values, remember: Remember) -> OnePass:
         weights, (_, images) = frozen.weights(), parts.shape
         look = make_look(values, weights)
         again = keep(lambda: look(batches()), images=images)
+        if remember_parts is not None:
+            yield from (_state(weights, one) for one in remember_parts(again, parts, key))
+            return
         for part in parts:
             yield _state(weights, remember(only(again(), part), key, images))
 
@@ -212,6 +227,35 @@ def only(seen: Iterable[Seen], part: Bool[np.ndarray, " n"]) -> Iterator[Seen]:
     for values, valid in seen:
         yield Seen(values, choose(valid, part, first))
         first += int(valid.sum())
+
+
+def gather(seen: Iterable[Seen], part: Bool[np.ndarray, " n"]) -> Iterator[Seen]:
+    """The values of a part alone, in batches of the same size, of which only the last is padded.
+
+    So a small part costs what its own images cost.
+    """
+    first, pending = 0, None
+    for values, valid in seen:
+        places = np.flatnonzero(valid)
+        chosen = places[part[first : first + len(places)]]
+        first += len(places)
+        own = jax.tree.map(lambda x, chosen=chosen: np.asarray(x)[chosen], values)
+        joined = own if pending is None else jax.tree.map(_join, pending, own)
+        count, size = len(jax.tree.leaves(joined)[0]), len(valid)
+        for start in range(0, count - size + 1, size):
+            yield Seen(_rows(joined, start, size), np.ones(size, bool))
+        pending = _rows(joined, count - count % size, size)
+    if pending is not None and (count := len(jax.tree.leaves(pending)[0])):
+        padded = jax.tree.map(lambda x: np.resize(x, (size, *x.shape[1:])), pending)
+        yield Seen(padded, np.arange(size) < count)
+
+
+def _join(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.concatenate([one, other])
+
+
+def _rows(values: Any, start: int, count: int) -> Any:
+    return jax.tree.map(lambda x: x[start : start + count], values)
 
 
 def rows(seen: Seen) -> Any:

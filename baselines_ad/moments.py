@@ -47,6 +47,17 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + delta * share, a.scatter + b.scatter + between)
 
 
+def without(whole: Moments, part: Moments) -> Moments:
+    """The inverse of `merge`: the moments of what a whole holds beside a part, which is smaller."""
+    count = whole.count - part.count
+    share = part.count / jnp.maximum(count, 1.0)
+    mean = whole.mean + (whole.mean - part.mean) * share
+    delta = part.mean - mean
+    between = delta[..., :, None] * delta[..., None, :]
+    weight = count * part.count / jnp.maximum(whole.count, 1.0)
+    return Moments(count, mean, whole.scatter - part.scatter - between * weight)
+
+
 def whiten(moments: Moments, groups: np.ndarray, *, floor: float) -> Float[np.ndarray, "h w d d"]:
     """W at each position, with |W (x - mean)|^2 the squared Mahalanobis distance of x.
 

@@ -5,13 +5,13 @@ and Localization". Deviations: all channels unless told otherwise (the paper dra
 and the floor of the covariance follows the variance of each level (the paper adds 0.01).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from ad_core.data.shape import image_shape
@@ -22,15 +22,17 @@ from baselines_ad.frozen import (
     Frozen,
     Maps,
     Seen,
+    gather,
     highest,
     in_range,
     make_frozen,
     no_images,
     one_pass,
+    only,
     stack,
     top,
 )
-from baselines_ad.moments import Moments, add, mahalanobis, no_moments, whiten
+from baselines_ad.moments import Moments, add, mahalanobis, no_moments, whiten, without
 
 DISTANCE = "distance"
 
@@ -81,7 +83,10 @@ def make(config: ConfigDict) -> Method:
     localise = Localiser(DISTANCE, sigma_px)
     return Method(
         learn=one_pass(
-            frozen, frozen.maps, lambda seen, key, room: fit_features(seen, key, settings)
+            frozen,
+            frozen.maps,
+            lambda seen, key, room: fit_features(seen, key, settings),
+            lambda again, parts, key: fit_parts(again, parts, key, settings),
         ),
         view=lambda state, image, keys: _view(frozen, localise, state, image),
         losses=("score", "top"),
@@ -90,6 +95,14 @@ def make(config: ConfigDict) -> Method:
         localises=3,
         knows_place=True,
     )
+
+
+class _Learnt(NamedTuple):
+    """Moments of features, the channels that they are of, and the level of each, from 0 on."""
+
+    moments: Moments
+    channels: np.ndarray
+    levels: np.ndarray
 
 
 def fit_features(
@@ -102,6 +115,34 @@ def fit_features(
     Raises:
         UserError: there is no image.
     """
+    return _memory(_learn(seen, key, settings), settings)
+
+
+def fit_parts(
+    again: Callable[[], Iterable[Seen]],
+    parts: Bool[np.ndarray, "p n"],
+    key: PRNGKeyArray,
+    settings: PadimSettings,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The memory of each part, as `fit_features` of its images alone but for float32's last digits.
+
+    What a part lacks, where that is less than what it has, is taken away from the moments of all
+    images: of folds, each image is so added twice in all.
+    """
+    whole = None
+    for part in parts:
+        if 2 * part.sum() <= part.size:
+            yield fit_features(only(again(), part), key, settings)
+            continue
+        whole = whole or _learn(again(), key, settings)
+        moments = whole.moments
+        if not part.all():
+            lacking = _learn(gather(again(), ~part), key, settings)
+            moments = _without(moments, lacking.moments)
+        yield _memory(whole._replace(moments=moments), settings)
+
+
+def _learn(seen: Iterable[Seen], key: PRNGKeyArray, settings: PadimSettings) -> _Learnt:
     moments, kept, groups = None, np.zeros(0, np.int32), np.zeros(0, np.int32)
     for maps, valid in seen:
         if moments is None:
@@ -114,8 +155,16 @@ def fit_features(
     if moments is None or not moments.count:
         raise no_images()
     groups = np.unique(groups, return_inverse=True)[1]  # a level may have lost all its channels
-    whitening = whiten(moments, groups, floor=settings.floor)
-    return {"mean": np.asarray(moments.mean), "whiten": whitening, "channels": kept}
+    return _Learnt(moments, kept, groups)
+
+
+def _memory(learnt: _Learnt, settings: PadimSettings) -> dict[str, np.ndarray]:
+    moments, channels, levels = learnt
+    whitening = whiten(moments, levels, floor=settings.floor)
+    return {"mean": np.asarray(moments.mean), "whiten": whitening, "channels": channels}
+
+
+_without = jax.jit(without)
 
 
 @jax.jit

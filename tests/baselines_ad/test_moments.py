@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 
-from baselines_ad.moments import add, mahalanobis, merge, no_moments, whiten
+from baselines_ad.moments import add, mahalanobis, merge, no_moments, whiten, without
 
 RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(5, 5))
@@ -88,3 +88,21 @@ def test_one_image_or_a_level_without_variance_gives_finite_distances():
     found = moments_of(np.ones((1, 2, 3, 5), np.float32))
     got = distances(found.mean, whiten(found, GROUPS, floor=0.25), jnp.full((1, 2, 3, 5), 2.0))
     np.testing.assert_allclose(got, np.full((1, 2, 3), np.sqrt(5 / 0.25)), rtol=1e-5)
+
+
+def test_what_was_merged_is_taken_away_again():
+    rest, part, whole = moments_of(X[:30]), moments_of(X[30:]), moments_of(X)
+    for a, b, c in zip(without(whole, part), rest, without(merge(rest, part), part), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(c, b, rtol=1e-4, atol=1e-3)
+
+
+def test_all_but_one_of_many_images_keep_their_digits():
+    """As the folds of a large set: what is taken away is small, and so is what rounding leaves."""
+    x = (RNG.normal(size=(600, 1, 1, 5)) @ MIX + 7.0).astype(np.float32)
+    found = without(moments_of(x, 100), moments_of(x[:30], 100))
+    at = x[30:, 0, 0].astype(np.float64)
+    np.testing.assert_allclose(found.mean[0, 0], at.mean(axis=0), rtol=1e-5)
+    covariance = np.cov(at, rowvar=False)
+    scale = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
+    np.testing.assert_allclose(found.scatter[0, 0] / 569 / scale, covariance / scale, atol=1e-5)

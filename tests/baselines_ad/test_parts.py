@@ -118,3 +118,15 @@ def test_the_default_way_gives_the_same_states():
     default = cross_fit.fit_parts(plain, lambda: batches_of(IMAGES), PARTS, seed=3)
     for a, b in zip(own, default, strict=True):
         assert_same(a, b)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 11, 16])
+def test_a_part_is_gathered_in_full_batches(count):
+    chosen = np.zeros(21, bool)
+    chosen[np.random.default_rng(0).permutation(21)[:count]] = True
+    seen = (frozen.Seen({"image": batch.image}, batch.valid) for batch in batches_of(IMAGES, 8))
+    found = list(frozen.gather(seen, chosen))
+    assert [len(one.valid) for one in found] == [8] * -(-count // 8)
+    assert all(one.valid.all() for one in found[:-1])
+    images = [frozen.rows(one)["image"] for one in found]
+    np.testing.assert_array_equal(np.concatenate([IMAGES[:0], *images]), IMAGES[chosen])
