@@ -206,3 +206,13 @@ def test_reading_takes_a_few_bytes_a_pixel(tmp_path):
     # The file, its content for the decoder, the values, and the image in float32 twice.
     assert peak_of(lambda: read_image(tmp_path / "scan.tif", **options)) < 12 * pixels.size
     assert peak_of(sample.large) < 12 * pixels.size
+
+
+def test_each_method_that_localises_has_its_map_of_the_whole_image(measurer):
+    image = draw(2 * SIZE[0], 3 * SIZE[1])[None]
+    one = measurer.measure(image, None)
+    both = measurer_of(methods=2).measure(image, None)
+    assert both.maps.shape == (1, 2, *SIZE) and np.isfinite(both.maps).all()
+    for number in range(2):
+        np.testing.assert_array_equal(both.maps[:, number], one.anomaly_map)
+    np.testing.assert_array_equal(both.statistics, np.tile(one.statistics, 2))
