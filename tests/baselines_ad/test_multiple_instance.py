@@ -1,4 +1,11 @@
-"""The head on local features: its loss by NumPy, its optimum by SciPy, what it finds, from what."""
+"""The head on local features: its steps by PyTorch, its optimum by SciPy, what it finds.
+
+tests/golden/multiple_instance.npz: PyTorch 2.13.0 (CPU, float64), by
+`python benchmarks/torch_multiple_instance.py --golden=FILE`: heads of two parts of
+drawn bags after one and after 20 steps of Adam at a falling rate.
+"""
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +22,7 @@ from tests.baselines_ad.test_fine_tuned import batches_of, labelled, quarters
 from tests.baselines_ad.test_methods import TOY
 from tests.small_config import small_config
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "multiple_instance.npz"
 OWN = {"backbone": TOY, "levels": ("stem", "stage5"), "least_images": 8}
 
 
@@ -72,6 +80,21 @@ def test_learning_ends_where_scipy_ends():
     best = minimize(loss, np.zeros(1 + x.shape[-1]), tol=1e-12).x
     np.testing.assert_allclose(heads.weight[:, 0] * scale, best[1:], atol=2e-3)
     assert heads.bias[0] == pytest.approx(best[0] - own.mean(axis=0) @ (best[1:] / scale), abs=2e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_heads_after_some_steps_are_those_of_pytorch(steps):
+    """Drawn as benchmarks/torch_multiple_instance.py draws, which needs PyTorch."""
+    rng = np.random.default_rng(27)
+    x = (rng.normal(0, 1, (24, 20, 6)) * rng.uniform(0.1, 3, 6)).astype(np.float32)
+    labels = np.arange(24) % 3 == 0
+    x[labels, rng.integers(20, size=labels.sum())] += 2.0
+    parts = np.stack([np.arange(24) < 24, np.arange(24) % 4 != 1])
+    settings = Descent(steps=steps, lr=0.02, penalty=0.1, top=0.15)
+    heads = learn_heads(x, labels.astype(np.int32), parts, settings)
+    with np.load(GOLDEN) as golden:
+        np.testing.assert_allclose(heads.weight, golden[f"weight/{steps}"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(heads.bias, golden[f"bias/{steps}"], rtol=1e-4, atol=1e-5)
 
 
 def test_one_position_that_differs_tells_what_a_mean_of_all_does_not():
