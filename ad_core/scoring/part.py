@@ -111,6 +111,16 @@ def foremost(localises: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(found) if highest > 0 else tuple(found[:1])
 
 
+def outdone(localises: Mapping[str, int]) -> tuple[str, ...]:
+    """The parts whose maps were measured, and found worse than those of another part.
+
+    Args:
+        localises: part's name -> `Method.localises` of its method.
+    """
+    highest = max(localises.values())
+    return tuple(name for name, rank in localises.items() if 0 < rank < highest)
+
+
 def find_map(views: Mapping[str, View], wanted: str, *, default: str) -> tuple[str, str | None]:
     """The part that localises, and by which of its maps (None: the one that its view names).
 

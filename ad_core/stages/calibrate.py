@@ -24,7 +24,14 @@ from ad_core.scoring.files import load_parts, save_detector
 from ad_core.scoring.fusion import Fusion
 from ad_core.scoring.localisation import MapScale
 from ad_core.scoring.measuring import Knowledge, Measured, Measurer, Measuring, make_measurer
-from ad_core.scoring.part import Part, column_names, measure_parts, shown_maps, view_shapes
+from ad_core.scoring.part import (
+    Part,
+    column_names,
+    measure_parts,
+    outdone,
+    shown_maps,
+    view_shapes,
+)
 from ad_core.scoring.profile import Profile
 from ad_core.stages.backbones import FAMILY, recorded
 from ad_core.stages.checks import check_views
@@ -233,7 +240,11 @@ def _make_parts(job: Job, learnt: tuple[Learnt, ...]) -> tuple[Part, ...]:
     contexts = {
         one.name: _learn_context(job, one, teachers(job, one.method), backbone) for one in learnt
     }
-    given = {name: Available.of(views[name], contexts[name]) for name in views}
+    worse = outdone({one.name: one.method.localises for one in learnt})
+    given = {
+        name: Available.of(views[name], contexts[name])._replace(outdone=name in worse)
+        for name in views
+    }
     chosen = expand_each(tuple(job.config.statistics.names), given)
     contexts = {name: without_idle(contexts[name], chosen[name]) for name in chosen}
     return tuple(

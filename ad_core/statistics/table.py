@@ -52,6 +52,7 @@ class Available(NamedTuple):
 
     features: level -> how many pooled features a view has of it.
     backbone: name -> network of the context's backbone, where there is one.
+    outdone: another method localises better: `default` does without these maps, if it has others.
     """
 
     losses: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class Available(NamedTuple):
     view: tuple[str, ...] = ("image",)
     features: Mapping[str, int] = MappingProxyType({})
     backbone: Mapping[str, Network] = MappingProxyType({})
+    outdone: bool = False
 
     @classmethod
     def of(cls, view: View | None, context: Context | None = None) -> "Available":
@@ -119,6 +121,8 @@ def _losses(available: Available) -> dict[str, Statistic]:
     for name in available.losses:
         function = partial(network_losses.loss, name)
         lines[f"loss_{name}"] = Statistic(function, groups, (f"losses.{name}",))
+    if available.outdone and (available.losses or available.features):
+        groups = ("loss", "fast")
     for name, needs in _maps(available).items():
         for pooling, function in network_losses.POOLINGS.items():
             if pooling != "mean" or name not in available.losses:
@@ -323,7 +327,8 @@ def _refuse(name: str, lines: Mapping[str, Statistic], available: Available) -> 
         )
     missing = [need for need in lines[name].needs if not available.has(need)]
     if missing:
-        there = [f"{kind}.{n}" for kind in available._fields for n in getattr(available, kind)]
+        kinds = (kind for kind in available._fields if kind != "outdone")
+        there = [f"{kind}.{n}" for kind in kinds for n in getattr(available, kind)]
         mend = "leave it out"
         if missing == [f"backbone.{features.INCEPTION}"]:
             mend = "give its weights by `--config.statistics.backbone=FILE`, or leave it out"

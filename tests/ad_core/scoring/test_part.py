@@ -7,7 +7,7 @@ import pytest
 
 from ad_core.errors import UserError
 from ad_core.scoring.localisation import Localiser
-from ad_core.scoring.part import Part, find_map, foremost, measure_parts
+from ad_core.scoring.part import Part, find_map, foremost, measure_parts, outdone
 from ad_core.statistics import Context
 from ad_core.types import View
 from baselines_ad import features, gaussian, padim, patchcore
@@ -25,6 +25,11 @@ VIEWS = {
 def test_the_method_that_localises_best_by_measurement_is_foremost():
     assert foremost({"vqgan": 0, "features": 2, "padim": 3, "other": 3}) == ("padim", "other")
     assert foremost({"vqgan": 0, "cyclegan": 0}) == ("vqgan",)
+
+
+def test_a_map_that_was_measured_and_found_worse_is_outdone():
+    assert outdone({"vqgan": 0, "features": 2, "padim": 3, "other": 3}) == ("features",)
+    assert outdone({"features": 2}) == outdone({"vqgan": 0, "cyclegan": 0}) == ()
 
 
 def test_the_memories_stand_in_the_order_that_was_measured():

@@ -194,6 +194,18 @@ def test_a_method_without_an_image_gives_its_losses_and_maps():
     }
 
 
+def test_default_leaves_out_the_maps_that_another_methods_outdo():
+    pooled = Available(maps=("deviation",), features={"stem": 1}, view=(), outdone=True)
+    given = {"padim": Available(maps=("distance",), view=()), "features": pooled}
+    maps = tuple(f"loss_deviation_map_{how}" for how in ("max", "top_05", "mean"))
+    assert expand_each(("default",), given)["features"] == ("deep_stem_0000",)
+    assert expand_each(("loss",), given)["features"] == maps
+    assert len(expand_each(("default",), given)["padim"]) == 3
+    # Of a method that gives nothing else they stay.
+    given["features"] = pooled._replace(features={})
+    assert expand_each(("default",), given)["features"] == maps
+
+
 def test_names_are_taken_of_every_method_that_can_give_them():
     drawing = Available(losses=("reconstruction",))
     measuring = Available(losses=("distance",), view=())
