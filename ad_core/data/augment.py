@@ -31,12 +31,16 @@ def check_augment(kind: str, image_shape: tuple[int, int, int]) -> None:
         UserError: either.
     """
     height, width, _ = image_shape
-    shapes = {version(np.zeros((2, 1, 1))).shape for version in _versions(kind)}
-    if height != width and len(shapes) > 1:
+    if turns(kind) and height != width:
         raise UserError(
             f"`data.augment` (={kind!r}) turns images by 90 degrees and `data.image_size` "
             f"(={height},{width}) is no square; use hflip or none, or give one side for both."
         )
+
+
+def turns(kind: str) -> bool:
+    """Tells whether images are turned by 90 degrees. Raises UserError: unknown kind."""
+    return len({version(np.zeros((2, 1, 1))).shape for version in _versions(kind)}) > 1
 
 
 def versions_of_each(kind: str) -> int:

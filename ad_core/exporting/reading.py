@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float32, Float64, Int, UInt8
 from ml_collections import ConfigDict
 
 from ad_core.data.formats.image import LUMA, ROBUST, TYPE, UNFIXED, stated_range
+from ad_core.data.formats.resizing import STRETCHING
 from ad_core.data.shape import image_shape
 from ad_core.errors import UserError
 
@@ -150,7 +151,7 @@ def _placed(rule: Rule, width: Array, height: Array) -> tuple[_Part, _Part]:
     """What `place` of data.formats.resizing says, across and down, in whole numbers."""
     wide, high = jnp.int32(rule.width), jnp.int32(rule.height)
     zero = jnp.int32(0)
-    if rule.resize == "stretch":
+    if rule.resize in STRETCHING:
         return _Part(zero, width, zero, wide), _Part(zero, height, zero, high)
     if rule.resize == "letterbox":
         across, down = _fitted(width, height, wide, high)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ad_core.data.formats.kinds import is_image
 from ad_core.data.formats.masks import FULL
+from ad_core.data.formats.resizing import STRETCHING
 from ad_core.data.layouts.files import LabelledFiles
 from ad_core.data.likeness import Likeness
 from ad_core.data.near_duplicates import components, near_pairs
@@ -266,7 +267,7 @@ def _kinds(s: Subject) -> Iterator[Finding]:
     yield from _ranges(s)
     width, height = facts.size[seen].T
     ratio = width / height
-    if s.data.resize == "stretch" and ratio.max() > 1.3 * ratio.min():
+    if s.data.resize in STRETCHING and ratio.max() > 1.3 * ratio.min():
         text = f"width / height from {ratio.min():.2f} to {ratio.max():.2f}, stretched to one shape"
         yield Finding(NOTE, "shapes", text, mends=("--config.data.resize=letterbox",))
 

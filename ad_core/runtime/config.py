@@ -52,11 +52,13 @@ def complete(recipe: ConfigDict) -> ConfigDict:
 def _suited(config: ConfigDict) -> dict[str, Any]:
     """Defaults by what the methods are like, among them whether all learn in one pass.
 
-    Pretrained networks see little at 64 px, and hundreds of statistics are made for drawn images.
+    Pretrained networks see little at 64 px, they know things by their proportions, and hundreds of
+    statistics are made for drawn images.
     """
     if not learns_in_one_pass(config):
         return {}
-    return {"data.image_size": 256, "statistics.names": ("default",)}
+    of_data = {"data.image_size": 256, "data.resize": "proportions"}
+    return {**of_data, "statistics.names": ("default",)}
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _data(small: bool) -> Keys:
         "near_duplicates": Key(
             placeholder(int), "bits of 64 in which hashes of one group may differ; none: off"
         ),
-        "image_size": Key(side, "side of a square, or HEIGHT,WIDTH, in pixels"),
+        "image_size": Key(side, "side of a square, in pixels (see resize), or HEIGHT,WIDTH"),
         "channels": Key(1, "1 for grey images, 3 for colour"),
         "protocol": Key(
             "folders",
@@ -177,7 +177,7 @@ def _reading() -> Keys:
         "resize": Key(
             "stretch",
             "how a file becomes image_size",
-            ("stretch", "letterbox", "centre_crop", "own_size"),
+            ("stretch", "proportions", "letterbox", "centre_crop", "own_size"),
             "files",
         ),
         "region": Key(

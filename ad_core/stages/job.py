@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from ad_core.data.batches import Reading, eval_batches
 from ad_core.data.draws import epoch_images
 from ad_core.data.formats.intensity import settle_range
+from ad_core.data.formats.resizing import PROPORTIONS
 from ad_core.data.likeness import Likeness, group_alike
+from ad_core.data.proportions import settle_sides
 from ad_core.data.reference_files import settle_reference
 from ad_core.data.region_files import settle_region
 from ad_core.data.source import DataSource, open_source
@@ -80,8 +82,9 @@ def prepare(
     """Lists and splits the images, and claims the workdir for this configuration.
 
     The job's configuration is `config` with what the methods and the images fix: the share of
-    normals that calibrates, the length of an epoch, of a training that is given in epochs, and a
-    range that no file's type states. `config` itself stays as it is.
+    normals that calibrates, the length of an epoch, of a training that is given in epochs, the
+    sides of images seen in their proportions, and a range that no file's type states. `config`
+    itself stays as it is.
 
     Args:
         free: keys and sections in which the workdir may be of another configuration.
@@ -106,6 +109,7 @@ def prepare(
         cross_fitted=learns_in_one_pass(config),
     )
     splits, left_out = leave_out_unreadable(source, splits, config.data, Path(root))
+    config, source = _settle_sides(config, source, _normals(source, splits), opener)
     labels = np.array([source.records[i].label for i in splits["train"]], int)
     first, _ = next(iter(make_methods(config).values()))
     config = with_length(config, labels, pairs=first.trains_on_abnormal)
@@ -117,6 +121,26 @@ def prepare(
     claim(root, config, free=free)
     keep_findings(source, splits, left_out, Path(root))
     return job
+
+
+def _settle_sides(
+    config: ConfigDict,
+    source: DataSource,
+    known: Int[np.ndarray, " n"],
+    opener: Callable[[ConfigDict], DataSource] | None,
+) -> tuple[ConfigDict, DataSource]:
+    """The configuration that states the sides of images seen in proportion, and their source."""
+    if config.data.resize != PROPORTIONS:
+        return config, source
+    values = config.to_dict()
+    size = settle_sides(source, config.data, known, tile=config.tiling.tile)
+    values["data"] |= {"image_size": size, "resize": "stretch"}
+    settled = ConfigDict(values).lock()
+    if size != config.data.image_size:
+        records = source.records  # as they were grouped
+        source = open_source(settled.data, opener, tile=config.tiling.tile)
+        source.records = records
+    return settled, source
 
 
 def _normals(source: DataSource, splits: Splits) -> Int[np.ndarray, " n"]:

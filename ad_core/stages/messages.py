@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from ad_core.data.shape import image_shape
 from ad_core.data.source import printable
 from ad_core.decision.calibration import Calibration
 from ad_core.decision.left_out import LeftOut
@@ -36,6 +37,9 @@ def announce(job: Job) -> None:
     if ignored:
         told = ", ".join(map(printable, ignored[:3])) + ", ..." * (len(ignored) > 3)
         print(f"  not used: {len(ignored)} files or folders beside the images ({told})")
+    height, width, _ = image_shape(config.data)
+    if height != width:
+        print(f"  images are seen at {height} x {width} px, height x width")
     if config.data.value_range is not None:
         low, high = map(float, config.data.value_range)
         print(f"  stored values {low:g} to {high:g} become black to white, in every image")

@@ -40,7 +40,7 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 
 from ad_core.data.formats import dicom, kinds, nifti, raster
-from ad_core.data.formats.resizing import RESIZES, place, to_network, view_size
+from ad_core.data.formats.resizing import RESIZES, STRETCHING, place, to_network, view_size
 from ad_core.data.formats.stored import Limits, Stored, Wanted, read_bytes, refuse
 from ad_core.data.reference import motion_to
 from ad_core.data.region import paint
@@ -79,7 +79,7 @@ def check_settings(data: Mapping[str, Any]) -> None:
             "`data.region` is stated of whole images and `data.resize` (=centre_crop) cuts them; "
             "use stretch, letterbox or own_size."
         )
-    if data["reference"] and data["resize"] not in ("stretch", "letterbox"):
+    if data["reference"] and data["resize"] not in (*STRETCHING, "letterbox"):
         raise UserError(
             f"`data.reference` registers whole images at the network's size, and `data.resize` "
             f"(={data['resize']}) shows none; use letterbox or stretch."

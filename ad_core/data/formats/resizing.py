@@ -9,14 +9,17 @@ from ad_core.data.shape import ImageSize, sides
 from ad_core.errors import UserError
 from ad_core.types import Box, Placement
 
-RESIZES = ("stretch", "letterbox", "centre_crop", "own_size")
+PROPORTIONS = "proportions"
+STRETCHING = ("stretch", PROPORTIONS)
+RESIZES = (*STRETCHING, "letterbox", "centre_crop", "own_size")
 MIRRORING = ("letterbox", "own_size")  # those that leave room beside the image
 
 
 def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement:
     """Placement of an image of width x height pixels in the network's image.
 
-    stretch: all of it fills the network's image; its sides may be scaled apart.
+    stretch: all of it fills the network's image; its sides may be scaled apart. proportions: the
+    same, in an image whose sides `ad_core.data.proportions` has chosen.
     letterbox: all of it, both sides scaled alike (to whole pixels), in the middle.
     centre_crop: the largest part in its middle that has the shape of the network's image; what
     lies outside is not looked at.
@@ -31,7 +34,7 @@ def place(width: int, height: int, *, size: ImageSize, resize: str) -> Placement
     """
     high, wide = sides(size)
     whole, full = (0, 0, width, height), (0, 0, wide, high)
-    if resize == "stretch":
+    if resize in STRETCHING:
         return Placement(width, height, (high, wide), whole, full)
     if resize == "letterbox":
         inner = _centred(wide, high, *_fitted(width, height, wide, high))

@@ -79,7 +79,10 @@ def test_keys_stand_by_section_with_their_values():
     ]  # fmt: skip
     assert sections["train"]["train.steps"].startswith("  --config.train.steps=12  ")
     assert "=zfn,accuracy  " in sections["decision"]["decision.rules"]
-    assert "(stretch | letterbox | centre_crop | own_size)" in sections["data"]["data.resize"]
+    assert (
+        "(stretch | proportions | letterbox | centre_crop | own_size)"
+        in sections["data"]["data.resize"]
+    )
     assert "(l2 | l1)" in sections["reconstructor"]["reconstructor.reconstruction"]
 
 

@@ -1,0 +1,64 @@
+"""Height and width of the network's image after the proportions of the images that teach."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from ad_core.data.augment import turns
+from ad_core.data.formats.resizing import PROPORTIONS
+from ad_core.data.formats.stored import FileSet
+from ad_core.data.shape import ImageSize, Sides, sides, told
+from ad_core.data.source import Source
+from ad_core.errors import UserError
+
+IMAGES = 32  # looked at
+_STEP = 32  # px: what networks halve five times
+_LONGEST = 4.0  # times the shorter side; what is longer is compressed
+
+
+def settle_sides(
+    source: Source, data: ConfigDict, known: Int[np.ndarray, " n"], *, tile: int = 0
+) -> ImageSize:
+    """The `data.image_size` at which images are seen from now on.
+
+    With `data.resize` proportions one side stands for the square of which the image has the area:
+    height and width are as the median of some of the images `known` has them, in steps that the
+    side has too, of 32 px at most. Two sides that are given stay; so does one where images are no
+    files, go by tiles, are turned by 90 degrees or lie as a reference does.
+
+    Args:
+        known: indices of images that judge nothing.
+    """
+    given: ImageSize = data.image_size
+    stays = tile or data.reference or turns(str(data.augment)) or not told(given).isdecimal()
+    if data.resize != PROPORTIONS or stays or not isinstance(source, FileSet):
+        return given
+    ratios = _ratios(source, known[np.linspace(0, len(known) - 1, IMAGES).astype(int)])
+    side, _ = sides(given)
+    height, width = proportioned(side, float(np.median(ratios or [1.0])))
+    return given if height == width else f"{height},{width}"
+
+
+def proportioned(side: int, ratio: float) -> Sides:
+    """Height and width of about side^2 pixels, `ratio` times as wide as high.
+
+    Each is a multiple of the largest power of 2 up to 32 that divides the side.
+    """
+    step = min(_STEP, side & -side)
+    bent = float(np.clip(ratio, 1 / _LONGEST, _LONGEST))
+    height, width = (max(1, round(side * bent**power / step)) * step for power in (-0.5, 0.5))
+    return height, width
+
+
+def _ratios(source: Source, indices: Sequence[int] | np.ndarray) -> list[float]:
+    """Width / height of the files; one that cannot be read tells nothing here."""
+    found = {}
+    for index in map(int, indices):
+        try:
+            placement = source.read(index).placement
+        except UserError:
+            continue
+        found[index] = placement.width / placement.height
+    return list(found.values())
