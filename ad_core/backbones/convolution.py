@@ -1,5 +1,6 @@
 """Convolutions with a bias, of frozen networks whose batch norms are folded, and their levels."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -61,6 +62,12 @@ def module_level(name: str, stride: int, module: nn.Module) -> Level:
     """Level of a network that `module` computes, from the weights `params[name]`."""
 
     def apply(params: Params, x: Array) -> Any:
-        return module.apply({"params": params[name]}, x)
+        return _apply(params[name], x, module=module)
 
     return Level(name, stride, apply)
+
+
+@functools.partial(jax.jit, static_argnames=("module",))
+def _apply(params: Any, x: Array, *, module: nn.Module) -> Any:
+    """`module.apply`, traced once for images of one size however many programs look through it."""
+    return module.apply({"params": params}, x)
