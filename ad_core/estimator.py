@@ -22,6 +22,7 @@ from ad_core.decision.drift import Drift
 from ad_core.decision.table import read_table
 from ad_core.errors import UserError
 from ad_core.runtime.compilation import keep_programs
+from ad_core.runtime.memo import memoised
 from ad_core.runtime.progress import quiet
 from ad_core.runtime.stop import Stop
 from ad_core.scoring.detector import Detector
@@ -131,7 +132,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         shown = nullcontext() if self.verbose else quiet()
         with shown, TemporaryDirectory(prefix="zfn-ad-") as root:
             job = prepare(config, root, Stop(), opener=opener)
-            scores = _unseen(job, run_calibration(job, run_training(job)))
+            with memoised():
+                scores = _unseen(job, run_calibration(job, run_training(job)))
             self._keep(load_detector(job.workdir.detector))
         self.out_of_fold_scores_, self.left_out_ = scores, dict(job.left_out)
         _warn_of(job)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ad_core.types import Batch
-from baselines_ad.frozen import Frozen, Values, make_look
+from baselines_ad.frozen import Frozen, Look, Values
 
 
 class Bank(NamedTuple):
@@ -56,10 +56,8 @@ def make_versions(frozen: Frozen, *, flips: bool) -> Values:
     return values
 
 
-def fill_bank(
-    values: Values, weights: Any, batches: Iterable[Batch], *, room: int, seed: tuple[int, ...]
-) -> Bank:
-    """Bank of what `values` makes of the valid images, [b, v, h, w, c] of a batch.
+def fill_bank(look: Look, batches: Iterable[Batch], *, room: int, seed: tuple[int, ...]) -> Bank:
+    """Bank of what `look` gives of the valid images, [b, v, h, w, c] of a batch.
 
     Args:
         room: of a class with more images that many are drawn, so that memory does not grow.
@@ -67,7 +65,7 @@ def fill_bank(
     """
     classes = [Drawn(room, np.random.default_rng((*seed, kind))) for kind in (0, 1)]
     first, second = itertools.tee(batches)
-    look, place = make_look(values, weights), 0
+    place = 0
     for seen, batch in zip(look(first), second, strict=True):
         found = np.asarray(seen.values)[seen.valid]
         labels = np.asarray(batch.label)[np.asarray(batch.valid)]

@@ -6,7 +6,7 @@ abnormal, the head in the classifier learns from the images that calibrate.
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -110,12 +110,13 @@ def _has_fixed_pose(config: ConfigDict) -> bool:
 
 
 def _learning(frozen: Frozen, settings: Settings) -> OnePass:
-    only = frozen._replace(levels=(settings.map_level,))
-
-    def values(weights: Any, image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ _"]:
-        return only.maps(weights, image)[settings.map_level]
-
-    return one_pass(frozen, values, lambda seen, key, room: _remember(seen, key, settings.floor))
+    level = settings.map_level
+    return one_pass(
+        frozen,
+        lambda maps: maps[level],
+        lambda seen, key, room: _remember(seen, key, settings.floor),
+        levels=(level,),
+    )
 
 
 def _remember(seen: Iterable[Seen], key: PRNGKeyArray, floor: float) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from ad_core.decision.classifiers.pairwise_losses import LOSSES
 from ad_core.errors import UserError
 from ad_core.types import Batch, Method, OnePass, TrainState, View
 from baselines_ad.bank import Bank, fewest, fill_bank, make_versions
-from baselines_ad.frozen import Frozen, in_range
+from baselines_ad.frozen import Frozen, in_range, make_look
 from baselines_ad.members import HELD, make_members
 from baselines_ad.objective import Tuning
 from baselines_ad.tuning import tune
@@ -148,7 +148,8 @@ def _fit_parts(
     below = own.frozen.network.part(params, own.frozen.levels)
     seed = tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel())
     versions = make_versions(own.frozen, flips=own.mirrored)
-    bank = fill_bank(versions, below, batches, room=own.most_images, seed=seed)
+    look = make_look(versions, below)
+    bank = fill_bank(look, batches, room=own.most_images, seed=seed)
     chosen = np.ones((1, len(bank.label)), bool) if parts is None else parts[:, bank.place]
     if _too_few(bank, chosen, own.least_images):
         members = _untuned(own.upper, params, len(chosen) * own.seeds)

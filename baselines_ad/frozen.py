@@ -15,11 +15,13 @@ from ml_collections import ConfigDict
 from ad_core.backbones import Network, load_backbone, network_of
 from ad_core.errors import UserError
 from ad_core.runtime.inference import Begun, Inference, make_inference
+from ad_core.runtime.memo import begin_known
 from ad_core.training.cross_fit import choose
 from ad_core.types import Batch, OnePass, TrainState
 
 Maps = dict[str, Float[Array, "b _ _ _"]]
 Values = Callable[[Any, Float[Array, "b h w c"]], Any]  # (weights, image) -> tree of [b, ...]
+OfMaps = Callable[[Maps], Any]  # activations of the levels -> tree of [b, ...]
 log = logging.getLogger(__name__)
 KEPT_BYTES = 2 * 2**30  # values of all images that are kept while parts of them are learnt
 FOLDS = 20  # of the cross-fitting: another fit costs seconds, and few folds tell classes apart
@@ -115,27 +117,32 @@ RememberParts = Callable[
 
 def one_pass(
     frozen: Frozen,
-    values: Values,
+    of_maps: OfMaps,
     remember: Remember,
     remember_parts: RememberParts | None = None,
+    *,
+    levels: tuple[str, ...] = (),
 ) -> OnePass:
     """Learning whose state carries the backbone's weights and what `remember` makes of all values.
 
     Of several parts of the images the values are computed once, as long as they fit KEPT_BYTES.
 
     Args:
+        of_maps: makes the values of an image from its activations.
         remember_parts: None: `remember` is called for each part.
+        levels: those that it learns from, of those whose weights it carries; (): all.
     """
+    seen = frozen._replace(levels=levels or frozen.levels)
 
     def fit(batches: Iterable[Batch], key: PRNGKeyArray) -> TrainState:
         weights = frozen.weights()
-        return _state(weights, remember(make_look(values, weights)(batches), key, 0))
+        return _state(weights, remember(look_through(seen, of_maps, weights)(batches), key, 0))
 
     def fit_parts(
         batches: Callable[[], Iterable[Batch]], parts: Bool[np.ndarray, "p n"], key: PRNGKeyArray
     ) -> Iterator[TrainState]:
         weights, (_, images) = frozen.weights(), parts.shape
-        look = make_look(values, weights)
+        look = look_through(seen, of_maps, weights)
         again = keep(lambda: look(batches()), images=images)
         if remember_parts is not None:
             yield from (_state(weights, one) for one in remember_parts(again, parts, key))
@@ -155,7 +162,7 @@ def make_look(values: Values, weights: Any) -> Look:
     """A function that gives the values of each batch, computed as those of images to be scored.
 
     So on a CPU an image has the same bits whatever comes with it, and on however many devices: a
-    process of many learns what one alone does. A batch is begun before the last one is fetched.
+    process of many learns what one alone does.
     """
     weights = jax.device_put(weights)
 
@@ -163,14 +170,40 @@ def make_look(values: Values, weights: Any) -> Look:
     def inference(batch_size: int) -> Inference:
         return make_inference(values, batch_size=batch_size)
 
-    def begin(batch: Batch) -> tuple[Begun[Any], np.ndarray]:
-        image = np.asarray(batch.image)
-        return inference(len(image)).begin(weights, image), np.asarray(batch.valid)
+    return _looking(lambda image: inference(len(image)).begin(weights, image))
+
+
+def look_through(frozen: Frozen, of_maps: OfMaps, weights: Any) -> Look:
+    """As `make_look`, of what `of_maps` makes of the levels of `frozen`.
+
+    Methods of a job that look at the same images compute a level of them once (`runtime.memo`).
+    """
+    weights = jax.device_put(weights)
+    same = (frozen.spec, frozen.dtype, frozen.whole)
+
+    def ordered(maps: Maps) -> Maps:
+        return {name: maps[name] for name in frozen.levels}  # as the network has them
+
+    @lru_cache
+    def programs(batch_size: int) -> tuple[Inference, Inference]:
+        values = make_inference(lambda _, maps: of_maps(ordered(maps)), batch_size=batch_size)
+        return make_inference(frozen.maps, batch_size=batch_size), values
+
+    def begin(image: np.ndarray) -> Begun[Any]:
+        maps, values = programs(len(image))
+        begun = begin_known(same, frozen.levels, image, lambda x: maps.begin(weights, x))
+        return Begun(lambda: values.begin((), begun.result()).result(), begun.cancel)
+
+    return _looking(begin)
+
+
+def _looking(begin: Callable[[np.ndarray], Begun[Any]]) -> Look:
+    """A look at batch after batch, of which each is begun before the last one is fetched."""
 
     def look(batches: Iterable[Batch]) -> Iterator[Seen]:
         begun: deque[tuple[Begun[Any], np.ndarray]] = deque()
         for batch in batches:
-            begun.append(begin(batch))
+            begun.append((begin(np.asarray(batch.image)), np.asarray(batch.valid)))
             if len(begun) > 1:
                 yield _seen(*begun.popleft())
         for last in begun:
@@ -269,9 +302,18 @@ def no_images() -> UserError:
 
 
 def stack(maps: Maps) -> Float[Array, "b h w d"]:
-    """All levels as channels, at the size of the finest; coarser ones are interpolated."""
-    h, w = max(x.shape[1] for x in maps.values()), max(x.shape[2] for x in maps.values())
-    return jnp.concatenate([enlarge(x, h, w) for x in maps.values()], axis=-1)
+    """All levels as channels, at the size of the finest; coarser ones are interpolated.
+
+    They stand in the order of their names, as compiled programs give dictionaries back.
+    """
+    found = [maps[name] for name in sorted(maps)]
+    h, w = max(x.shape[1] for x in found), max(x.shape[2] for x in found)
+    return jnp.concatenate([enlarge(x, h, w) for x in found], axis=-1)
+
+
+def widths_of(maps: Mapping[str, Any]) -> list[int]:
+    """Channels of each level, in the order of `stack`."""
+    return [maps[name].shape[-1] for name in sorted(maps)]
 
 
 def enlarge(x: Float[Array, "b _ _ d"], h: int, w: int) -> Float[Array, "b {h} {w} d"]:

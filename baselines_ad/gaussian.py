@@ -4,8 +4,8 @@ Source: Rippel, Mertens and Merhof 2021, "Modeling the Distribution of Normal Da
 Deep Features for Anomaly Detection". Deviations: a floor of the covariances, and a map.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,7 @@ from ad_core.types import Method, TrainState, View
 from baselines_ad.frozen import (
     FOLDS,
     Frozen,
+    Maps,
     Seen,
     average,
     enlarge,
@@ -72,7 +73,7 @@ def make(config: ConfigDict) -> Method:
     return Method(
         learn=one_pass(
             frozen,
-            lambda weights, image: coarse(frozen, weights, image),
+            lambda maps: coarse(maps, frozen.network.strides),
             lambda seen, key, room: fit_features(seen, key, settings),
         ),
         view=lambda state, image, keys: _view(frozen, state, image),
@@ -90,10 +91,10 @@ class Coarse(NamedTuple):
     map: Float[Array, "b h w d"]
 
 
-def coarse(frozen: Frozen, weights: Any, image: Float[Array, "b h w c"]) -> dict[str, Coarse]:
+def coarse(maps: Maps, strides: Mapping[str, int]) -> dict[str, Coarse]:
     """Every level, no finer than the map is."""
-    strides, found = frozen.network.strides, {}
-    for name, x in frozen.maps(weights, image).items():
+    found = {}
+    for name, x in maps.items():
         side = max(1, STRIDE // strides[name])
         found[name] = Coarse(jnp.mean(x, axis=(1, 2)), average(x, window=side, stride=side))
     return found
@@ -130,7 +131,8 @@ def fit_features(
 
 def _view(frozen: Frozen, state: TrainState, image: Float[Array, "b h w c"]) -> View:
     memory, losses, shares = state.params["memory"], {}, []
-    for name, level in coarse(frozen, state.params["backbone"], image).items():
+    found = frozen.maps(state.params["backbone"], image)
+    for name, level in coarse(found, frozen.network.strides).items():
         distance, share = judge_level(memory[name], level)
         losses[f"distance_{name}"] = distance
         shares.append(share)

@@ -7,7 +7,7 @@ place. It learns from the labelled images that calibrate (`baselines_ad.instance
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from baselines_ad.frozen import (
     average,
     enlarge,
     in_range,
+    look_through,
     make_frozen,
 )
 from baselines_ad.instances import Descent, Heads, highest_mean, learn_heads
@@ -120,14 +121,16 @@ def _fit_parts(
     """
     weights = frozen.weights()
 
-    def values(weights: Any, image: Float[Array, "b h w c"]) -> Float[Array, "b 1 _ _ _"]:
-        return side_by_side(frozen.maps(weights, image), frozen.network.strides)[:, None]
+    def positions(maps: Maps) -> Float[Array, "b 1 _ _ _"]:
+        return side_by_side(maps, frozen.network.strides)[:, None]
 
     one = jax.ShapeDtypeStruct((1, *settings.image), np.float32)
-    size = jax.eval_shape(values, weights, one).size * np.dtype(np.float32).itemsize
+    shown = jax.eval_shape(lambda x: positions(frozen.maps(weights, x)), one)
+    size = shown.size * np.dtype(np.float32).itemsize
     room = max(1, min(settings.most_images, KEPT_BYTES // (2 * size)))
     seed = tuple(int(word) for word in np.asarray(jax.random.key_data(key)).ravel())
-    bank = fill_bank(values, weights, batches, room=room, seed=seed)
+    look = look_through(frozen, positions, weights)
+    bank = fill_bank(look, batches, room=room, seed=seed)
     chosen = np.ones((1, len(bank.label)), bool) if parts is None else parts[:, bank.place]
     heads = _heads(bank, chosen, settings)
     for number in range(len(chosen)):

@@ -31,6 +31,7 @@ from baselines_ad.frozen import (
     only,
     stack,
     top,
+    widths_of,
 )
 from baselines_ad.moments import Moments, add, mahalanobis, no_moments, whiten, without
 
@@ -84,7 +85,7 @@ def make(config: ConfigDict) -> Method:
     return Method(
         learn=one_pass(
             frozen,
-            frozen.maps,
+            lambda maps: maps,
             lambda seen, key, room: fit_features(seen, key, settings),
             lambda again, parts, key: fit_parts(again, parts, key, settings),
         ),
@@ -146,7 +147,7 @@ def _learn(seen: Iterable[Seen], key: PRNGKeyArray, settings: PadimSettings) -> 
     moments, kept, groups = None, np.zeros(0, np.int32), np.zeros(0, np.int32)
     for maps, valid in seen:
         if moments is None:
-            widths = [x.shape[-1] for x in maps.values()]
+            widths = widths_of(maps)
             kept = draw_channels(key, sum(widths), settings.channels)
             groups = np.repeat(np.arange(len(widths)), widths)[kept]
             h, w, d = jax.eval_shape(grid, maps, kept).shape[1:]

@@ -30,6 +30,7 @@ from baselines_ad.frozen import (
     rows,
     stack,
     top,
+    widths_of,
 )
 from baselines_ad.nearest import FAR, Nearest, nearest, reweighted
 
@@ -97,7 +98,7 @@ def make(config: ConfigDict) -> Method:
     return Method(
         learn=one_pass(
             frozen,
-            lambda weights, image: pooled(frozen.maps(weights, image)),
+            pooled,
             lambda seen, key, room: fit_features(seen, key, settings, room=room),
         ),
         view=lambda state, image, keys: _view(frozen, settings, state, image),
@@ -133,7 +134,7 @@ def fit_features(
     for maps, valid in seen:
         found = rows(Seen(_stacked(maps), valid))
         if not len(groups):
-            widths = [x.shape[-1] for x in maps.values()]
+            widths = widths_of(maps)
             groups = np.repeat(np.arange(len(widths)), widths)
             each = found.shape[1] * found.shape[2]
             _announce("PatchCore keeps at most", settings.patches, len(groups))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ad_core.runtime import processes
 from ad_core.runtime.compilation import compilation_cache
 from ad_core.runtime.lock import exclusive
+from ad_core.runtime.memo import memoised
 from ad_core.runtime.progress import quiet
 from ad_core.runtime.stop import stop_on_signals
 from ad_core.runtime.workdir import Workdir
@@ -82,10 +83,11 @@ def train_together(config: ConfigDict, workdir: Path) -> None:
 
 def _run(job: Job, until: str) -> None:
     if not is_finished(job.workdir, "calibrate"):
-        learnt = run_training(job)
-        if until == "train":
-            return
-        announce_calibration(job, run_calibration(job, learnt))
+        with memoised():
+            learnt = run_training(job)
+            if until == "train":
+                return
+            announce_calibration(job, run_calibration(job, learnt))
         mark_finished(job.workdir, "calibrate")
     if until == "evaluate":
         run_last_stage(job)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from baselines_ad.bank import Bank, Drawn, fewest, fill_bank, make_versions
-from baselines_ad.frozen import Frozen
+from baselines_ad.frozen import Frozen, make_look
 from tests.baselines_ad import toy_backbone
 from tests.baselines_ad.test_fine_tuned import batches_of, labelled
 from tests.baselines_ad.test_methods import TOY
@@ -14,7 +14,7 @@ def test_a_bank_holds_no_more_than_its_room_of_each_class_in_order():
     frozen, weights = Frozen(TOY, ("stem",), "float32"), toy_backbone.load("toy").params
     values = make_versions(frozen, flips=False)
     whole, drawn = (
-        fill_bank(values, weights, batches_of(images, labels), room=room, seed=(7,))
+        fill_bank(make_look(values, weights), batches_of(images, labels), room=room, seed=(7,))
         for room in (40, 6)
     )
     assert whole.place.tolist() == list(range(40)) and (whole.label == labels).all()

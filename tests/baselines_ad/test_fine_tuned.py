@@ -21,7 +21,7 @@ from ad_core.metrics import auroc
 from ad_core.types import Batch
 from baselines_ad import fine_tuned, tuning
 from baselines_ad.bank import Bank, fill_bank, make_versions
-from baselines_ad.frozen import Frozen
+from baselines_ad.frozen import Frozen, make_look
 from baselines_ad.members import HELD, make_members
 from baselines_ad.objective import Tuning, objective
 from baselines_ad.tuning import begin_classifier, take_step, tune
@@ -241,7 +241,8 @@ def test_a_tuning_that_makes_held_images_worse_gives_what_it_began_with():
     backbone = toy_backbone.load("toy")
     frozen, upper = Frozen(TOY, ("stage3",), "float32"), Upper(backbone.network, "stage3")
     values = make_versions(frozen, flips=True)
-    bank = fill_bank(values, backbone.params, batches_of(images, labels), room=99, seed=(0,))
+    look = make_look(values, backbone.params)
+    bank = fill_bank(look, batches_of(images, labels), room=99, seed=(0,))
     rows = np.arange(40)
     member = make_members(rows, labels, seeds=1, steps=60, batch=8, versions=2, seed=(0,))[0]
     settings = Tuning(steps=60, lr=0.03, weight_decay=0.0, loss="wmw", loss_weight=1.0)

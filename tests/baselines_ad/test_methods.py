@@ -89,6 +89,22 @@ def test_a_planted_blob_is_found_and_is_the_hottest_place(name, channels):
     assert (apart <= 3 + 8).mean() >= 0.9
 
 
+def test_levels_may_be_named_in_another_order_than_the_network_has_them():
+    """A compiled program gives a dictionary in the order of its names: stage5 before stem."""
+    images = textures(20)
+    method, state = learnt("padim", images, levels=("stem", "stage5"))
+    frozen = make_frozen(config_of("padim", levels=("stem", "stage5")))
+    memory = state.params["memory"]
+    seen = padim.grid(
+        frozen.maps(state.params["backbone"], jnp.asarray(images)), memory["channels"]
+    )
+    np.testing.assert_allclose(memory["mean"], jnp.mean(seen, axis=0), atol=1e-5)
+    whole = {"coreset": 1.0, "levels": ("stem", "stage5")}
+    images = images[:6]
+    method, state = learnt("patchcore", images, **whole)
+    assert float(jnp.max(seen_by(method, state, images).maps["distance"])) < 1e-3
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_and_maps_are_those_that_the_method_names(name):
     method, state = learnt(name, textures(6))
@@ -252,7 +268,8 @@ def test_the_shares_of_positions_average_to_the_distance_of_their_level():
     method, state = learnt("gaussian", textures(30))
     image = jnp.asarray(textures(3, seed=1))
     frozen = make_frozen(config_of("gaussian"))
-    levels = gaussian.coarse(frozen, state.params["backbone"], image)
+    found = frozen.maps(state.params["backbone"], image)
+    levels = gaussian.coarse(found, frozen.network.strides)
     view = seen_by(method, state, image)
     total = 0.0
     for name, level in levels.items():
