@@ -54,7 +54,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             any folder of images. backbone: of every method that has one. Any other None too is what
             a configuration has without it.
         image_size: side, or (height, width), in pixels. channels: 1 or 3. resize: stretch,
-            proportions (one side then stands for an area), letterbox or centre_crop.
+            proportions (one side is then the shorter one), letterbox or centre_crop.
         value_range: (low, high), the values of files and arrays that become black and white;
             None: by their type (floats from 0 to 1), else fixed by the normal images.
         classifier, rule, miss_rate: of the decision. rule: without any abnormal image, None and

@@ -15,7 +15,7 @@ from ad_core.errors import UserError
 
 IMAGES = 32  # looked at
 _STEP = 32  # px: what networks halve five times
-_LONGEST = 4.0  # times the shorter side; what is longer is compressed
+_LONGEST = 2.0  # times the shorter side; what is longer is compressed
 
 
 def settle_sides(
@@ -23,10 +23,10 @@ def settle_sides(
 ) -> ImageSize:
     """The `data.image_size` at which images are seen from now on.
 
-    With `data.resize` proportions one side stands for the square of which the image has the area:
-    height and width are as the median of some of the images `known` has them, in steps that the
-    side has too, of 32 px at most. Two sides that are given stay; so does one where images are no
-    files, go by tiles, are turned by 90 degrees or lie as a reference does.
+    With `data.resize` proportions one side that is given is the shorter one, and the longer one is
+    as the median of some of the images `known` has it, in steps of 32 px or less. Two sides that
+    are given stay; so does one where images are no files, go by tiles, are turned by 90 degrees or
+    lie as a reference does.
 
     Args:
         known: indices of images that judge nothing.
@@ -42,14 +42,13 @@ def settle_sides(
 
 
 def proportioned(side: int, ratio: float) -> Sides:
-    """Height and width of about side^2 pixels, `ratio` times as wide as high.
+    """Height and width, of which the shorter is `side`, `ratio` times as wide as high.
 
-    Each is a multiple of the largest power of 2 up to 32 that divides the side.
+    The longer is a multiple of the largest power of 2 up to 32 that divides the side.
     """
     step = min(_STEP, side & -side)
-    bent = float(np.clip(ratio, 1 / _LONGEST, _LONGEST))
-    height, width = (max(1, round(side * bent**power / step)) * step for power in (-0.5, 0.5))
-    return height, width
+    longer = round(side * min(max(ratio, 1 / ratio), _LONGEST) / step) * step
+    return (side, longer) if ratio >= 1 else (longer, side)
 
 
 def _ratios(source: Source, indices: Sequence[int] | np.ndarray) -> list[float]:

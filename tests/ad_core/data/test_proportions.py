@@ -13,16 +13,16 @@ from tests.small_config import small_config
     ("side", "ratio", "expected"),
     [
         (256, 1.0, (256, 256)),
-        (256, 1.1, (256, 256)),  # 244 and 268 px: the nearest multiples of 32 are one
-        (256, 384 / 220, (192, 352)),  # 193.8 and 338.2
-        (256, 220 / 384, (352, 192)),
-        (256, 100.0, (128, 512)),  # no longer than four times the shorter side
-        (48, 2.0, (32, 64)),  # 33.9 and 67.9, in steps of 16
-        (75, 3.0, (43, 130)),  # an odd side has steps of one pixel
-        (4, 4.0, (4, 8)),
+        (256, 1.06, (256, 256)),  # 271 px: the nearest multiple of 32 is 256
+        (256, 384 / 220, (256, 448)),  # 446.8
+        (256, 220 / 384, (448, 256)),
+        (256, 100.0, (256, 512)),  # no longer than twice the shorter side
+        (48, 1.4, (48, 64)),  # 67.2, in steps of 16
+        (75, 1.5, (75, 112)),  # an odd side has steps of one pixel: 112.5
+        (4, 2.0, (4, 8)),
     ],
 )
-def test_the_area_stays_and_the_sides_are_what_networks_can_halve(side, ratio, expected):
+def test_the_shorter_side_stays_and_the_longer_is_what_networks_can_halve(side, ratio, expected):
     assert proportioned(side, ratio) == expected
 
 
@@ -44,8 +44,8 @@ def settled(root, known=None, *, tile=0, **data):
 
 def test_the_median_of_the_images_that_teach_decides(tmp_path):
     root = folder(tmp_path, (120, 30), (120, 30), (120, 30), (40, 160), (40, 160))
-    assert settled(root) == "32,128"
-    assert settled(root, known=[3, 4]) == "128,32"
+    assert settled(root) == "64,128"
+    assert settled(root, known=[3, 4]) == "128,64"
 
 
 def test_images_that_are_all_but_squares_are_seen_as_squares(tmp_path):
@@ -74,6 +74,6 @@ def test_an_image_that_cannot_be_read_tells_nothing(tmp_path):
     root = folder(tmp_path, (120, 30), (30, 120), (30, 120))
     for number in (1, 2):
         (root / "train" / "good" / f"{number}.png").write_bytes(b"no picture")
-    assert settled(root) == "32,128"
+    assert settled(root) == "64,128"
     (root / "train" / "good" / "0.png").write_bytes(b"no picture")
     assert settled(root) == 64

@@ -33,7 +33,7 @@ def root(tmp_path_factory):
 def config_of(root, **data):
     return small_config(
         method="tests.toys.recalling",
-        data={"root": str(root), "image_size": 48, "workers": 1, **data},
+        data={"root": str(root), "image_size": 32, "workers": 1, **data},
         statistics={"names": ("loss",)},
         decision={"classifier": "logistic_regression", "folds": 2, "rule": "accuracy"},
         score={"batch_size": 8, "workers": 1},
@@ -62,7 +62,7 @@ def test_images_stay_grouped_as_they_were(root, tmp_path, monkeypatch):
     monkeypatch.setattr("ad_core.stages.job.group_alike", pairs)
     wide = prepare(config_of(root), tmp_path / "wide", Stop()).source
     square = prepare(config_of(root, resize="stretch"), tmp_path / "square", Stop()).source
-    assert (wide.image_shape, square.image_shape) == ((32, 64, 1), (48, 48, 1))
+    assert (wide.image_shape, square.image_shape) == ((32, 64, 1), (32, 32, 1))
     assert wide.records == square.records and wide.records[1].group == "pair 0"
 
 
