@@ -14,6 +14,7 @@ from ad_core.data.source import Source
 from ad_core.errors import UserError
 
 IMAGES = 32  # looked at
+_ALIKE = 1.25  # ratio of the quartiles of images whose proportions are much the same
 _STEP = 32  # px: what networks halve five times
 _LONGEST = 2.0  # times the shorter side; what is longer is compressed
 
@@ -25,8 +26,8 @@ def settle_sides(
 
     With `data.resize` proportions one side that is given is the shorter one, and the longer one is
     as the median of some of the images `known` has it, in steps of 32 px or less. Two sides that
-    are given stay; so does one where images are no files, go by tiles, are turned by 90 degrees or
-    lie as a reference does.
+    are given stay; so does one where the middle half of the images differs by more than a quarter,
+    and where images are no files, go by tiles, are turned by 90 degrees or lie as a reference does.
 
     Args:
         known: indices of images that judge nothing.
@@ -37,7 +38,10 @@ def settle_sides(
         return given
     ratios = _ratios(source, known[np.linspace(0, len(known) - 1, IMAGES).astype(int)])
     side, _ = sides(given)
-    height, width = proportioned(side, float(np.median(ratios or [1.0])))
+    low, middle, high = np.quantile(ratios or [1.0], (0.25, 0.5, 0.75))
+    if high > _ALIKE * low:
+        return given
+    height, width = proportioned(side, float(middle))
     return given if height == width else f"{height},{width}"
 
 
