@@ -174,7 +174,7 @@ def make_look(values: Values, weights: Any) -> Look:
 
 
 def look_through(frozen: Frozen, of_maps: OfMaps, weights: Any) -> Look:
-    """As `make_look`, of what `of_maps` makes of the levels of `frozen`.
+    """A function as `make_look` gives, of what `of_maps` makes of the levels of `frozen`.
 
     Methods of a job that look at the same images compute a level of them once (`runtime.memo`).
     """

@@ -1,4 +1,4 @@
-"""What a function gives of images, computed once however many look at them while a job learns."""
+"""Arrays that a function gives of images, computed once however often a job looks at these."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
