@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64
-from scipy.linalg import get_lapack_funcs
 
+_SMALL = 8  # rows of a block that is inverted as any matrix
 HIGHEST = jax.lax.Precision.HIGHEST  # an accelerator's default would round to three digits
 
 
@@ -85,10 +85,15 @@ def whiten(moments: Moments, groups: np.ndarray, *, floor: float) -> Float[np.nd
 
 
 def _inverses(lower: Float64[np.ndarray, "n d d"]) -> Float64[np.ndarray, "n d d"]:
-    """Inverses of lower triangular matrices, in a third of the time of `numpy.linalg.inv`."""
-    (invert,) = get_lapack_funcs(("trtri",), dtype=np.float64)
-    # LAPACK takes columns one after the other: to it each is the upper triangle of its transpose.
-    return np.stack([invert(one.T, lower=0)[0].T for one in lower])
+    """Inverses of lower triangular matrices, by products of blocks down to small ones."""
+    half = lower.shape[-1] // 2
+    if half < _SMALL:
+        return np.linalg.inv(lower)
+    first, last = _inverses(lower[:, :half, :half]), _inverses(lower[:, half:, half:])
+    found = np.zeros_like(lower)
+    found[:, :half, :half], found[:, half:, half:] = first, last
+    found[:, half:, :half] = -(last @ lower[:, half:, :half] @ first)
+    return found
 
 
 def mahalanobis(

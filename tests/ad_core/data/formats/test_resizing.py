@@ -37,7 +37,9 @@ def test_hand_drawn_placements():
     assert upright.content == (2, 0, 6, 8)
     crop = place(40, 20, size=8, resize="centre_crop")
     assert crop.shown == (10, 0, 30, 20) and crop.content == (0, 0, 8, 8)
-    with pytest.raises(UserError, match=r"data\.resize.*squash.*stretch, proportions, letterbox, centre_crop"):
+    with pytest.raises(
+        UserError, match=r"data\.resize.*squash.*stretch, proportions, letterbox, centre_crop"
+    ):
         place(4, 4, size=8, resize="squash")
 
 
