@@ -7,7 +7,6 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from ad_core.data.augment import turns
-from ad_core.data.formats.resizing import PROPORTIONS
 from ad_core.data.formats.stored import FileSet
 from ad_core.data.shape import ImageSize, Sides, sides, told
 from ad_core.data.source import Source
@@ -22,21 +21,22 @@ _LONGEST = 2.0  # times the shorter side; what is longer is compressed
 def settle_sides(
     source: Source, data: ConfigDict, known: Int[np.ndarray, " n"], *, tile: int = 0
 ) -> ImageSize:
-    """The `data.image_size` at which images are seen from now on.
+    """The `data.image_size` at which images with `data.resize` proportions are seen from now on.
 
-    With `data.resize` proportions one side that is given is the shorter one, and the longer one is
-    as the median of some of the images `known` has it, in steps of 32 px or less. Two sides that
-    are given stay; so does one where the middle half of the images differs by more than a quarter,
-    and where images are no files, go by tiles, are turned by 90 degrees or lie as a reference does.
+    One side that is given is the shorter one, and the longer one is as the median of some of the
+    images `known` has it, in steps of 32 px or less. Two sides that are given stay; so does one
+    where the middle half of the images differs by more than a quarter, and where images are no
+    files, go by tiles, are turned by 90 degrees or lie as a reference does.
 
     Args:
         known: indices of images that judge nothing.
     """
     given: ImageSize = data.image_size
     stays = tile or data.reference or turns(str(data.augment)) or not told(given).isdecimal()
-    if data.resize != PROPORTIONS or stays or not isinstance(source, FileSet):
+    if stays or not isinstance(source, FileSet):
         return given
-    ratios = _ratios(source, known[np.linspace(0, len(known) - 1, IMAGES).astype(int)])
+    spread = np.unique(np.linspace(0, len(known) - 1, IMAGES).astype(int))
+    ratios = _ratios(source, known[spread])
     side, _ = sides(given)
     low, middle, high = np.quantile(ratios or [1.0], (0.25, 0.5, 0.75))
     if high > _ALIKE * low:
@@ -57,11 +57,11 @@ def proportioned(side: int, ratio: float) -> Sides:
 
 def _ratios(source: Source, indices: Sequence[int] | np.ndarray) -> list[float]:
     """Width / height of the files; one that cannot be read tells nothing here."""
-    found = {}
+    found = []
     for index in map(int, indices):
         try:
             placement = source.read(index).placement
         except UserError:
             continue
-        found[index] = placement.width / placement.height
-    return list(found.values())
+        found.append(placement.width / placement.height)
+    return found

@@ -62,7 +62,6 @@ def test_images_that_are_all_but_squares_are_seen_as_squares(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        {"resize": "stretch"},
         {"image_size": "64,64"},
         {"image_size": (64, 96)},
         {"augment": "flips_and_turns"},
