@@ -29,7 +29,7 @@ from ad_core.reporting.svg import (
     text,
     ticks,
 )
-from ad_core.scoring.localisation import MapScale
+from ad_core.scoring.localisation import OCTAVES, MapScale
 from ad_core.scoring.pictures import EMBER
 
 NORMAL, ABNORMAL = "var(--normal, #0072b2)", "var(--abnormal, #b84708)"
@@ -341,7 +341,9 @@ def colour_bar_svg(scale: MapScale) -> str:
         for place, colour in enumerate(EMBER)
     )
     left, right = 2.0, 458.0
-    level = left + (right - left) * float(scale.position(np.array([scale.level]))[0])
+    hottest = scale.low + 2**OCTAVES * (scale.level - scale.low)
+    places = scale.position(np.array([scale.level, scale.high]))
+    level, high = (left + (right - left) * float(place) for place in places)
     return sheet(
         62,
         "Colour scale of the anomaly maps",
@@ -352,6 +354,7 @@ def colour_bar_svg(scale: MapScale) -> str:
             text(level, 12, "level of normal images", colour=INK),
             text(left, 54, f"{scale.low:.3g}", anchor="start"),
             text(level, 54, f"{scale.level:.3g}", colour=INK),
-            text(right, 54, f"{scale.high:.3g}", anchor="end"),
+            text(high, 54, f"{scale.high:.3g}"),
+            text(right, 54, f"{hottest:.3g}", anchor="end"),
         ],
     )

@@ -191,18 +191,19 @@ def _draw_axes(pen: _Pen, x: int, y: int, row: Row, size: _Size) -> None:
 
 
 def _draw_bar(pen: _Pen, x: int, y: int, heat: Heat, size: _Size) -> None:
-    """A bar of the colours, with the values of its ends and of the level, where there is one."""
+    """A bar of the colours, with the values of low, high and of the level, where there is one."""
     bar = colour(np.linspace(0.0, 1.0, size.width))[None]
     pen.put(x, y, bar, _Size(size.width, _BAR))
     scale: MapScale = heat.scale
     font, below = pen.fonts[_SMALL], y + _BAR + 1
     pen.draw.text((x, below), number(scale.low), fill=_SOFT, font=font)
-    high = number(scale.high)
-    right = x + size.width - round(font.getlength(high))
-    pen.draw.text((right, below), high, fill=_SOFT, font=font)
+    level, high = (float(p) for p in scale.position(np.array([scale.level, scale.high])))
+    told = number(scale.high)
+    wide = round(font.getlength(told))
+    right = x + min(size.width - wide, round(high * size.width - wide / 2))
+    pen.draw.text((right, below), told, fill=_SOFT, font=font)
     if heat.has_level:
-        place = float(scale.position(np.array([scale.level]))[0])
-        across = x + round(place * size.width)
+        across = x + round(level * size.width)
         pen.draw.line(((across, y - 3), (across, y + _BAR + 2)), fill=_INK, width=2)
         second = below + 2 * (_SMALL + 3)
         pen.write(

@@ -152,10 +152,15 @@ def places_in_words(found: Sequence[Mapping[str, Any]], *, inspected: bool) -> s
     return f"{len(found)} places stand out, the strongest: {size}"
 
 
+OCTAVES = 3  # doublings of the level's height that the hot half of the colours shows
+
+
 class MapScale(NamedTuple):
     """Scale from maps to colours, the same for every image of a detector.
 
-    low: shown as the coldest colour. level: a region lies above it. high: the hottest colour.
+    low: shown as the coldest colour. level: a region lies above it. high: twice as far from low.
+    Colours are in proportion up to the level; beyond it each doubling of the distance from low
+    takes as many, OCTAVES of them to the hottest, so that what is below a strong defect shows.
     """
 
     low: float
@@ -172,9 +177,17 @@ class MapScale(NamedTuple):
         return cls(*(float(values[name]) for name in cls._fields))
 
     def position(self, anomaly: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Position of each value between low (0) and high (1), cut off outside; NaN is 1."""
-        share = (np.asarray(anomaly, np.float32) - self.low) / (self.high - self.low)
-        return np.clip(np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0), 0, 1)
+        """Position of each value on the colours from 0 to 1, cut off outside; NaN is 1.
+
+        The level lies at its share of the way from low to high. Where it is high itself all is in
+        proportion, and 1 is high or more.
+        """
+        width = self.high - self.low
+        share = (np.asarray(anomaly, np.float32) - self.low) / width
+        share = np.nan_to_num(share, nan=1e9, posinf=1e9, neginf=-1e9)
+        knee = (self.level - self.low) / width
+        doublings = np.log2(np.clip(share / max(knee, 1e-12), 1.0, 2.0**OCTAVES))
+        return np.clip(share, 0.0, knee) + (1.0 - knee) * doublings / OCTAVES
 
 
 def fit_scale(maps: Iterable[Float[np.ndarray, "_ _ _"]], *, level_quantile: float) -> MapScale:
@@ -183,8 +196,8 @@ def fit_scale(maps: Iterable[Float[np.ndarray, "_ _ _"]], *, level_quantile: flo
     low is the median over the images of the map's median. level is the k-th lowest of the images'
     maxima, k = ceil((n + 1) level_quantile): of normal images to come at least that share shows no
     region on average, however few calibrate. Where k exceeds n, too few do, and it is the highest.
-    high = low + 2 (level - low): the level stands at half the scale, and the hot half of the
-    colours is left to what few normal parts reach.
+    high = low + 2 (level - low): the level stands at half the colours, and the hot half is left to
+    what few normal parts reach.
 
     Args:
         maps: without what lies beside the image, such as the mirrored border of a letterbox.

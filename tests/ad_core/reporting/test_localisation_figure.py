@@ -49,8 +49,8 @@ def test_the_panels_of_a_row_are_the_very_pictures():
     picture = localisation_figure([one], side_px=SIDE)
     mask = np.where(one.mask, 255, 0)[..., None] + np.zeros(3, int)
     wanted = [
-        to_rgb(one.image), to_rgb(one.drawn), colour(MAP / 2), colour(MAP[::-1] / 2), mask,
-        overlay(one.image, MAP, SCALE),
+        to_rgb(one.image), to_rgb(one.drawn), *map(colour, map(SCALE.position, (MAP, MAP[::-1]))),
+        mask, overlay(one.image, MAP, SCALE),
     ]  # fmt: skip
     for column, expected in enumerate(wanted):
         np.testing.assert_array_equal(panel(picture, column), expected)
@@ -63,8 +63,8 @@ def test_rows_and_methods_stand_one_below_the_other_on_one_scale():
     for block in (0, 1):
         first = panel(picture, 2, 0, block, rows=2)
         second = panel(picture, 2, 1, block, rows=2)
-        np.testing.assert_array_equal(first, colour(MAP / 2))
-        np.testing.assert_array_equal(second, colour(faint / 2))
+        np.testing.assert_array_equal(first, colour(SCALE.position(MAP)))
+        np.testing.assert_array_equal(second, colour(SCALE.position(faint)))
 
 
 @pytest.mark.parametrize(("decision", "abnormal"), [("inspect", False), ("normal", True)])

@@ -23,9 +23,10 @@ def shown(sample, anomaly, drawn=None, source=None, inspected=True, index=0):
 def test_panels_of_an_image_without_a_file_stand_at_the_networks_size():
     image, drawn = np.full((4, 6, 1), 0.5, np.float32), np.full((4, 6, 1), -0.5, np.float32)
     anomaly, mask = np.zeros((4, 6), np.float32), np.zeros((4, 6), bool)
-    anomaly[1, 2:4], mask[1, 2] = 0.75, True
+    anomaly[1, 2:4], mask[1, 2] = 1.0, True  # twice the level: two thirds of the colours
     found = shown(whole(image, mask), anomaly, drawn)
-    expected = [to_rgb(image), to_rgb(drawn), colour(anomaly), overlay(image, anomaly, SCALE)]
+    heat = colour(anomaly * 2 / 3)
+    expected = [to_rgb(image), to_rgb(drawn), heat, overlay(image, anomaly, SCALE)]
     assert [panel.name for panel in found.panels] == NAMES
     for panel, wanted in zip(found.panels, expected, strict=False):
         np.testing.assert_array_equal(panel.picture, wanted)

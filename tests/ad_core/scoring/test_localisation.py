@@ -145,7 +145,15 @@ def test_scale_of_hand_drawn_maps_has_the_level_at_its_middle():
     maps[:, 0, 0] = [0.2, 0.3, 0.4, 0.5, 0.6]
     scale = fit_scale([maps[:2], maps[2:]], level_quantile=0.66)  # the fourth: 0.66 of 6 is 3.96
     assert scale == pytest.approx((0.1, 0.9, 0.5))
-    np.testing.assert_allclose(scale.position(np.array([0.0, 0.5, 2.0])), [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(scale.position(np.array([0.0, 0.3, 0.5])), [0.0, 0.25, 0.5], 1e-6)
+
+
+def test_each_doubling_beyond_the_level_takes_a_third_of_the_hot_half():
+    scale = MapScale(low=1.0, high=3.0, level=2.0)
+    values = np.array([2.0, 3.0, 5.0, 9.0, 99.0])  # 1, 2, 4, 8 and more times the level's height
+    np.testing.assert_allclose(scale.position(values), [1 / 2, 2 / 3, 5 / 6, 1, 1], rtol=1e-6)
+    whole = MapScale(low=0.0, high=4.0, level=4.0)  # no room beyond: all is in proportion
+    np.testing.assert_allclose(whole.position(np.array([-1.0, 1.0, 4.0, 9.0])), [0, 0.25, 1, 1])
 
 
 def test_the_level_of_a_scale_is_the_conformal_rank_of_the_normals_maxima(key):

@@ -40,7 +40,7 @@ def test_an_overlay_is_the_image_where_normal_parts_stay():
 
 def test_an_overlay_glows_and_is_outlined_above_the_level():
     anomaly = np.zeros((7, 7), np.float32)
-    anomaly[3, 3] = 1.0
+    anomaly[3, 3] = 4.0
     shown = pictures.overlay(np.full((7, 7, 1), -1.0), anomaly, SCALE)
     np.testing.assert_array_equal(shown[3, 3], np.round(0.8 * pictures.colour(np.array(1.0))))
     white = (shown == 255).all(axis=-1)
@@ -49,7 +49,7 @@ def test_an_overlay_glows_and_is_outlined_above_the_level():
 
 def test_no_line_runs_around_what_is_too_small_to_be_told():
     anomaly = np.zeros((10, 10), np.float32)
-    anomaly[1, 1] = 1.0
+    anomaly[1, 1] = 4.0
     anomaly[5, 5] = anomaly[6, 6] = 1.0  # neighbours by a corner: one area of 2 of 100 pixels
     image = np.full((10, 10, 1), -1.0)
     shown = pictures.overlay(image, anomaly, SCALE, min_area=0.02)
