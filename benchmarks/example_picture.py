@@ -1,5 +1,7 @@
 """The picture of README.md: a made-up retina scan, its map and its verdict, by a trained detector.
 
+A detector that draws no normal version has no panel of it.
+
     python launch/train.py --config=configs/retina_oct.py:phantom,cpu --workdir=runs/demo
     python benchmarks/example_picture.py --detector=runs/demo/detector --picture=docs/example.png
 
@@ -9,6 +11,7 @@ seen: no patient, no image of a published set.
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 # This folder holds a statistics.py, which must not stand in for the standard library's.
@@ -20,26 +23,22 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from ad_core.data.phantoms.worlds import open_source  # noqa: E402
 from ad_core.scoring import load_detector  # noqa: E402
-from ad_core.scoring.measuring import Measured  # noqa: E402
 from ad_core.scoring.pictures import overlay, to_rgb, write_png  # noqa: E402
-from ad_core.scoring.verdict import Seen, judge  # noqa: E402
 
-SIDE = 288  # of a panel, in pixels
-MARGIN, LINE = 10, 24
+SIDE = 240  # of a panel, in pixels
+MARGIN, LINE, LETTER = 10, 24, 8
 INK, PAPER = (30, 30, 40), (255, 255, 255)
-TITLES = ("a made-up scan", "its normal version", "the map over it")
 FIRST = 4  # a scan with a neovascular membrane, in the worlds' default numbers
 
 
 def examine(detector, number):
-    """(image, normal version, verdict) of an abnormal test image of the detector's own world."""
+    """(image, normal version or None, verdict) of an abnormal test image of its own world."""
     source = open_source(detector.parts.config.data)
     judging = [i for i, r in enumerate(source.records) if r.label and r.folder == "test"]
-    sample, path = source.read(judging[number]), source.records[judging[number]].path
-    scores = detector.score(sample.image[None])
-    measured = Measured(scores.statistics, scores.anomaly_map[:, None], scores.drawn)
-    (verdict,) = judge(detector, [Seen(path, sample.placement)], measured)
-    return sample.image, scores.drawn[0], verdict
+    image = source.read(judging[number]).image
+    drawn = detector.score(image[None]).drawn
+    (verdict,) = detector.judge([(image + 1) / 2])
+    return image, None if drawn is None else drawn[0], verdict
 
 
 def enlarged(bands):
@@ -60,11 +59,12 @@ def in_words(verdict, threshold):
 
 
 def compose(panels, said):
-    """Panels side by side under their titles, and what was said below."""
+    """Panels, by their titles, side by side, and what was said below."""
     width = len(panels) * (SIDE + MARGIN) + MARGIN
+    said = [row for text in said for row in textwrap.wrap(text, width // LETTER)]
     sheet = Image.new("RGB", (width, SIDE + (len(said) + 1) * LINE + 2 * MARGIN), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
-    for column, (title, panel) in enumerate(zip(TITLES, panels, strict=True)):
+    for column, (title, panel) in enumerate(panels.items()):
         left = MARGIN + column * (SIDE + MARGIN)
         pen.text((left, MARGIN // 2), title, INK, font)
         sheet.paste(Image.fromarray(panel), (left, MARGIN // 2 + LINE))
@@ -85,7 +85,10 @@ def main():
     large, anomaly = enlarged(image), enlarged(verdict.map[..., None])[..., 0]
     over = overlay(large, anomaly, detector.parts.scale)
     said = in_words(verdict, detector.threshold.value)
-    write_png(arguments.picture, compose([to_rgb(large), to_rgb(enlarged(drawn)), over], said))
+    panels = {"a made-up scan": to_rgb(large)}
+    if drawn is not None:
+        panels["its normal version"] = to_rgb(enlarged(drawn))
+    write_png(arguments.picture, compose({**panels, "the map over it": over}, said))
     print(*said, sep="\n")
 
 
