@@ -20,8 +20,9 @@ _BICUBIC = -0.5  # Pillow's (and Catmull and Rom's) parameter
 class Rule(NamedTuple):
     """Rule by which pixels become a network's image.
 
-    low, high: of the pixels, what become -1 and 1. resize: as `data.resize`. clipped: largest
-    share of values beyond low and high that calibration normals had.
+    low, high: of the pixels, what become -1 and 1. resize: as `data.resize`, where "proportions" is
+    "stretch" once the sides are known. clipped: largest share of values beyond low and high that
+    calibration normals had.
     """
 
     height: int
@@ -74,7 +75,8 @@ def rule_of(data: ConfigDict, *, clipped: float) -> Rule:
             "detector of such values cannot be exported. Score with launch/score.py."
         )
     height, width, channels = image_shape(data)
-    return Rule(height, width, channels, str(data.resize), low, high, float(clipped))
+    resize = "stretch" if data.resize in STRETCHING else str(data.resize)
+    return Rule(height, width, channels, resize, low, high, float(clipped))
 
 
 def _check_reading(data: ConfigDict) -> None:
@@ -151,7 +153,7 @@ def _placed(rule: Rule, width: Array, height: Array) -> tuple[_Part, _Part]:
     """What `place` of data.formats.resizing says, across and down, in whole numbers."""
     wide, high = jnp.int32(rule.width), jnp.int32(rule.height)
     zero = jnp.int32(0)
-    if rule.resize in STRETCHING:
+    if rule.resize == "stretch":
         return _Part(zero, width, zero, wide), _Part(zero, height, zero, high)
     if rule.resize == "letterbox":
         across, down = _fitted(width, height, wide, high)

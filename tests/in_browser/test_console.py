@@ -27,6 +27,7 @@ SOUND = range(200, 212)
 SCRATCHED = dict(enumerate((0.15, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0), start=300))
 FAINT = (300, 301)  # of them, what passes
 SHARE = 0.3
+PATIENCE_S = 30  # for pictures
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
@@ -121,10 +122,18 @@ def log_in(browser, shots):
 
 
 def pictures(page):
-    """Waits until every picture that is seen has come."""
-    page.wait_for_function(
-        "[...document.images].filter(i => i.loading !== 'lazy').every(i => i.complete)"
-    )
+    """Waits until every picture that is seen has come.
+
+    By asking again and again: a function that Playwright leaves waiting in the page evaluates a
+    string each time it is called anew, which the console's Content-Security-Policy forbids.
+    """
+    seen = "[...document.images].filter(i => i.loading !== 'lazy')"
+    for _ in range(PATIENCE_S * 20):
+        if page.evaluate(f"{seen}.every(i => i.complete)"):
+            return
+        page.wait_for_timeout(50)
+    late = page.evaluate(f"{seen}.filter(i => !i.complete).map(i => i.src)")
+    pytest.fail(f"these pictures did not come within {PATIENCE_S} s: {late}")
 
 
 def shoot(page, shots, name):
@@ -139,7 +148,7 @@ def judge(page, key, *, defect=""):
     if key == "2":
         page.keyboard.type(defect)
         page.keyboard.press("Enter")
-    page.wait_for_function("before => location.href !== before", arg=before)
+    page.wait_for_url(lambda url: url != before, wait_until="commit")
     page.wait_for_selector("main:not(.loading)")
 
 
