@@ -72,9 +72,9 @@ METHODS |= {
         "without": BY_ITSELF,
         "after": "vqgan_cnn",
     },
-    "padim_features": {
-        "title": "PaDiM and features",
-        "method": "baselines_ad.padim,baselines_ad.features",
+    "local": {
+        "title": "PaDiM, features and local head (default)",
+        "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
     },
     "untrained_vqgan": {
         "title": "statistics of an untrained VQGAN",

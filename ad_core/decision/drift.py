@@ -82,15 +82,20 @@ class Drift(NamedTuple):
 
     def __str__(self) -> str:
         """The result in words."""
+        return self.told("this lot")
+
+    def told(self, lot: str, *, shown: int = SHOWN) -> str:
+        """The result in words about what `lot` names, with at most `shown` of the statistics."""
         if self.drifted is None:
             return f"nothing is known about drift: {self.why}"
         numbers = f"p = {self.p:.2g}, {plural(self.images, 'image')} against {self.normals} normal"
         if not self.drifted:
-            return f"nothing clear tells this lot from the calibration images ({numbers})"
-        told = "; ".join(map(str, self.shifts[:SHOWN]))
+            return f"nothing clear tells {lot} from the calibration images ({numbers})"
+        told = "; ".join(map(str, self.shifts[:shown]))
         return (
-            "this lot does not look like the calibration images; the promise does not cover it "
-            f"({numbers}). Of the pairs of an image of the lot and a normal one, {told}"
+            f"{lot} does not look like the calibration images; the promise does not cover it "
+            f"({numbers}). Of the pairs of one of its images and a normal one that calibrated, "
+            f"{told}"
         )
 
     def to_dict(self) -> dict[str, Any]:

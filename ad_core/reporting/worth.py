@@ -53,7 +53,8 @@ def appraise(results: Mapping[str, Any]) -> Worth:
     grouping = results.get("grouping") or {}
     alike = bool(grouping.get("runs") or grouping.get("copies"))
     promise = f"{_promised(of, alike)}{_doubted(of, grouping.get('doubt', ''))}"
-    return Worth(_level(of), _judged(of), advice, f"{promise}{_made_up(of, results)}")
+    promise = f"{promise}{_drifted(of, results)}{_made_up(of, results)}"
+    return Worth(_level(of), _judged(of), advice, promise)
 
 
 def _level(of: Mapping[str, Any]) -> str:
@@ -218,6 +219,15 @@ def _doubted(of: Mapping[str, Any], doubt: str) -> str:
     if not doubt or _bound(of) is None:
         return ""
     return f" The promise assumes independent images, but {doubt}: it may be broken."
+
+
+def _drifted(of: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Sentence on a test split that does not look like what calibrated the promise; else ""."""
+    drift = results.get("drift") or {}
+    if not drift.get("drifted") or _bound(of) is None:
+        return ""
+    statement = drift["statement"]
+    return f" {statement[0].upper()}{statement[1:]}."
 
 
 def _made_up(of: Mapping[str, Any], results: Mapping[str, Any]) -> str:

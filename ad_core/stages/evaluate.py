@@ -35,6 +35,7 @@ from ad_core.reporting.results import (
 )
 from ad_core.scoring import load_detector
 from ad_core.scoring.detector import INSPECT, Detector
+from ad_core.scoring.drift import drawn_places
 from ad_core.scoring.measuring import Measured
 from ad_core.scoring.tiling import least_region
 from ad_core.scoring.verdict import Seen, judge
@@ -268,6 +269,7 @@ def make_results(job: Job, detector: Detector, judged: Judged) -> dict[str, Any]
         "review": _review(job, detector, judged),
         "price": _price(detector, judged),
         "defects": _defects(detector, judged),
+        "drift": _drift(detector, judged),
         "lowest": facts.get("lowest", []),
         "left_out": facts.get("left_out", []),
         "selection": detector.parts.selection,
@@ -315,6 +317,21 @@ def _defects(detector: Detector, judged: Judged) -> dict[str, Any]:
         return {"calibration": calibration}
     found = by_defect(judged.table, judged.deciding, detector.threshold)
     return {"calibration": calibration, "test": found}
+
+
+def _drift(detector: Detector, judged: Judged) -> dict[str, Any] | None:
+    """Comparison of the test split's normal images with those that calibrated, by their labels.
+
+    None where no test split judges, or it holds no normal image.
+    """
+    normal = np.flatnonzero(judged.table.readable & (judged.table.label == 0))
+    if judged.split != "test" or not len(normal):
+        return None
+    normal = normal[drawn_places(len(normal))]
+    groups = np.array(judged.table.group)[normal]
+    found = detector.drift(judged.table.values[normal], groups)
+    lot = "the test split, by its normal images,"
+    return {**found.to_dict(), "statement": found.told(lot, shown=1)}
 
 
 def _review(job: Job, detector: Detector, judged: Judged) -> dict[str, Any] | None:

@@ -7,6 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ad_core.data.source import Record
+from ad_core.decision.table import make_table
+from ad_core.reporting.gallery import Gallery
 from ad_core.runtime.stop import Stop, Stopped
 from ad_core.scoring import load_detector
 from ad_core.scoring.drift import COMPARED, drawn_places, group_names, normals_of
@@ -15,6 +18,8 @@ from ad_core.scoring.engines.local import score_files
 from ad_core.scoring.files import load_parts, save_detector
 from ad_core.scoring.inputs import open_input
 from ad_core.scoring.part import Part
+from ad_core.stages.evaluate import Judged, _drift
+from ad_core.stages.pixels import Pixels
 from ad_core.types import Method, OnePass
 
 
@@ -97,6 +102,31 @@ def test_the_calibration_normals_look_like_themselves(detector):
     assert found.drifted is False and found.images == len(reference)
     few = detector.drift(reference, np.zeros(len(reference)))
     assert few.drifted is None and "too few to tell" in str(few)
+
+
+def test_the_test_split_is_compared_by_its_normal_images(detector):
+    def told(values, label, *, split="test", broken=()):
+        records = [
+            Record(f"{place}.png", one, "", f"part {place}", "test", False)
+            for place, one in enumerate(label)
+        ]
+        errors = ["damaged" if place in broken else "" for place in range(len(label))]
+        table = make_table(records, detector.names, values, errors)
+        scores = np.zeros(len(label))
+        return _drift(detector, Judged(split, table, scores, {}, Pixels(), Gallery()))
+
+    like = detector.parts.reference
+    unlike = like + np.float32(1e3)
+    # What is abnormal, or could not be read, is not compared.
+    mixed = np.concatenate([like, unlike, np.full((1, like.shape[1]), np.nan, np.float32)])
+    found = told(mixed, [0] * 20 + [1] * 20 + [0], broken=[40])
+    assert found["drifted"] is False and (found["images"], found["normals"]) == (20, 20)
+    found = told(unlike, [0] * 20)
+    beginning = "the test split, by its normal images, does not look like the calibration images"
+    assert found["drifted"] is True and found["statement"].startswith(beginning)
+    assert found["statement"].count(";") == 1  # one statistic is named
+    assert told(like, [1] * 20) is None
+    assert told(like, [0] * 20, split="pool") is None
 
 
 def test_a_lot_that_was_cut_short_is_looked_at_once_it_is_whole(

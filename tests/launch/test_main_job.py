@@ -93,6 +93,7 @@ def test_results_hold_the_figures_by_their_names(workdir):
         "auroc", "aupro", "ap", "aupimo", "f1_max", "pointing", "images", "stride"
     }  # fmt: skip
     assert set(results["timing"]) == {"train", "calibrate", "evaluate"}
+    assert 0 < results["drift"]["images"] <= results["counts"]["test"]["normal"]  # one a group
     shares = [*results["oracle"].values(), results["pixel"]["auroc"], results["pixel"]["ap"]]
     assert all(0 <= share <= 1 for share in shares)
     found = numbers(results)

@@ -54,6 +54,21 @@ def test_a_promise_on_images_that_hang_together_is_doubted():
     assert doubt not in worth(results | {"held_out": {"zfn": rule | {"guarantee": none}}})
 
 
+def test_a_promise_that_does_not_cover_what_judged_says_so():
+    rule = {"tp": 59, "fn": 0, "fp": 3, "tn": 97, "fpr": 0.03}
+    promise = {"miss_rate_bound": 0.05, "confidence": 0.95, "n_abnormal": 59}
+    drift = {"drifted": True, "statement": "the test split does not look like it (p = 0.001)"}
+
+    def said(drift, promise=promise):
+        held_out = {"zfn": rule | {"guarantee": promise}}
+        return worth({"rule": "zfn", "drift": drift, "held_out": held_out})
+
+    assert said(drift).endswith(" The test split does not look like it (p = 0.001).")
+    for none in (None, drift | {"drifted": False}, drift | {"drifted": None}):
+        assert "The test split" not in said(none)
+    assert "The test split" not in said(drift, promise | {"miss_rate_bound": None})
+
+
 @pytest.mark.parametrize(
     ("grouping", "words"),
     [
