@@ -24,7 +24,7 @@ _TAIL = 0.2
 _FLOOR = 1e-2
 # Limit of `apart`: the farthest normal row lies out by chance, images of something else lie
 # farther (docs/deep.md).
-_FARTHER = 1.4
+_FARTHER = 1.6
 
 
 class _Reduction(TransformerMixin, BaseEstimator):
@@ -104,7 +104,7 @@ class DeepHead(_Reduction):
 
     A head knows two classes and may find an image of something else as normal as can be. So the
     step also tells how far a row lies from those it was fitted on (`apart`), and raises the score
-    of one that lies two fifths farther than any of the normal rows did (`raised`). Each level of
+    of one that lies three fifths farther than any of the normal rows did (`raised`). Each level of
     the network speaks for itself: what is strange may be so to the first, as a negative is, and
     all but lost among the many features of the last.
 
