@@ -7,7 +7,7 @@ Data: the unpacked archive (no/, yes/) as data/brain_mri or at --config.data.roo
     About 46 images are near-copies of another one: data.grouping=auto keeps them together.
 Command: python launch/train.py --config=configs/brain_mri.py --workdir=runs/brain_mri
 Variants: cpu, accelerator; without one the device decides.
-Measured: size cpu, oracle AUC in %: cyclegan_ad 92.3 ± 2.9 (3 seeds), folders 94.5 (1 seed);
+Measured: size cpu, oracle AUC in %: cyclegan_ad 93.1 ± 1.9 (3 seeds), folders 96.5 (1 seed);
     more in docs/results.md.
     By --config.method=vqgan_ad.vqgan at 64 px, in %: cyclegan_ad AUC 85.4 ± 3.3 (3 seeds);
     folders 78.3 ± 2.4 (3 seeds).
