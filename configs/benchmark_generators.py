@@ -10,7 +10,7 @@ Methods: VQGAN of convolutions, transformers, or one of each; CycleGAN of both; 
     each by all its statistics, deep ones of a pretrained backbone among them, and in a row "alone"
     by those of image, windows and losses; the project's default; a VQGAN without a step of
     training, and a blur, where nothing is learnt.
-Measured: brain MRI with seed 0: docs/results.md.
+Measured: brain MRI, BUSI and transistors with seed 0: docs/results.md.
 """
 
 BENCHMARK = {
