@@ -75,3 +75,9 @@ def test_a_range_that_8_bits_cannot_reach_is_refused():
 def test_a_way_of_reading_that_programs_do_not_know_is_refused(key, value):
     with pytest.raises(UserError, match=rf"`data.{key}` \(={value}\).*launch/score.py"):
         rule_of(data_of(**{key: value}), clipped=0.0)
+
+
+def test_a_reader_of_the_description_is_told_of_a_stretch_where_the_sides_are_known():
+    told = {name: rule_of(data_of(resize=name), clipped=0.0).resize for name in RESIZES[:-1]}
+    expected = {"stretch": "stretch", "proportions": "stretch"}
+    assert told == {name: name for name in RESIZES[:-1]} | expected
