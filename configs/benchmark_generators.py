@@ -25,9 +25,8 @@ SETS = {
     "retina_oct": {"recipe": "retina_oct.py"},
     "transistor": {"recipe": "mvtec.py:transistor", "folders": ("mvtec_transistor",)},
 }
-ALONE = ("pixel", "window", "loss")
-DEEP = (*ALONE, "deep")
-BY_ITSELF = {"alone": "*deep_*"}  # the columns that the row does without
+DEEP = ("pixel", "window", "loss", "deep")
+BY_ITSELF = {"alone": "*deep_*"}  # the columns that the row does without, of windows too
 # Of CycleGAN, which learns from both classes; the others leave every abnormal image to calibrate.
 PAIRS = {
     "data": {"calibration": {"normal": 0.3, "abnormal": 0.3}, "augment": "nine_versions"},
@@ -83,14 +82,16 @@ METHODS |= {
     "untrained_vqgan": {
         "title": "statistics of an untrained VQGAN",
         "method": "vqgan_ad.vqgan",
-        "settings": {"train": {"steps": 0}, "statistics": {"names": ALONE}},
+        "settings": {"train": {"steps": 0}, "statistics": {"names": DEEP}},
         "scores": {"SSE": "sse"},
+        "without": BY_ITSELF,
     },
     "blur": {
         "title": "statistics of a fixed blur",
         "method": "baselines_ad.blur",
-        "settings": {"statistics": {"names": ALONE}},
+        "settings": {"statistics": {"names": DEEP}},
         "cpu": {"data": {"image_size": 64}},
         "scores": {"SSE": "sse"},
+        "without": BY_ITSELF,
     },
 }
