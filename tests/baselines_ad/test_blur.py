@@ -44,6 +44,17 @@ def test_it_learns_nothing_and_wants_images_all_the_same():
         learn.fit([], jax.random.key(0))
 
 
+def test_no_image_is_read_again_for_what_is_learnt_without_a_fold():
+    def batches():
+        raise AssertionError("A blur has nothing to learn from an image.")
+
+    fit_parts, key = method_of().learn.fit_parts, jax.random.key(0)
+    states = list(fit_parts(batches, ~np.eye(3, dtype=bool), key))
+    assert [state.params for state in states] == [{}] * 3
+    with pytest.raises(UserError, match="No normal image"):
+        list(fit_parts(batches, np.zeros((1, 3), bool), key))
+
+
 def test_a_blur_without_width_is_refused():
     with pytest.raises(UserError, match="sigma.*0.0"):
         method_of(sigma=0.0)
