@@ -18,6 +18,7 @@ from ad_core.errors import UserError
 # Beyond what skops trusts by itself. The list is never taken from the file to be loaded.
 ALLOWED_TYPES = (
     "ad_core.decision.classifiers.ada_boost.BalancedAdaBoost",
+    "ad_core.decision.classifiers.average.AverageScore",
     "ad_core.decision.classifiers.boosting.BoostedTrees",
     "ad_core.decision.classifiers.cleaning.CleanTable",
     "ad_core.decision.classifiers.deep_head.DeepHead",

@@ -20,22 +20,24 @@ from ad_core.statistics.glossary import HIGH, words
 FALSE_ALARMS = 0.1  # up to this rate candidates are compared: where thresholds lie
 OWN = "loss_"  # statistics that a method itself gives begin with it, behind the method's name
 TRAINED = "logistic_regression"
-FAMILIES = ("single", "one_class", TRAINED)
+AVERAGE = "average"
+SCORE = "loss_score"  # a memory's whole distance, among what it gives itself
+FAMILIES = (AVERAGE, "single", "one_class", TRAINED)
 
 
 class Candidate(NamedTuple):
-    """A classifier, and the statistic that it takes where it is `single`."""
+    """A classifier, and the statistics that it takes where they are its own; (): all."""
 
     name: str
-    column: str = ""
+    own: tuple[str, ...] = ()
 
     def columns(self, names: Sequence[str]) -> tuple[str, ...]:
         """Columns that it takes of those of a table; () for all that are left to it.
 
         Pooled features are none: a head on them would learn how defects are made.
         """
-        if self.column:
-            return (self.column,)
+        if self.own:
+            return self.own
         return tuple(name for name in names if not is_feature(name)) if self.trained else ()
 
     @property
@@ -45,7 +47,7 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         """Name in words: single of loss_top."""
-        return f"{self.name} of {self.column}" if self.column else self.name
+        return f"{self.name} of {' and '.join(self.own)}" if self.own else self.name
 
 
 class SyntheticChoice(NamedTuple):
@@ -60,11 +62,17 @@ class SyntheticChoice(NamedTuple):
     error: float
     kinds: dict[str, int]
 
+    @property
+    def by_defects(self) -> bool:
+        """Tells whether the defects chose; several memories judge together without them."""
+        return self.chosen.name != AVERAGE
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with the choice in words."""
         return {
             "statement": self.statement(),
             "chosen": str(self.chosen),
+            "by_defects": self.by_defects,
             "figures": self.figures,
             "error": self.error,
             "kinds": self.kinds,
@@ -73,10 +81,16 @@ class SyntheticChoice(NamedTuple):
     def statement(self) -> str:
         """Sentences on what made-up defects did, and what they did not do."""
         weighed = " and weighed the statistics" if self.chosen.trained else ""
+        count, tells = sum(self.kinds.values()), 100 * self.figures[str(self.chosen)]
+        done = (
+            f"{count} made-up defects in normal images chose the score, {self.chosen},{weighed} "
+            f"among {len(self.figures)}. It tells {tells:.0f} % of them"
+            if self.by_defects
+            else f"the score is the {self.chosen}, each by its spread among normal images. Of "
+            f"{count} made-up defects in them it tells {tells:.0f} %"
+        )
         return (
-            f"No abnormal image calibrated: {sum(self.kinds.values())} made-up defects in normal "
-            f"images chose the score, {self.chosen},{weighed} among {len(self.figures)} (it tells "
-            f"{100 * self.figures[str(self.chosen)]:.0f} % of them, mean over false alarms up to "
+            f"No abnormal image calibrated: {done} (mean over false alarms up to "
             f"{100 * FALSE_ALARMS:.0f} %; chance tells {50 * FALSE_ALARMS:.0f} %). They are no "
             "abnormal images: they set no threshold, and what share of real defects is found is "
             "not known"
@@ -86,16 +100,23 @@ class SyntheticChoice(NamedTuple):
 def candidates_of(table: StatisticsTable, *, weigh: bool) -> list[Candidate]:
     """Candidates that made-up defects choose among: each score of the methods' own, and one_class.
 
-    With `weigh` a weighted sum of all columns too, whose weights the defects teach. A column that
-    is the same in more than half of the normal images is none, nor one whose high end is known not
-    to be the abnormal one.
+    The first is the average of the scores of several memories, where there are several. With
+    `weigh` a weighted sum of all columns too, whose weights the defects teach. A column that is the
+    same in more than half of the normal images is none, nor one whose high end is known not to be
+    the abnormal one.
     """
     own = [
-        Candidate("single", name)
+        name
         for name, column in zip(table.names, table.values.T, strict=True)
         if _is_own_score(name) and 2 * np.unique(column, return_counts=True)[1].max() <= column.size
     ]
-    return [*own, Candidate("one_class"), *([Candidate(TRAINED)] if weigh else [])]
+    scores = tuple(name for name in own if name.rpartition(".")[2] == SCORE)
+    return [
+        *([Candidate(AVERAGE, scores)] if len(scores) > 1 else []),
+        *(Candidate("single", (name,)) for name in own),
+        Candidate("one_class"),
+        *([Candidate(TRAINED)] if weigh else []),
+    ]
 
 
 def _is_own_score(name: str) -> bool:
@@ -135,10 +156,13 @@ def choose_by_synthetic(
 ) -> SyntheticChoice:
     """The simplest candidate that tells made-up defects within one standard error of the best.
 
-    FAMILIES begins with the simplest, where nothing is learnt; of one family the best is taken, of
-    equals the first. By this rule (Breiman et al. 1984, section 3.4.3) more than a method's own
-    score is taken only where the defects clearly ask for it, for they resemble real ones only so
-    far. The error is of a bootstrap over groups, of normals and defects both.
+    Several memories judge together whatever the defects say: these are small places, and hardly
+    move the distance of a whole image, which tells real images better beside another one
+    (docs/decision.md). Else FAMILIES begins with the simplest, where nothing is learnt; of one
+    family the best is taken, of equals the first. By this rule (Breiman et al. 1984, section 3.4.3)
+    more than a method's own score is taken only where the defects clearly ask for it, for they
+    resemble real ones only so far. The error is of a bootstrap over groups, of normals and defects
+    both.
 
     Args:
         make: candidate -> an unfitted classifier. table: of normal images, all readable.
@@ -154,6 +178,8 @@ def choose_by_synthetic(
     groups = np.array(table.group), np.array(synthetic.group)
     error = standard_error(told[best], *groups, seed=seed)
     near = [i for i, figure in enumerate(figures) if figure >= figures[best] - error]
+    if among[0].name == AVERAGE:
+        near = [0]
     chosen = min(near, key=lambda i: (FAMILIES.index(among[i].name), -figures[i]))
     return SyntheticChoice(
         among[chosen],

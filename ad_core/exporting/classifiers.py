@@ -271,6 +271,7 @@ MODELS: dict[str, Callable[[Any], Callable[[Row], Score]]] = {
     "ada_boost": _ada_boost,
     "logistic_regression": _linear,
     "monotone": _linear,
+    "average": _linear,
     "svm": _svm,
     "full_sensitivity": _full_sensitivity,
     "stacking": _stacking,

@@ -232,8 +232,9 @@ def _drifted(of: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 
 def _made_up(of: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """Sentence on made-up defects that chose the score of a detector without a promise; else ""."""
-    kinds = (results.get("synthetic") or {}).get("kinds")
-    if not kinds or _bound(of) is not None:
+    choice = results.get("synthetic") or {}
+    kinds = choice.get("kinds")
+    if not kinds or not choice.get("by_defects", True) or _bound(of) is not None:
         return ""
     return f" {sum(kinds.values())} made-up defects chose its score; they promise nothing."
 

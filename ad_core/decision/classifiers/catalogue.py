@@ -120,6 +120,9 @@ CLASSIFIERS: dict[str, Line] = {
     ),
     "conformal_ridge": Line(models.conformal_ridge, attribution.ridge_value, proved=True),
     "jackknife_ridge": Line(models.jackknife_ridge, attribution.ridge_value, proved=True),
+    "average": Line(
+        models.average, attribution.coefficients, _slope, scaled=True, needs_abnormals=False
+    ),
     "single": Line(models.single, _occlusion, needs_abnormals=False, one_statistic=True),
 }
 

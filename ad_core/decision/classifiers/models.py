@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from ad_core.decision.classifiers.ada_boost import BalancedAdaBoost
+from ad_core.decision.classifiers.average import AverageScore
 from ad_core.decision.classifiers.boosting import BoostedTrees
 from ad_core.decision.classifiers.full_sensitivity import FullSensitivityClassifier
 from ad_core.decision.classifiers.monotone import MonotoneRegression
@@ -40,8 +41,8 @@ class Choices(NamedTuple):
     """Settings of a classifier, beside its name.
 
     class_weight: "balanced" gives both classes the same total weight, "none" every row the same.
-    gradient_boosting, k_nn, one_class and single take none, full_sensitivity's losses over pairs
-    need none. loss: of full_sensitivity. stacked: names of the classifiers below stacking.
+    gradient_boosting, k_nn, one_class, average and single take none, full_sensitivity's losses over
+    pairs need none. loss: of full_sensitivity. stacked: names of the classifiers below stacking.
     """
 
     seed: int = 0
@@ -134,6 +135,11 @@ def conformal_ridge(choices: Choices) -> ConformalRidge:
 def jackknife_ridge(choices: Choices) -> JackknifeRidge:
     """Ridges that each leave an abnormal group out, by the jackknife+."""
     return JackknifeRidge()
+
+
+def average(choices: Choices) -> AverageScore:
+    """The mean of the statistics, each by its spread among normals. Nothing to choose."""
+    return AverageScore()
 
 
 def single(choices: Choices) -> SingleStatistic:

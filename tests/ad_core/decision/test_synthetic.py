@@ -205,7 +205,7 @@ def test_error_is_that_of_a_share_where_one_threshold_tells():
         values=np.where(above, 1.0, -1.0)[:, None].astype(np.float32) * np.ones(3, np.float32),
     )
     told = tell(
-        lambda c: Single(), Candidate("single", "loss_a"), table, synthetic, folds=5, seed=0
+        lambda c: Single(), Candidate("single", ("loss_a",)), table, synthetic, folds=5, seed=0
     )
     assert told.figure() == pytest.approx(above.mean())
     error = standard_error(told, np.array(table.group), np.array(synthetic.group), seed=0)
@@ -232,8 +232,31 @@ def test_candidates_are_own_scores_whose_high_end_may_be_abnormal():
     )
     table, _ = tables(0.0, names=names)
     table.values[:, 4] = 1.0
-    single = [one.column for one in candidates_of(table, weigh=False) if one.name == "single"]
-    assert single == ["loss_score", "vqgan.loss_map_max"]
+    single = [one.own for one in candidates_of(table, weigh=False) if one.name == "single"]
+    assert single == [("loss_score",), ("vqgan.loss_map_max",)]
+
+
+def test_several_memories_judge_together_by_the_mean_of_their_standardised_scores():
+    names = ("loss_score", "loss_top", "gaussian.loss_score")
+    table, synthetic = tables([0, 9, 0], names=names)  # the defects ask for loss_top alone
+    table.values[:, 2] *= 100.0
+    calibration = calibrated(table, synthetic)
+    made = calibration.facts["synthetic"]
+    assert made["chosen"] == "average of loss_score and gaussian.loss_score"
+    assert made["figures"]["single of loss_top"] > made["figures"][made["chosen"]]
+    assert "the score is the average" in made["statement"] and "single" not in made["statement"]
+    scaled = [(x - x.mean()) / x.std() for x in table.values.T[[0, 2]]]
+    expected = np.mean(scaled, axis=0)
+    found = anomaly_score(calibration.classifier, table.values)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    explainer = Explainer(calibration.classifier, names, table.values)
+    assert explainer.names == ("loss_score", "gaussian.loss_score")
+
+
+def test_one_memory_beside_others_judges_by_what_made_up_defects_choose():
+    names = ("loss_score", "loss_top", "features.loss_other")
+    made = calibrated(*tables([0, 9, 0], names=names)).facts["synthetic"]
+    assert made["chosen"] == "single of loss_top"
 
 
 def test_rows_without_values_or_of_a_group_that_left_are_not_used():

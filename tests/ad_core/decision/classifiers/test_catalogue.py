@@ -72,6 +72,17 @@ def test_single_gives_back_its_statistic_and_needs_no_abnormal_image(tumours):
     np.testing.assert_array_equal(held_out, sse[:11, 0])
 
 
+def test_average_is_the_mean_of_standardised_statistics_and_sees_no_abnormal_image(tumours):
+    table, labels = tumours
+    normals = table[labels == 0].astype(np.float32)
+    fitted = fit_classifier(make_classifier("average"), normals, np.zeros(len(normals), int))
+    kept = fitted[0].kept_
+    expected = np.mean((table[:, kept] - normals[:, kept].mean(0)) / normals[:, kept].std(0), 1)
+    np.testing.assert_allclose(anomaly_score(fitted, table), expected, rtol=1e-4, atol=1e-4)
+    both = fit_classifier(make_classifier("average"), table, labels)
+    np.testing.assert_array_equal(anomaly_score(both, table), anomaly_score(fitted, table))
+
+
 def test_single_refuses_more_than_one_statistic(tumours):
     with pytest.raises(UserError, match="takes one statistic, not"):
         fit_classifier(make_classifier("single"), *tumours)
