@@ -97,12 +97,13 @@ def compare(path):
 
     made = partial(choose_by_synthetic, make, normal, made_up, **fitting)
     choice, weighing = made(weigh=False), made(weigh=True)
-    found = {}
-    for candidate in candidates_of(normal, weigh=True):
+    found, figures = {}, choice.figures | weighing.figures
+    among = [one for weigh in (False, True) for one in candidates_of(normal, weigh=weigh)]
+    for candidate in dict.fromkeys(among):
         _, fitted = learn_chosen(make, candidate, normal, made_up, **fitting)
         found[str(candidate)] = (
             float(auroc(test.label, anomaly_score(fitted, test.values))),
-            weighing.figures[str(candidate)],
+            figures[str(candidate)],
         )
     return found, str(choice.chosen), str(weighing.chosen)
 

@@ -16,6 +16,7 @@ Measured: size cpu, oracle AUC in %: cyclegan_ad 93.1 ± 1.9 (3 seeds), folders 
 RECIPE = {
     "name": "brain_mri",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.sets.brain_mri",
         "root": "data/brain_mri",

@@ -19,6 +19,7 @@ Measured: size cpu, oracle AUC in %: cyclegan_ad 94.8 ± 0.7 (3 seeds), folders 
 RECIPE = {
     "name": "breast_ultrasound",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.sets.breast_ultrasound",
         "root": "data/breast_ultrasound",

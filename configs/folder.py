@@ -12,6 +12,7 @@ Measured: no set of its own; docs/results.md has nine that are read in this layo
 RECIPE = {
     "name": "folder",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "",  # --config.data.root=

@@ -17,6 +17,7 @@ Measured: size cpu, oracle AUC in %: cyclegan_ad 91.4 ± 2.9 (3 seeds), folders 
 RECIPE = {
     "name": "magnetic_tile",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/magnetic_tile",

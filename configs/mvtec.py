@@ -21,6 +21,7 @@ CATEGORIES = (
 
 RECIPE = {
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {"source": "ad_core.data.sets.mvtec_ad", "protocol": "folders"},
 }
 VARIANTS = {

@@ -15,6 +15,7 @@ Measured: size cpu, seed 0, on a copy of part of it, before the local head (docs
 RECIPE = {
     "name": "pcb",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.layouts.folder",
         "root": "data/pcb",

@@ -18,6 +18,7 @@ Measured: phantom (made-up images), seed 0, size cpu, the demo: AUC 100.0 %; rul
 RECIPE = {
     "name": "retina_oct",
     "method": "baselines_ad.padim,baselines_ad.features,baselines_ad.multiple_instance",
+    "without_abnormal": "baselines_ad.padim,baselines_ad.gaussian",
     "data": {
         "source": "ad_core.data.sets.retina_oct",
         "root": "data/retina_oct",

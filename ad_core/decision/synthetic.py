@@ -100,10 +100,10 @@ class SyntheticChoice(NamedTuple):
 def candidates_of(table: StatisticsTable, *, weigh: bool) -> list[Candidate]:
     """Candidates that made-up defects choose among: each score of the methods' own, and one_class.
 
-    The first is the average of the scores of several memories, where there are several. With
-    `weigh` a weighted sum of all columns too, whose weights the defects teach. A column that is the
-    same in more than half of the normal images is none, nor one whose high end is known not to be
-    the abnormal one.
+    With `weigh` a weighted sum of all columns too, whose weights the defects teach; without it the
+    first is the average of the scores of several memories, where there are several. A column that
+    is the same in more than half of the normal images is none, nor one whose high end is known not
+    to be the abnormal one.
     """
     own = [
         name
@@ -112,7 +112,7 @@ def candidates_of(table: StatisticsTable, *, weigh: bool) -> list[Candidate]:
     ]
     scores = tuple(name for name in own if name.rpartition(".")[2] == SCORE)
     return [
-        *([Candidate(AVERAGE, scores)] if len(scores) > 1 else []),
+        *([Candidate(AVERAGE, scores)] if len(scores) > 1 and not weigh else []),
         *(Candidate("single", (name,)) for name in own),
         Candidate("one_class"),
         *([Candidate(TRAINED)] if weigh else []),
@@ -156,13 +156,13 @@ def choose_by_synthetic(
 ) -> SyntheticChoice:
     """The simplest candidate that tells made-up defects within one standard error of the best.
 
-    Several memories judge together whatever the defects say: these are small places, and hardly
-    move the distance of a whole image, which tells real images better beside another one
-    (docs/decision.md). Else FAMILIES begins with the simplest, where nothing is learnt; of one
-    family the best is taken, of equals the first. By this rule (Breiman et al. 1984, section 3.4.3)
-    more than a method's own score is taken only where the defects clearly ask for it, for they
-    resemble real ones only so far. The error is of a bootstrap over groups, of normals and defects
-    both.
+    Without `weigh` several memories judge together, whatever the defects say: these are small
+    places, and hardly move the distance of a whole image, which tells real images better beside
+    another one (docs/decision.md). Else FAMILIES begins with the simplest, where nothing is learnt;
+    of one family the best is taken, of equals the first. By this rule (Breiman et al. 1984, section
+    3.4.3) more than a method's own score is taken only where the defects clearly ask for it, for
+    they resemble real ones only so far. The error is of a bootstrap over groups, of normals and
+    defects both.
 
     Args:
         make: candidate -> an unfitted classifier. table: of normal images, all readable.

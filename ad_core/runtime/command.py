@@ -205,7 +205,8 @@ def _kept(rest: Sequence[str]) -> str | None:
 def _resolved(recipe: ConfigDict, *, size: str | None, method: str | None) -> ConfigDict:
     base = recipe.to_dict()
     if method and method != base.get("method"):
-        base |= {"method": method, "reconstructor": {}}  # the settings were of another method
+        # Settings were of another method, and no other stands in for one that is named.
+        base |= {"method": method, "without_abnormal": "", "reconstructor": {}}
     return complete(ConfigDict({**base, "size": size or base["size"]}))
 
 

@@ -18,6 +18,8 @@ from ad_core.runtime.methods import (
     default_settings,
     earlier_settings,
     learns_in_one_pass,
+    method_configs,
+    method_modules,
 )
 from ad_core.runtime.registry import known_modules
 
@@ -59,6 +61,21 @@ def _suited(config: ConfigDict) -> dict[str, Any]:
         return {}
     of_data = {"data.image_size": 256, "data.resize": "proportions"}
     return {**of_data, "statistics.names": ("default",)}
+
+
+def for_normals_alone(config: ConfigDict) -> ConfigDict:
+    """The complete configuration by `without_abnormal` in place of `method`, where it names one.
+
+    Methods that stand in both keep their settings.
+    """
+    if not config.without_abnormal:
+        return config
+    own = {name: of.reconstructor.to_dict() for name, of in method_configs(config).items()}
+    before, after = (method_modules(name) for name in (config.method, config.without_abnormal))
+    kept = {name: own[name] for name, path in after.items() if before.get(name) == path}
+    settings = kept if len(after) > 1 else kept.get(next(iter(after)), {})
+    instead = {"method": config.without_abnormal, "without_abnormal": ""}
+    return complete(ConfigDict(config.to_dict() | instead | {"reconstructor": settings}))
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def shared_keys(size: str) -> Keys:
         "seed": Key(0, "of all that is random"),
         # The recipe states it.
         "method": Key("", "module path of the method, or of several joined by commas"),
+        "without_abnormal": Key(
+            "", "in place of `method` where no abnormal image teaches or calibrates; '' keeps it"
+        ),
         "data": _data(small),
         "tiling": _tiling(small),
         "train": _train(small),

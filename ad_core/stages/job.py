@@ -18,6 +18,7 @@ from ad_core.data.reference_files import settle_reference
 from ad_core.data.region_files import settle_region
 from ad_core.data.source import DataSource, open_source
 from ad_core.data.splits import Splits, make_splits
+from ad_core.runtime.config import for_normals_alone
 from ad_core.runtime.methods import (
     learns_from_abnormal,
     learns_in_one_pass,
@@ -100,14 +101,10 @@ def prepare(
     config.data.reference = settle_reference(config.data)
     source = open_source(config.data, opener, tile=config.tiling.tile)
     likeness = group_alike(source, config.data)
-    splits = make_splits(
-        source.records,
-        protocol=config.data.protocol,
-        calibration=config.data.calibration,
-        seed=config.seed,
-        train_abnormal=learns_from_abnormal(config),
-        cross_fitted=learns_in_one_pass(config),
-    )
+    splits = _split(config, source)
+    if not _any_abnormal(source, splits):
+        config = for_normals_alone(config)
+        splits = _split(config, source)
     splits, left_out = leave_out_unreadable(source, splits, config.data, Path(root))
     config, source = _settle_sides(config, source, _normals(source, splits), opener)
     labels = np.array([source.records[i].label for i in splits["train"]], int)
@@ -121,6 +118,23 @@ def prepare(
     claim(root, config, free=free)
     keep_findings(source, splits, left_out, Path(root))
     return job
+
+
+def _split(config: ConfigDict, source: DataSource) -> Splits:
+    return make_splits(
+        source.records,
+        protocol=config.data.protocol,
+        calibration=config.data.calibration,
+        seed=config.seed,
+        train_abnormal=learns_from_abnormal(config),
+        cross_fitted=learns_in_one_pass(config),
+    )
+
+
+def _any_abnormal(source: DataSource, splits: Splits) -> bool:
+    """Tells whether any abnormal image teaches or calibrates."""
+    known = (name for name in splits if name != "test")
+    return any(source.records[i].label for name in known for i in splits[name])
 
 
 def _settle_sides(

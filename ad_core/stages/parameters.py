@@ -50,7 +50,9 @@ def config_of(parameters: Mapping[str, Any], *, any_abnormal: bool) -> ConfigDic
             that have none.
     """
     recipe = load_recipe(str(PROJECT / RECIPE), size=parameters["size"] or "")
-    recipe.method = parameters["method"] or recipe.method
+    without = "" if any_abnormal else recipe.get("without_abnormal", "")
+    recipe.method = parameters["method"] or without or recipe.method
+    recipe.without_abnormal = ""
     config = complete(recipe)
     named = {key: parameters[name] for name, key in KEYS.items() if parameters[name] is not None}
     if parameters["backbone"] is not None:

@@ -251,6 +251,8 @@ def test_several_memories_judge_together_by_the_mean_of_their_standardised_score
     np.testing.assert_allclose(found, expected, atol=1e-5)
     explainer = Explainer(calibration.classifier, names, table.values)
     assert explainer.names == ("loss_score", "gaussian.loss_score")
+    weighed = calibrated(table, synthetic, synthetic_does="weigh").facts["synthetic"]
+    assert weighed["chosen"] == "single of loss_top" and weighed["by_defects"]
 
 
 def test_one_memory_beside_others_judges_by_what_made_up_defects_choose():

@@ -96,7 +96,8 @@ def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
         "def make(config): return Method(learn=Steps(None, None), view=None)\n"
     )
     (tmp_path / "own.py").write_text(
-        "RECIPE = {'method': 'vqgan_ad.vqgan', 'seed': 5, 'reconstructor': {'codes': 8}}\n"
+        "RECIPE = {'method': 'vqgan_ad.vqgan', 'seed': 5, 'reconstructor': {'codes': 8},\n"
+        "    'without_abnormal': 'vqgan_ad.vqgan'}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     own = f"--config={tmp_path}/own.py"
@@ -104,6 +105,7 @@ def test_the_defaults_follow_an_overridden_method(tmp_path, monkeypatch):
     config = parse(own, "--config.method=other_ad", "--config.reconstructor.depth=4")
     assert config.reconstructor.to_dict() == {"depth": 4}
     assert (config.method, config.seed) == ("other_ad", 5)
+    assert not config.without_abnormal and parse(own).without_abnormal
     with pytest.raises(UserError, match="reconstructor.codes` is unknown; known: .*depth"):
         parse(own, "--config.method=other_ad", "--config.reconstructor.codes=4")
 
