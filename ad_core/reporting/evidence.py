@@ -177,9 +177,14 @@ def made_up(report: Report) -> dict[str, Any]:
     rows = [(one, percent(figure)) for one, figure in found["figures"].items()]
     caption = (
         f"Share of made-up defects ({counts}) told from normal images, mean over false-alarm rates "
-        "up to 10 % and over the kinds. The simplest within a standard error "
-        f"({percent(found['error'])}) of the best is taken: a score of the method's own, then the "
-        "distance from the normal images, then what the defects teach."
+        "up to 10 % and over the kinds. "
+    )
+    caption += (
+        f"The simplest within a standard error ({percent(found['error'])}) of the best is taken: "
+        "a score of the method's own, then the distance from the normal images, then what the "
+        "defects teach."
+        if found.get("by_defects", True)
+        else "They chose nothing: several memories judge together."
     )
     chosen = list(found["figures"]).index(found["chosen"])
     return {
