@@ -9,7 +9,7 @@ Command: python launch/benchmark.py --config=configs/benchmark_quick.py --config
     More of every run, or of one set's: --config.overrides="train.steps=800 SET:data.channels=1"
 Methods: the memories on a pretrained network, alone and as the default joins them; generators of
     64 px; the same untrained, and a blur, where nothing is learnt.
-Measured: nine sets with three seeds, but for the fine-tuned head; DeepPCB in part: docs/results.md.
+Measured: ten sets with three seeds, but for some of the fine-tuned head's: docs/results.md.
 """
 
 BENCHMARK = {
